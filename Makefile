@@ -1,0 +1,43 @@
+# `make demo` trains, measures and shows a 2M-NER; `make test` runs the suite and the linter.
+# Both create what they need.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed backbones/installed
+	$(BIN)/python train.py configs/demo.yaml
+	$(BIN)/python scripts/predict.py runs/demo
+
+test: $(VENV)/installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+backbones/installed: $(VENV)/installed scripts/offline_backbones.py
+	$(BIN)/python scripts/offline_backbones.py --out backbones
+	touch $@
+
+# `torch` first and by itself: the version named here has a CPU build, so that nothing pulls in CUDA.
+$(VENV)/torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	touch $@
+
+$(VENV)/installed: $(VENV)/torch setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed setup.cfg
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) backbones runs
