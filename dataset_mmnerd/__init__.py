@@ -1,0 +1,18 @@
+"""MMNERD as a data set: text, labels and pictures in, a `datasets` data set out.
+
+>>> from dataset_mmnerd import dataset_from_files
+>>> dataset_from_files(["de/val.conllu", "my_tweets_en.txt"], image_dir="pictures")
+"""
+
+from .readers import MalformedLineError, dataset_from_files, read_file
+from .schema import DEFAULT_ENTITY_TYPES, bio_labels, features, to_iob2
+
+__all__ = [
+    "DEFAULT_ENTITY_TYPES",
+    "MalformedLineError",
+    "bio_labels",
+    "dataset_from_files",
+    "features",
+    "read_file",
+    "to_iob2",
+]

@@ -1,0 +1,403 @@
+"""Sentences from files: one reader a format, each a generator of plain dicts.
+
+Three formats, told apart by their content:
+
+* **conll**: an optional line `IMGID:<image id>`, then `token TAB label` a line, then a blank line.
+* **conllu**: `index TAB token TAB label` a line, more columns allowed and ignored (WikiNEuRal has
+  three, Universal NER's `.iob2` five); `#` begins a comment, of which `# sent_id = ...` names the
+  sentence and `# newdoc id = ...` its document.
+* **jsonl**: one JSON object a line with `tokens` and `ner_tags`, and if one likes `image` (a path
+  below the picture folder), `image_id`, `lang`, `id`, `objects`, `captions`, `ocr`, and one of
+  `group`, `document`, `story`.
+
+A row has the columns of `schema.py`, its labels still names and its picture a path, and `group`:
+what must not be torn apart when a data set is split (a document or story, else None).
+
+Files are read as bytes and cut at line feeds alone, because `str.splitlines` also cuts at U+2028 or
+U+0085, which occur inside the tokens of tweets.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from datasets import Dataset, concatenate_datasets
+
+from .schema import LANGUAGES, UNKNOWN_LANGUAGE, bio_labels, entity_types, features
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_LABEL = re.compile(r"O|[BI]-\S+")
+_SLICE = re.compile(r"(?P<path>.+)\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\]")
+_JSON_OBJECT = re.compile(r'\{\s*(["}]|$)')
+_CONTEXT = ("objects", "captions", "ocr")
+_ROWS_AT_A_TIME = 1000
+
+
+class MalformedLineError(ValueError):
+    """A line that is not what its format says: file, line number, what was found and expected."""
+
+    def __init__(self, path: Path | str, line: int, found: str, expected: str) -> None:
+        super().__init__(f"{path}, line {line}: found {found}, expected {expected}")
+        self.path, self.line, self.found, self.expected = Path(path), line, found, expected
+
+
+@dataclass
+class _Sentence:
+    """One sentence as its file gives it; `line` is where it begins."""
+
+    line: int
+    tokens: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+    image: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+# Lines --------------------------------------------------------------------------------------------
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file with their numbers, without line ends and byte order mark."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if number == 1:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                found = f"byte 0x{raw[error.start]:02x} as byte {error.start + 1} of the line"
+                raise MalformedLineError(path, number, found, "UTF-8 text") from None
+            yield number, line.removesuffix("\n").removesuffix("\r")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _checked_label(label: str, path: Path, line: int, labels: frozenset[str] | None) -> str:
+    if not _LABEL.fullmatch(label):
+        raise MalformedLineError(path, line, f"label {label!r}", "O, B-TYPE or I-TYPE")
+    if labels is not None and label not in labels:
+        raise MalformedLineError(
+            path, line, f"label {label!r}", f"one of {', '.join(sorted(labels))}"
+        )
+    return label
+
+
+# Formats: each yields _Sentence -------------------------------------------------------------------
+
+
+def _parse_conll(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentence]:
+    sentence: _Sentence | None = None
+    for number, line in _lines(path):
+        if not line.strip(" \t"):
+            if sentence is not None:
+                yield sentence
+            sentence = None
+        elif line.startswith("IMGID:"):
+            if sentence is not None:
+                yield sentence
+            name = line.removeprefix("IMGID:").strip()
+            if not name:
+                raise MalformedLineError(path, number, "no picture id", "IMGID:<image id>")
+            sentence = _Sentence(number, image=name)
+        else:
+            columns = line.split("\t")
+            if len(columns) != 2 or not columns[0]:
+                expected = "two columns, token TAB label"
+                raise MalformedLineError(path, number, _columns(line, columns), expected)
+            sentence = sentence or _Sentence(number)
+            sentence.tokens.append(columns[0])
+            sentence.tags.append(_checked_label(columns[1], path, number, labels))
+    if sentence is not None:
+        yield sentence
+
+
+def _columns(line: str, columns: list[str]) -> str:
+    plural = "" if len(columns) == 1 else "s"
+    return f"{len(columns)} column{plural} {_shown(line)}"
+
+
+def _parse_conllu(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentence]:
+    sentence: _Sentence | None = None
+    document: str | None = None
+    name: str | None = None
+    index = 0
+    for number, line in _lines(path):
+        if not line.strip(" \t"):
+            if sentence is not None:
+                yield sentence
+            sentence = name = None
+        elif line.startswith("#"):
+            key, _, value = line[1:].partition("=")
+            if key.strip() == "newdoc id":
+                document = value.strip() or None
+            elif key.strip() == "sent_id":
+                name = value.strip() or None
+        else:
+            columns = line.split("\t")
+            if len(columns) < 3 or not columns[1]:
+                expected = "three columns, index TAB token TAB label"
+                raise MalformedLineError(path, number, _columns(line, columns), expected)
+            allowed = ("0", "1") if sentence is None else (str(index + 1),)
+            if columns[0] not in allowed:
+                expected = f"{' or '.join(allowed)} (a blank line ends a sentence)"
+                raise MalformedLineError(path, number, f"index {columns[0]!r}", expected)
+            index = int(columns[0])
+            if sentence is None:
+                sentence = _Sentence(number, extra={"id": name, "group": document})
+            sentence.tokens.append(columns[1])
+            sentence.tags.append(_checked_label(columns[2], path, number, labels))
+    if sentence is not None:
+        yield sentence
+
+
+def _parse_jsonl(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentence]:
+    for number, line in _lines(path):
+        if not line.strip(" \t"):
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise MalformedLineError(
+                path, number, f"{_shown(line)} ({error})", "a JSON object"
+            ) from None
+        if not isinstance(record, dict):
+            raise MalformedLineError(path, number, _shown(line), "a JSON object")
+        yield _sentence_from_json(record, path, number, labels)
+
+
+def _sentence_from_json(
+    record: dict[str, Any], path: Path, number: int, labels: frozenset[str] | None
+) -> _Sentence:
+    tokens = _json_strings(record, "tokens", path, number)
+    tags = _json_strings(record, "ner_tags", path, number)
+    if tokens is None or tags is None:
+        missing = "tokens" if tokens is None else "ner_tags"
+        raise MalformedLineError(path, number, f"no {missing!r}", "a list of strings")
+    if len(tokens) != len(tags):
+        found = f"{len(tokens)} tokens and {len(tags)} ner_tags"
+        raise MalformedLineError(path, number, found, "one label a token")
+    for tag in tags:
+        _checked_label(tag, path, number, labels)
+    extra: dict[str, Any] = {key: _json_strings(record, key, path, number) for key in _CONTEXT}
+    for key in ("id", "lang", "image_id"):
+        extra[key] = _json_name(record, key, path, number)
+    groups = (_json_name(record, key, path, number) for key in ("group", "document", "story"))
+    extra["group"] = next((group for group in groups if group is not None), None)
+    return _Sentence(number, tokens, tags, _json_name(record, "image", path, number), extra)
+
+
+def _json_strings(record: dict[str, Any], key: str, path: Path, number: int) -> list[str] | None:
+    value = record.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise MalformedLineError(path, number, f"{key!r}: {_shown(value)}", "a list of strings")
+    return value
+
+
+def _json_name(record: dict[str, Any], key: str, path: Path, number: int) -> str | None:
+    value = record.get(key)
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise MalformedLineError(path, number, f"{key!r}: {_shown(value)}", "a string or null")
+    return str(value)
+
+
+_PARSERS = {"conll": _parse_conll, "conllu": _parse_conllu, "jsonl": _parse_jsonl}
+
+
+def recognise(path: Path | str) -> str:
+    """The format of a file, from its first lines: `conll`, `conllu` or `jsonl`.
+
+    An empty file counts as `conll`. Raises `MalformedLineError` where no format fits.
+    """
+    path = Path(path)
+    for number, line in _lines(path):
+        columns = line.split("\t")
+        if line.startswith("IMGID:") or (len(columns) == 2 and columns[0]):
+            return "conll"
+        if _JSON_OBJECT.match(line):
+            return "jsonl"
+        if len(columns) >= 3 and columns[0].isdecimal():
+            return "conllu"
+        if line.strip(" \t") and not line.startswith("#"):
+            expected = "IMGID:<image id>, token TAB label, index TAB token TAB label, or JSON"
+            raise MalformedLineError(path, number, _columns(line, columns), expected)
+    return "conll"
+
+
+# Pictures -----------------------------------------------------------------------------------------
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a picture's name stays in its folder, on any system: relative, and nowhere `..`."""
+    ways = (PurePosixPath(name), PureWindowsPath(name))
+    escapes = any(way.anchor or not way.parts or ".." in way.parts for way in ways)
+    return not escapes and "\0" not in name
+
+
+def find_image(name: str, folder: Path) -> Path | None:
+    """The picture file of an image id, which may come with its suffix, another one, or none."""
+    path = folder / name
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        candidates = [path, *(path.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)]
+    else:
+        candidates = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+# Rows ---------------------------------------------------------------------------------------------
+
+
+def language_of(path: Path | str) -> str:
+    """The language that a path tells: `valid_de.txt`, `de_x.jsonl`, `de/val.conllu`, `a_de/b.txt`.
+
+    A piece of the file's name counts before the folder's name; `und` where neither is a language.
+    """
+    path = Path(path)
+    stem = path.name.removesuffix(path.suffix)
+    folder = path.absolute().parent.name
+    pieces = [*re.split(r"[^a-z]", stem), folder, *re.split(r"[^a-z]", folder)[-1:]]
+    return next((piece for piece in pieces if piece in LANGUAGES), UNKNOWN_LANGUAGE)
+
+
+def read_file(
+    path: Path | str,
+    image_dir: Path | str | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    lang: str | None = None,
+    name: str | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Rows of one file, in the file's order, whatever its format.
+
+    Args:
+        path: the file; `val.conllu[:1500]`, `test.conllu[50%:]` and the like read a part of it.
+        image_dir: where the pictures are; the file's own folder if not given.
+        labels: the labels allowed; any if not given.
+        lang: the language of rows that do not name their own; told from the path if not given.
+        name: what the ids of sentences without one begin with; language and file if not given.
+
+    A picture that is named but missing gives `image` None; how many is logged once a file.
+
+    Raises:
+        MalformedLineError: at the first line that does not fit.
+        FileNotFoundError: if there is no such file.
+    """
+    path, start, stop = _slice_of(path)
+    folder = path.parent if image_dir is None else Path(image_dir)
+    lang = lang or language_of(path)
+    name = name or f"{lang}-{path.name.removesuffix(path.suffix)}"
+    parse = _PARSERS[recognise(path)]
+    allowed = None if labels is None else frozenset(labels)
+    named, missing = 0, []
+    for index, sentence in islice(enumerate(parse(path, allowed)), start, stop):
+        image = None
+        if sentence.image is not None:
+            if not is_safe_name(sentence.image):
+                expected = "a relative name inside the picture folder"
+                raise MalformedLineError(
+                    path, sentence.line, f"picture {sentence.image!r}", expected
+                )
+            image = find_image(sentence.image, folder)
+            named += 1
+            if image is None:
+                missing.append(sentence.image)
+        extra = sentence.extra
+        yield {
+            "id": extra.get("id") or f"{name}-{index}",
+            "tokens": sentence.tokens,
+            "ner_tags": sentence.tags,
+            "lang": extra.get("lang") or lang,
+            "image": None if image is None else str(image.absolute()),
+            "image_id": extra.get("image_id") or sentence.image,
+            **{key: extra.get(key) for key in _CONTEXT},
+            "group": extra.get("group"),
+        }
+    if missing:
+        message = "%s: %d of %d pictures named are not in %s, the first is %s"
+        logger.warning(message, path, len(missing), named, folder, missing[0])
+
+
+def _slice_of(path: Path | str) -> tuple[Path, int, int | None]:
+    """`file[start:stop]` taken apart; percentages become sentence numbers, rounded down."""
+    match = _SLICE.fullmatch(str(path))
+    if match is None or Path(path).exists():
+        return Path(path), 0, None
+    file = Path(match["path"])
+    bounds = [match["start"], match["stop"]]
+    if any(bound and bound.endswith("%") for bound in bounds):
+        total = sum(1 for _ in _PARSERS[recognise(file)](file, None))
+        bounds = [_bound(bound, total) for bound in bounds]
+    start, stop = (None if bound is None else int(bound) for bound in bounds)
+    return file, start or 0, stop
+
+
+def _bound(bound: str | None, total: int) -> str | None:
+    if bound is None or not bound.endswith("%"):
+        return bound
+    return str(min(int(bound[:-1]), 100) * total // 100)
+
+
+def labels_of(files: Iterable[Path | str]) -> list[str]:
+    """All labels of the entity types that some files use, `O` first, in `schema.py`'s order."""
+    found: dict[str, None] = {}
+    for file in files:
+        path, start, stop = _slice_of(file)
+        for sentence in islice(_PARSERS[recognise(path)](path, None), start, stop):
+            found.update(dict.fromkeys(sentence.tags))
+    return bio_labels(entity_types(found))
+
+
+def dataset_from_files(
+    files: Iterable[Path | str] | Path | str,
+    image_dir: Path | str | None = None,
+    labels: Sequence[str] | None = None,
+) -> Dataset:
+    """One data set of any mix of files; what `read_file` says of each holds here too.
+
+    The words and labels are held in memory, pictures as paths; nothing is kept in any cache.
+
+    Args:
+        files: one file or several, a part of each if one likes (`test.conllu[:50%]`).
+        image_dir: where the pictures are; each file's own folder if not given.
+        labels: the label names by id; the union of those found if not given.
+    """
+    files = [files] if isinstance(files, str | Path) else list(files)
+    if not files:
+        raise ValueError("found no files to read, expected at least one")
+    columns = features(labels_of(files) if labels is None else labels)
+    label_names = columns["ner_tags"].feature.names
+    rows = (row for file in files for row in read_file(file, image_dir, labels=label_names))
+    parts = []
+    while batch := list(islice(rows, _ROWS_AT_A_TIME)):
+        table = {key: [row[key] for row in batch] for key in columns}
+        parts.append(Dataset.from_dict(table, features=columns))
+    if not parts:
+        return Dataset.from_dict({key: [] for key in columns}, features=columns)
+    return concatenate_datasets(parts)
+
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MalformedLineError",
+    "dataset_from_files",
+    "find_image",
+    "is_safe_name",
+    "labels_of",
+    "language_of",
+    "read_file",
+    "recognise",
+]
