@@ -1,0 +1,31 @@
+"""2M-NER: named entities from words and pictures, for the `Auto` classes of `transformers`.
+
+Importing this package registers the family, so that `AutoModel.from_pretrained` and its kin load a
+saved folder without `trust_remote_code=True`; and it marks the classes, so that what is saved
+carries its code along.
+"""
+
+from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoProcessor
+
+from .configuration_2mner import TwoMNERConfig
+from .crf_2mner import LinearChainCRF
+from .modeling_2mner import TwoMNERForTokenClassification, TwoMNERModel
+from .processing_2mner import TwoMNERProcessor
+
+__all__ = [
+    "LinearChainCRF",
+    "TwoMNERConfig",
+    "TwoMNERForTokenClassification",
+    "TwoMNERModel",
+    "TwoMNERProcessor",
+]
+
+AutoConfig.register(TwoMNERConfig.model_type, TwoMNERConfig)
+AutoModel.register(TwoMNERConfig, TwoMNERModel)
+AutoModelForTokenClassification.register(TwoMNERConfig, TwoMNERForTokenClassification)
+AutoProcessor.register(TwoMNERConfig, TwoMNERProcessor)
+
+TwoMNERConfig.register_for_auto_class()
+TwoMNERModel.register_for_auto_class("AutoModel")
+TwoMNERForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")
+TwoMNERProcessor.register_for_auto_class()

@@ -1,0 +1,220 @@
+"""Alignment: a contrastive loss that pulls a sentence and its picture together (2M-NER, section
+3.3).
+
+What is unusual: sentences without a picture take no part; fewer than two pictures give a loss of
+zero, not a NaN; and under several processes the pictures and sentences of all of them are one
+another's negatives. The loss is the mean over the *global* batch, and scaled such that the average
+that data-parallel training takes of the processes' gradients is the gradient of that mean.
+
+Shapes: `B` sentences, `W` words, `P` regions, `D` the common space.
+"""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Alignment", "entity_nce", "gather_batch", "info_nce", "nt_xent"]
+
+
+class _GatherBatch(torch.autograd.Function):
+    """All processes' tensors in rank order; the gradient of each comes back summed over the
+    processes.
+    """
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:
+        ctx.rows = len(tensor)
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        start = dist.get_rank() * ctx.rows
+        return gradient[start : start + ctx.rows]
+
+
+def _processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Concatenate each tensor's rows over all processes, with gradients; the tensors themselves
+    where there is one.
+
+    Processes may hold different numbers of rows: the missing rows are filled with zeros, so that a
+    bool mask among the tensors tells them from real ones.
+
+    Args:
+        tensors: `[B, ...]` each, with this process's `B`.
+
+    Returns:
+        `[processes * max B, ...]` each.
+    """
+    if _processes() == 1:
+        return tensors
+    rows = torch.tensor(len(tensors[0]), device=tensors[0].device)
+    dist.all_reduce(rows, dist.ReduceOp.MAX)
+    missing = int(rows) - len(tensors[0])
+    padded = (
+        torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) for tensor in tensors
+    )
+    return tuple(_GatherBatch.apply(tensor) for tensor in padded)
+
+
+def nt_xent(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross entropy over the 2B vectors (Chen et al., 2020, the
+    published system's).
+
+    Each vector must find its partner among all others, those of its own modality included.
+
+    Args:
+        text, image: `[B, D]` unit vectors.
+        pairs: `[B]` bool, which rows have both.
+        temperature: `tau`.
+
+    Returns:
+        `[B]`, the mean of the two vectors' losses; 0 where there is no pair.
+    """
+    rows = len(text)
+    vectors = torch.cat([text, image])  # [2B, D]
+    similarity = vectors @ vectors.T / temperature
+    takes_part = pairs.repeat(2)
+    others = takes_part[None, :] & ~torch.eye(2 * rows, dtype=torch.bool, device=text.device)
+    partner = torch.arange(2 * rows, device=text.device).roll(rows)
+    losses = _cross_entropy(similarity, partner, others, takes_part)  # [2B]
+    return losses.view(2, rows).mean(0)
+
+
+def info_nce(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> Tensor:
+    """CLIP's two-way contrastive loss: the sentence finds its picture, the picture its sentence.
+
+    Args:
+        text, image: `[B, D]` unit vectors.
+        pairs: `[B]` bool, which rows have both.
+        temperature: `tau`.
+
+    Returns:
+        `[B]`, the mean of the two directions; 0 where there is no pair.
+    """
+    similarity = text @ image.T / temperature  # [B, B]
+    own = torch.arange(len(text), device=text.device)
+    candidates = pairs.expand(len(pairs), -1)
+    to_image = _cross_entropy(similarity, own, candidates, pairs)
+    to_text = _cross_entropy(similarity.T, own, candidates, pairs)
+    return (to_image + to_text) / 2
+
+
+def entity_nce(
+    entities: Tensor, own: Tensor, regions: Tensor, pairs: Tensor, temperature: float
+) -> Tensor:
+    """An entity finds its own picture, each picture read at the regions that the entity attends to.
+
+    Args:
+        entities: `[E, D]` unit vectors.
+        own: `[E]` the row of each entity's picture.
+        regions: `[B, P, D]` unit vectors.
+        pairs: `[B]` bool, which rows have a picture.
+        temperature: `tau`.
+
+    Returns:
+        `[E]`; 0 for an entity whose sentence has no picture.
+    """
+    closeness = torch.einsum("ed,bpd->ebp", entities, regions) / temperature  # [E, B, P]
+    attended = torch.einsum("ebp,bpd->ebd", closeness.softmax(-1), regions)  # [E, B, D]
+    similarity = torch.einsum("ed,ebd->eb", entities, F.normalize(attended, dim=-1)) / temperature
+    return _cross_entropy(similarity, own, pairs.expand(len(entities), -1), pairs[own])
+
+
+def _cross_entropy(
+    scores: Tensor, target: Tensor, candidates: Tensor, takes_part: Tensor
+) -> Tensor:
+    """Cross entropy of `[R, S]` scores among the candidates of each row; 0 in rows that take no
+    part.
+    """
+    # A finite floor: a row without any candidate must not make NaN gradients.
+    scores = scores.masked_fill(~candidates, -1e4)
+    return F.cross_entropy(scores, target, reduction="none") * takes_part
+
+
+class Alignment(nn.Module):
+    """Two small projectors into a common space, and the contrastive loss there.
+
+    Args:
+        text_size: size of a sentence vector and of a word, `H`.
+        image_size: size of a picture vector and of a region.
+        size: `D`.
+        temperature: `tau`.
+        objective: "nt_xent" or "info_nce", at sentence level.
+    """
+
+    def __init__(
+        self, text_size: int, image_size: int, size: int, temperature: float, objective: str
+    ):
+        super().__init__()
+        self.temperature = temperature
+        self.objective = {"nt_xent": nt_xent, "info_nce": info_nce}[objective]
+        self.text_projector = _projector(text_size, size)
+        self.image_projector = _projector(image_size, size)
+
+    def embed_text(self, states: Tensor) -> Tensor:
+        """`[..., H]` -> unit vectors `[..., D]`, float32."""
+        return F.normalize(self.text_projector(states).float(), dim=-1)
+
+    def embed_image(self, states: Tensor) -> Tensor:
+        """A picture vector or regions -> unit vectors `[..., D]`, float32."""
+        return F.normalize(self.image_projector(states).float(), dim=-1)
+
+    def sentence_loss(self, text_embeds: Tensor, image_embeds: Tensor, pairs: Tensor) -> Tensor:
+        """Pull each sentence and its picture together.
+
+        Args:
+            text_embeds, image_embeds: `[B, D]` unit vectors.
+            pairs: `[B]` bool, which sentences have words and a picture.
+
+        Returns:
+            A scalar: the mean over the pairs of the global batch; 0 if there are fewer than two.
+        """
+        text, image, all_pairs = gather_batch(text_embeds, image_embeds, pairs)
+        with torch.autocast(text.device.type, enabled=False):
+            losses = self.objective(text, image, all_pairs, self.temperature)
+        return losses.sum() / all_pairs.sum().clamp(min=1) * (all_pairs.sum() >= 2)
+
+    def entity_loss(
+        self, words: Tensor, regions: Tensor, entity_index: Tensor, pairs: Tensor
+    ) -> Tensor:
+        """Pull each gold entity and the regions it attends to together.
+
+        Args: words: `[B, W, H]`. regions: `[B, P, C]`. entity_index: `[B, W]` long, the number of
+            the entity that a word belongs to, from 0 in each sentence;
+                -1 outside entities.
+            pairs: `[B]` bool, which sentences have a picture.
+
+        Returns: A scalar: the mean over the entities with a picture of the global batch; 0 if there
+            are fewer than two pictures.
+        """
+        most = int(entity_index.max()) + 1
+        member = F.one_hot(entity_index + 1, most + 1)[..., 1:].to(
+            words.dtype
+        )  # [B, W, M], M entities at most
+        sums = torch.einsum("bwm,bwh->bmh", member, words)
+        sentence, number = (member.sum(1) > 0).nonzero(as_tuple=True)
+        means = sums[sentence, number] / member.sum(1)[sentence, number][:, None]  # [E, H]
+        all_regions, all_pairs = gather_batch(self.embed_image(regions), pairs)
+        rank = dist.get_rank() if _processes() > 1 else 0
+        own = sentence + rank * (len(all_pairs) // _processes())
+        counted = pairs[sentence].sum()
+        if _processes() > 1:
+            dist.all_reduce(counted)
+        with torch.autocast(words.device.type, enabled=False):
+            losses = entity_nce(
+                self.embed_text(means), own, all_regions, all_pairs, self.temperature
+            )
+        return _processes() * losses.sum() / counted.clamp(min=1) * (all_pairs.sum() >= 2)
+
+
+def _projector(size: int, common: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(size, common), nn.GELU(), nn.Linear(common, common))

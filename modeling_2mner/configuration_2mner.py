@@ -1,0 +1,152 @@
+"""The configuration of the 2M-NER family: the towers' own configurations, and every switch of the
+family.
+
+What is unusual: the whole `auto_map` stands in the configuration, so that each of the `Auto`
+classes loads a saved folder with `trust_remote_code=True`, whichever class saved it.
+"""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .labels_2mner import scheme_labels, split_label
+
+__all__ = ["TwoMNERConfig"]
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_2mner.TwoMNERConfig",
+    "AutoModel": "modeling_2mner.TwoMNERModel",
+    "AutoModelForTokenClassification": "modeling_2mner.TwoMNERForTokenClassification",
+    "AutoProcessor": "processing_2mner.TwoMNERProcessor",
+}
+
+COUNTS_FROM_TWO = ("camembert", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod")
+
+
+@strict
+class TwoMNERConfig(PreTrainedConfig):
+    r"""Configuration of [`TwoMNERModel`] and [`TwoMNERForTokenClassification`].
+
+        config = TwoMNERConfig(
+            text_config={"model_type": "xlm-roberta"},
+            vision_config={"model_type": "clip_vision_model"},
+            labels=["O", "B-PER", "I-PER", "B-LOC", "I-LOC"],
+        )
+
+    Args:
+        text_config (`dict` or `PreTrainedConfig`):
+            The text encoder, of any kind that `AutoModel` knows; XLM-R by default.
+        vision_config (`dict` or `PreTrainedConfig`, *optional*): The vision tower that gives
+            regions: patches, or the cells of a map. None makes a text-only tagger.
+        global_vision_config (`dict` or `PreTrainedConfig`, *optional*): A second vision tower that
+        gives one vector for the whole picture (2M-NER, section 3.2).
+        labels (`list[str]`, *optional*): The label names in BIO or BIOES. By default MMNERD's PER,
+            LOC, ORG, MISC in BIO, unless `id2label` is given.
+        image_mean, image_std (`list[float]`): The normalisation of `pixel_values`.
+        global_image_mean, global_image_std (`list[float]`, *optional*): The normalisation that the
+            second tower expects; the model changes from one to the other by itself.
+        fusion (`str`): `"gated"`: a gate on each channel of each word says how much to believe the
+            picture. `"concat"`: the published system's, one linear layer over what the word has
+            read from each tower.
+        collaboration_heads (`int`): Heads of the attention from words to regions. Must divide the
+            text encoder's hidden size.
+        collaboration_dropout (`float`): Dropout of that attention and of what it reads.
+        alignment_level (`str`): What the contrastive loss pulls together: `"sentence"` and picture,
+            `"entity"` and the regions it attends to, or `"none"`.
+        alignment_objective (`str`): At sentence level: `"nt_xent"` (2B vectors, the published
+            system's) or `"info_nce"` (CLIP's two-way).
+        alignment_temperature (`float`): `tau` of the contrastive loss.
+        alignment_size (`int`): Size of the space in which sentence and picture are compared.
+        sentence_vector (`str`): `"first"`: the encoder's first position stands for the sentence.
+            `"mean"`: the mean over its words.
+        alpha (`float`): Loss = `alpha` NLL + (1 - `alpha`) alignment; the NLL alone where there is
+        no alignment.
+        classifier_dropout (`float`): Dropout before the emissions.
+        constrain_transitions (`bool`): Whether the CRF forbids what the label scheme forbids.
+        initializer_range (`float`): Standard deviation of the new linear layers' initial weights.
+    """
+
+    model_type = "2mner"
+    sub_configs_defaults = {  # noqa: RUF012 -- the base class declares it so
+        "text_config": SubConfigSpec(AutoConfig, model_type="xlm-roberta"),
+        "vision_config": SubConfigSpec(AutoConfig, model_type="clip_vision_model", optional=True),
+        "global_vision_config": SubConfigSpec(AutoConfig, model_type="resnet", optional=True),
+    }
+
+    text_config: dict | PreTrainedConfig | None = None
+    vision_config: dict | PreTrainedConfig | None = None
+    global_vision_config: dict | PreTrainedConfig | None = None
+    image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    global_image_mean: list[float] | tuple[float, ...] | None = None
+    global_image_std: list[float] | tuple[float, ...] | None = None
+    fusion: Literal["gated", "concat"] = "gated"
+    collaboration_heads: int = 8
+    collaboration_dropout: float | int = 0.1
+    alignment_level: Literal["none", "sentence", "entity"] = "sentence"
+    alignment_objective: Literal["nt_xent", "info_nce"] = "nt_xent"
+    alignment_temperature: float | int = 0.5
+    alignment_size: int = 256
+    sentence_vector: Literal["first", "mean"] = "first"
+    alpha: float | int = 0.8
+    classifier_dropout: float | int = 0.1
+    constrain_transitions: bool = True
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        labels = kwargs.pop("labels", None)
+        if labels is None and self.id2label is None:
+            labels = scheme_labels(("PER", "LOC", "ORG", "MISC"))
+        if labels is not None:
+            self.id2label = dict(enumerate(labels))
+            self.label2id = {label: index for index, label in enumerate(labels)}
+        kwargs.setdefault("auto_map", AUTO_MAP)
+        super().__post_init__(**kwargs)
+
+    def validate_architecture(self):
+        """Part of `@strict`: check what the parts say against each other."""
+        for label in self.labels:
+            split_label(label)
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must differ from one another, found {self.labels}")
+        if self.text_config.hidden_size % self.collaboration_heads:
+            raise ValueError(
+                f"collaboration_heads ({self.collaboration_heads}) must divide the text encoder's "
+                f"hidden size ({self.text_config.hidden_size})"
+            )
+        if not 0 < self.alpha <= 1:
+            raise ValueError(f"alpha must be in (0, 1], found {self.alpha}")
+        if self.alignment_temperature <= 0:
+            raise ValueError(
+                f"alignment_temperature must be above 0, found {self.alignment_temperature}"
+            )
+        if self.global_vision_config is not None and self.vision_config is None:
+            raise ValueError(
+                "global_vision_config is a second tower: it needs vision_config, the first one"
+            )
+
+    @property
+    def labels(self) -> list[str]:
+        """The `K` label names in the order of the emissions."""
+        return [self.id2label[index] for index in range(len(self.id2label))]
+
+    @property
+    def hidden_size(self) -> int:
+        """`H`, the text encoder's: words, what they read off a picture, and the fused words are all
+        of this size.
+        """
+        return self.text_config.hidden_size
+
+    @property
+    def max_positions(self) -> int:
+        """The most sub-words that the text encoder reads at once, the special ones included."""
+        positions = self.text_config.max_position_embeddings
+        # RoBERTa and its kin number positions from behind the padding index.
+        return positions - 2 if self.text_config.model_type in COUNTS_FROM_TWO else positions
+
+    @property
+    def has_alignment(self) -> bool:
+        """Whether there is a contrastive loss between sentence and picture."""
+        return self.vision_config is not None and self.alignment_level != "none"

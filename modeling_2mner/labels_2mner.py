@@ -1,0 +1,124 @@
+"""Label schemes: what `BIO` and `BIOES` labels mean, spelled once for the model and the scores.
+
+A label is `O` or a prefix and an entity type, `B-PER`. A set of labels is BIOES as soon as one of
+them is `E-` or `S-`. Entities are read strictly, as `seqeval` does with `mode="strict"`: an `I-`
+that continues nothing is no entity.
+"""
+
+from collections.abc import Sequence
+
+__all__ = [
+    "Span",
+    "begins_entity",
+    "continues_entity",
+    "is_bioes",
+    "labels_from_spans",
+    "may_end",
+    "may_follow",
+    "may_start",
+    "scheme_labels",
+    "spans_from_labels",
+    "split_label",
+    "to_bio",
+    "to_bioes",
+]
+
+Span = tuple[int, int, str]
+"""Words `[start, end)` and the entity type."""
+
+
+def split_label(label: str) -> tuple[str, str]:
+    """Split `B-PER` into `("B", "PER")` and `O` into `("O", "")`.
+
+    Raises: ValueError: if the label is neither `O` nor one of the prefixes B, I, E, S, a hyphen and
+        a type.
+    """
+    if label == "O":
+        return "O", ""
+    prefix, hyphen, entity_type = label.partition("-")
+    if prefix not in ("B", "I", "E", "S") or not hyphen or not entity_type:
+        raise ValueError(f"{label!r} is not a label: expected 'O', or B-, I-, E- or S- and a type")
+    return prefix, entity_type
+
+
+def scheme_labels(entity_types: Sequence[str], scheme: str = "BIO") -> list[str]:
+    """Spell all labels of some entity types: `O` first, then the types in the order given.
+
+    Raises:
+        ValueError: if the scheme is not "BIO" or "BIOES".
+    """
+    if scheme not in ("BIO", "BIOES"):
+        raise ValueError(f"Unknown label scheme {scheme!r}: expected 'BIO' or 'BIOES'")
+    prefixes = "BI" if scheme == "BIO" else "BIES"
+    return ["O"] + [f"{prefix}-{name}" for name in entity_types for prefix in prefixes]
+
+
+def is_bioes(labels: Sequence[str]) -> bool:
+    """Say whether a set of labels marks the last word of an entity."""
+    return any(split_label(label)[0] in "ES" for label in labels)
+
+
+def begins_entity(label: str) -> bool:
+    """Say whether a word with this label is the first of an entity."""
+    return split_label(label)[0] in "BS"
+
+
+def continues_entity(previous: str, label: str) -> bool:
+    """Say whether `label` goes on with the entity of the word before it, labelled `previous`."""
+    previous_prefix, previous_type = split_label(previous)
+    prefix, entity_type = split_label(label)
+    return prefix in "IE" and previous_prefix in "BI" and previous_type == entity_type
+
+
+def may_start(label: str) -> bool:
+    """Say whether a sentence may begin with this label."""
+    return split_label(label)[0] in "OBS"
+
+
+def may_end(label: str, bioes: bool) -> bool:
+    """Say whether a sentence may end with this label."""
+    return not bioes or split_label(label)[0] in "OES"
+
+
+def may_follow(previous: str, label: str, bioes: bool) -> bool:
+    """Say whether `label` may stand on the word after one labelled `previous`."""
+    return continues_entity(previous, label) or (may_end(previous, bioes) and may_start(label))
+
+
+def spans_from_labels(labels: Sequence[str]) -> list[Span]:
+    """Read the entities off one sentence's labels, in order.
+
+    Raises:
+        ValueError: if one of them is not a label.
+    """
+    spans: list[Span] = []
+    previous = "O"
+    for position, label in enumerate(labels):
+        if begins_entity(label):
+            spans.append((position, position + 1, split_label(label)[1]))
+        elif spans and spans[-1][1] == position and continues_entity(previous, label):
+            start, _, entity_type = spans[-1]
+            spans[-1] = (start, position + 1, entity_type)
+        previous = label
+    return spans
+
+
+def labels_from_spans(spans: Sequence[Span], length: int, scheme: str = "BIO") -> list[str]:
+    """Spell the entities of a sentence of `length` words as labels."""
+    labels = ["O"] * length
+    for start, end, entity_type in spans:
+        labels[start:end] = [f"I-{entity_type}"] * (end - start)
+        labels[start] = f"B-{entity_type}"
+        if scheme == "BIOES":
+            labels[end - 1] = f"{'E' if end - start > 1 else 'S'}-{entity_type}"
+    return labels
+
+
+def to_bio(labels: Sequence[str]) -> list[str]:
+    """Spell one sentence's labels in BIO, whichever scheme they are in."""
+    return labels_from_spans(spans_from_labels(labels), len(labels), "BIO")
+
+
+def to_bioes(labels: Sequence[str]) -> list[str]:
+    """Spell one sentence's labels in BIOES, whichever scheme they are in."""
+    return labels_from_spans(spans_from_labels(labels), len(labels), "BIOES")

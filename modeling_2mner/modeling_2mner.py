@@ -1,0 +1,556 @@
+"""The 2M-NER models: words and regions into fused words, fused words into labels (2M-NER, section
+3; arXiv 2404.17122).
+
+    words      X     [B, W, H]   the text encoder's last hidden states at each word's first sub-word
+    regions    R     [B, P, C]   a vision tower's patches or map cells
+    fused      F     [B, W, H]   collaboration; equal to X where there is no picture
+    emissions  E     [B, W, K]   a linear layer over F
+    labels                       a linear-chain CRF over E
+
+What is unusual: the towers may be any encoders that `AutoModel` knows. Batch normalisation in a
+vision tower always uses its stored statistics, so that no picture changes how another one is read.
+Pictures that are missing are not run.
+
+Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words, `K` labels, `P` regions, `C`
+a vision tower's feature size, `H` hidden size, `D` the space of the alignment.
+"""
+
+import inspect
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import ModelOutput, logging
+
+from .alignment_2mner import Alignment
+from .collaboration_2mner import Collaboration, ConcatFusion, GatedFusion
+from .configuration_2mner import TwoMNERConfig
+from .crf_2mner import UNKNOWN, LinearChainCRF
+
+__all__ = [
+    "TwoMNERForTokenClassification",
+    "TwoMNERModel",
+    "TwoMNERModelOutput",
+    "TwoMNERPreTrainedModel",
+    "TwoMNERTokenClassifierOutput",
+]
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class TwoMNERModelOutput(ModelOutput):
+    """What [`TwoMNERModel`] gives.
+
+    Attributes: last_hidden_state: `[B, W, H]` the fused words. word_states: `[B, W, H]` the words
+        before fusion. region_states: `[B, P, C]` the first tower's regions; zeros where there is no
+        picture. text_embeds: `[B, D]` the sentences in the space of the alignment, unit vectors.
+        image_embeds: `[B, D]` the pictures in the same space, unit vectors; zeros where there is no
+        picture. region_attentions: one `[B, heads, W, P]` a tower, with `output_attentions`: what
+        each word looked at. attentions, hidden_states: the text encoder's, over `[N, L]`, when
+        asked for.
+    """
+
+    last_hidden_state: Tensor | None = None
+    word_states: Tensor | None = None
+    region_states: Tensor | None = None
+    text_embeds: Tensor | None = None
+    image_embeds: Tensor | None = None
+    region_attentions: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class TwoMNERTokenClassifierOutput(ModelOutput):
+    """What [`TwoMNERForTokenClassification`] gives.
+
+    Attributes: loss: scalar, with labels: the weighted sum of `losses`. losses: the parts of the
+        loss by name, unweighted: `nll`, and `alignment` where the model has one. logits: `[B, W,
+        K]` the emissions. predictions: `[B, W]` the best label sequence; -100 outside `word_mask`.
+        In evaluation mode, like the next two. marginals: `[B, W, K]` the probability of each label
+        of each word. entity_scores: `[B, W]` at the first word of each predicted entity, the
+        probability of exactly that entity. text_embeds, image_embeds, region_attentions,
+        attentions, hidden_states: as in [`TwoMNERModelOutput`].
+    """
+
+    loss: Tensor | None = None
+    losses: dict[str, Tensor] | None = None
+    logits: Tensor | None = None
+    predictions: Tensor | None = None
+    marginals: Tensor | None = None
+    entity_scores: Tensor | None = None
+    text_embeds: Tensor | None = None
+    image_embeds: Tensor | None = None
+    region_attentions: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+
+
+def _without_pooler(model_class: type[PreTrainedModel]) -> dict[str, bool]:
+    """The argument that leaves out a pooler which nothing here would train, where the class has one
+    to leave out.
+    """
+    accepted = inspect.signature(model_class.__init__).parameters
+    return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
+
+
+def _tower_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    return AutoModel._model_mapping[type(config)]
+
+
+def _tower_from_config(config: PreTrainedConfig) -> PreTrainedModel:
+    model_class = _tower_class(config)
+    return model_class._from_config(config, **_without_pooler(model_class))
+
+
+def _tower_from_pretrained(name: str, part: str) -> PreTrainedModel:
+    """Load one tower; of a model that has several, such as CLIP, the `part` ("text_config" or
+    "vision_config").
+    """
+    config = AutoConfig.from_pretrained(name)
+    config = getattr(config, part, config)
+    if type(config) not in AutoModel._model_mapping:
+        raise ValueError(
+            f"{name} is of model type {config.model_type!r}, which AutoModel cannot load"
+        )
+    model_class = _tower_class(config)
+    return model_class.from_pretrained(
+        name, config=config, dtype=torch.float32, **_without_pooler(model_class)
+    )
+
+
+def _feature_size(config: PreTrainedConfig) -> int:
+    """`C`: the size of a vision tower's features, whatever its family calls it."""
+    if getattr(config, "hidden_sizes", None):  # a stage each: ResNet, ConvNeXt
+        return config.hidden_sizes[-1]
+    return (
+        config.hidden_dim if hasattr(config, "hidden_dim") else config.hidden_size
+    )  # EfficientNet; transformers
+
+
+def _read_pictures(tower: PreTrainedModel, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+    """Run a vision tower: `[B, 3, h, w]` -> regions `[B, P, C]` and the picture vector `[B, C]`."""
+    outputs = tower(pixel_values=pixel_values.to(tower.dtype), return_dict=True)
+    regions = outputs.last_hidden_state
+    if regions.ndim == 4:  # [B, C, h', w'] -> [B, h' * w', C]
+        regions = regions.flatten(2).transpose(1, 2)
+    pooled = getattr(outputs, "pooler_output", None)
+    return regions, regions.mean(1) if pooled is None else pooled.flatten(1)
+
+
+class TwoMNERPreTrainedModel(PreTrainedModel):
+    """What the models of the family share: how they are built, initialised and loaded."""
+
+    config_class = TwoMNERConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+    _keep_in_fp32_modules_strict = ["crf"]  # noqa: RUF012 -- the base class declares it so
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise the new parts; the towers initialise their own.
+
+        | part | weights | biases |
+        | --- | --- | --- |
+        | every new linear layer | normal, `initializer_range` | 0 |
+        | layer norm | 1 | 0 |
+        | CRF | uniform in +-0.1, and what the label scheme forbids written again | |
+        """
+        super()._init_weights(module)
+        if isinstance(module, LinearChainCRF):
+            module.reset_parameters()
+
+    @classmethod
+    def from_towers(
+        cls,
+        text: str,
+        vision: str | None = None,
+        global_vision: str | None = None,
+        **config,
+    ) -> "TwoMNERPreTrainedModel":
+        """Put pretrained towers together; everything else is newly initialised, and the log says
+        what.
+
+            model = TwoMNERForTokenClassification.from_towers(
+                "xlm-roberta-base", "openai/clip-vit-base-patch32", labels=["O", "B-PER", "I-PER"]
+            )
+
+        Args: text: name or folder of a text encoder. vision: name or folder of the vision tower
+            that gives regions; None makes a text-only tagger. global_vision: name or folder of a
+            second vision tower, which gives one vector a picture. config: further fields of
+            [`TwoMNERConfig`].
+
+        Raises: ValueError: if `AutoModel` cannot load one of them as an encoder, or a field of the
+            configuration is wrong.
+        """
+        towers = {"text": _tower_from_pretrained(text, "text_config")}
+        for part, name, prefix in (
+            ("vision", vision, ""),
+            ("global_vision", global_vision, "global_"),
+        ):
+            if name is not None:
+                towers[part] = _tower_from_pretrained(name, "vision_config")
+                normalisation = AutoImageProcessor.from_pretrained(name, backend="pil")
+                config[f"{prefix}image_mean"] = list(normalisation.image_mean)
+                config[f"{prefix}image_std"] = list(normalisation.image_std)
+        for part, tower in towers.items():
+            config[f"{part}_config"] = tower.config
+            for module in tower.modules():
+                module._is_hf_initialized = True  # what is loaded stays as it is
+        # Each tower keeps the attention that it was loaded with: not all of them have sdpa.
+        attention = {
+            f"{part}_config": tower.config._attn_implementation for part, tower in towers.items()
+        }
+        config = TwoMNERConfig(**config, attn_implementation=attention)
+        model = cls(config, towers=towers)
+        new = dict.fromkeys(
+            ".".join(name.split(".")[: 2 if name.startswith("model.") else 1])
+            for name, _ in model.named_parameters()
+            if not name.removeprefix("model.").startswith(
+                tuple(f"{part}_model." for part in towers)
+            )
+        )
+        logger.warning(f"Newly initialised, to be trained: {', '.join(new) or 'nothing'}")
+        return model
+
+
+class TwoMNERModel(TwoMNERPreTrainedModel):
+    """Words and regions into fused words, and sentence and picture into one space.
+
+        model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+        outputs = model(**processor(["Angela", "Merkel"], images="photo.jpg"))
+        outputs.last_hidden_state, outputs.text_embeds, outputs.image_embeds
+
+    Args: config: the configuration. towers: ready encoders under "text", "vision", "global_vision";
+        by default they are built from `config`.
+    """
+
+    # Saved with a head, loaded without one.
+    _keys_to_ignore_on_load_unexpected = [r"^classifier\.", r"^crf\."]  # noqa: RUF012
+
+    def __init__(self, config: TwoMNERConfig, towers: dict[str, PreTrainedModel] | None = None):
+        super().__init__(config)
+        towers = dict(towers or {})
+        for part in ("text", "vision", "global_vision"):
+            tower_config = getattr(config, f"{part}_config")
+            if part not in towers and tower_config is not None:
+                towers[part] = _tower_from_config(tower_config)
+        self.text_model = towers["text"]
+        self.vision_model = towers.get("vision")
+        self.global_vision_model = towers.get("global_vision")
+
+        vision_configs = [
+            tower
+            for tower in (config.vision_config, config.global_vision_config)
+            if tower is not None
+        ]
+        self.collaborations = nn.ModuleList(
+            Collaboration(
+                _feature_size(tower),
+                config.hidden_size,
+                config.collaboration_heads,
+                config.collaboration_dropout,
+            )
+            for tower in vision_configs
+        )
+        fusion = {"gated": GatedFusion, "concat": ConcatFusion}[config.fusion]
+        self.fusion = fusion(config.hidden_size, len(vision_configs)) if vision_configs else None
+        self.alignment = None
+        if config.has_alignment:
+            self.alignment = Alignment(
+                config.hidden_size,
+                _feature_size(config.vision_config),
+                config.alignment_size,
+                config.alignment_temperature,
+                config.alignment_objective,
+            )
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_model.set_input_embeddings(value)
+
+    def train(self, mode: bool = True) -> "TwoMNERModel":
+        """Switch between training and evaluation; batch normalisation keeps its stored statistics
+        in both.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        word_index: Tensor,
+        word_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        image_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TwoMNERModelOutput | tuple:
+        """Encode a batch as the processor makes it.
+
+        Args: input_ids, attention_mask: `[N, L]` windows of sub-words, those of a sentence in its
+            order. word_index: `[B, W]` where each word's first sub-word lies among the `N * L`
+            positions; a sentence without
+                words points at the first position of its window.
+            word_mask: `[B, W]` bool, true on words.
+            pixel_values: `[B, 3, h, w]` pictures; what stands in the rows of missing ones does not
+                matter.
+            image_mask: `[B]` bool, true where there is a picture; by default everywhere.
+            output_attentions: also give the text encoder's attention and that from words to
+                regions.
+            output_hidden_states: also give the text encoder's layers.
+            return_dict: False gives a plain tuple.
+
+        Raises: ValueError: if a window is longer than the text encoder can read, or pictures come
+            to a text-only model.
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        length = input_ids.shape[1]
+        if length > self.config.max_positions:
+            raise ValueError(
+                f"input_ids has windows of {length} sub-words, but the text encoder reads at most "
+                f"{self.config.max_positions}: the processor's max_length must not be larger"
+            )
+        if pixel_values is not None and self.vision_model is None:
+            raise ValueError("pixel_values were given to a model without a vision tower")
+
+        encoded = self.text_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        positions = encoded.last_hidden_state.flatten(0, 1)  # [N * L, H]
+        words = positions[word_index]  # X [B, W, H]
+
+        fused, attentions, image_vectors, regions = words, None, None, None
+        if pixel_values is not None:
+            if image_mask is None:
+                image_mask = torch.ones(len(words), dtype=torch.bool, device=words.device)
+            tower_regions, image_vectors = self._see(pixel_values, image_mask)
+            if tower_regions:
+                fused, attentions = self._collaborate(
+                    words, tower_regions, image_mask, output_attentions
+                )
+                regions = tower_regions[0]
+
+        text_embeds = image_embeds = None
+        if self.alignment is not None:
+            text_embeds = self.alignment.embed_text(
+                self._sentence_vectors(positions, words, word_index, word_mask, length)
+            )
+            if image_vectors is not None:
+                image_embeds = self.alignment.embed_image(image_vectors) * image_mask[:, None]
+
+        output = TwoMNERModelOutput(
+            last_hidden_state=fused,
+            word_states=words,
+            region_states=regions,
+            text_embeds=text_embeds,
+            image_embeds=image_embeds,
+            region_attentions=attentions,
+            attentions=encoded.attentions,
+            hidden_states=encoded.hidden_states,
+        )
+        return output if return_dict else output.to_tuple()
+
+    def _see(self, pixel_values: Tensor, image_mask: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Run the towers on the pictures that are there.
+
+        Returns: Each tower's regions `[B, P, C]`, and the first one's picture vectors `[B, C]`;
+            nothing, if no sentence of the batch has a picture.
+        """
+        present = image_mask.nonzero()[:, 0]
+        if len(present) == 0:
+            if not self.training:
+                return [], None
+            # In training each parameter takes part in each step, or data-parallel processes wait
+            # for one another.
+            present = image_mask.new_zeros(1, dtype=torch.long)
+        seen = pixel_values[present]
+
+        def spread(states: Tensor) -> Tensor:
+            return states.new_zeros(len(image_mask), *states.shape[1:]).index_copy(
+                0, present, states
+            )
+
+        regions, vectors = _read_pictures(self.vision_model, seen)
+        towers = [spread(regions)]
+        if self.global_vision_model is not None:
+            _, global_vectors = _read_pictures(self.global_vision_model, self._renormalise(seen))
+            towers.append(spread(global_vectors)[:, None])
+        return towers, spread(vectors)
+
+    def _renormalise(self, pixel_values: Tensor) -> Tensor:
+        """From the first tower's normalisation to the second's."""
+        config = self.config
+        mean, std, global_mean, global_std = (
+            torch.tensor(values, device=pixel_values.device)[:, None, None]
+            for values in (
+                config.image_mean,
+                config.image_std,
+                config.global_image_mean,
+                config.global_image_std,
+            )
+        )
+        return (pixel_values * std + mean - global_mean) / global_std
+
+    def _collaborate(
+        self,
+        words: Tensor,
+        towers: list[Tensor],
+        image_mask: Tensor,
+        output_attentions: bool | None,
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Let the words read each tower, and fuse: `F` `[B, W, H]`, and its attention."""
+        eager = bool(output_attentions) or self.config._attn_implementation == "eager"
+        read, weights = zip(
+            *(
+                collaboration(words, regions, eager)
+                for collaboration, regions in zip(self.collaborations, towers, strict=True)
+            ),
+            strict=True,
+        )
+        return self.fusion(words, list(read), image_mask), weights if output_attentions else None
+
+    def _sentence_vectors(
+        self, positions: Tensor, words: Tensor, word_index: Tensor, word_mask: Tensor, length: int
+    ) -> Tensor:
+        """`[B, H]`: each sentence's first position in its first window, or its words' mean."""
+        if self.config.sentence_vector == "first":
+            return positions[word_index[:, 0] // length * length]
+        mask = word_mask[..., None].to(words.dtype)
+        return (words * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
+    """A label for each word, from the sentence and its picture, through a CRF.
+
+        model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+        words = ["Angela", "Merkel", "besucht", "Paris"]
+        outputs = model(**processor(words, images="photo.jpg"))
+        processor.post_process_entities(outputs, words)
+
+    Args:
+        config: the configuration.
+        towers: ready encoders, as in [`TwoMNERModel`].
+    """
+
+    # The loss is a mean over the sentences of a batch: the `Trainer` divides by the steps that it
+    # accumulates.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: TwoMNERConfig, towers: dict[str, PreTrainedModel] | None = None):
+        super().__init__(config)
+        self.model = TwoMNERModel(config, towers)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, len(config.labels))
+        self.crf = LinearChainCRF(config.labels, config.constrain_transitions)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        word_index: Tensor,
+        word_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        image_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TwoMNERTokenClassifierOutput | tuple:
+        """Score, learn and (in evaluation mode) label a batch as the processor makes it.
+
+        Args: input_ids, attention_mask, word_index, word_mask, pixel_values, image_mask: as in
+            [`TwoMNERModel`]. labels: `[B, W]` long; -100 under `word_mask` is an unknown label,
+            over which the likelihood sums. output_attentions, output_hidden_states, return_dict: as
+            in [`TwoMNERModel`].
+
+        Raises:
+            ValueError: as [`TwoMNERModel`] does.
+        """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        encoded = self.model(
+            input_ids,
+            attention_mask,
+            word_index,
+            word_mask,
+            pixel_values,
+            image_mask,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        emissions = self.classifier(self.dropout(encoded.last_hidden_state))  # E [B, W, K]
+
+        loss = losses = None
+        if labels is not None:
+            losses = {"nll": -self.crf(emissions, labels, word_mask).mean()}
+            loss = losses["nll"]
+            if self.config.has_alignment:
+                losses["alignment"] = self._alignment_loss(encoded, labels, word_mask, image_mask)
+                loss = self.config.alpha * loss + (1 - self.config.alpha) * losses["alignment"]
+        decoding = None if self.training else self.crf.decode(emissions, word_mask)
+
+        output = TwoMNERTokenClassifierOutput(
+            loss=loss,
+            losses=losses,
+            logits=emissions,
+            predictions=None if decoding is None else decoding.labels,
+            marginals=None if decoding is None else decoding.marginals,
+            entity_scores=None if decoding is None else decoding.entity_scores,
+            text_embeds=encoded.text_embeds,
+            image_embeds=encoded.image_embeds,
+            region_attentions=encoded.region_attentions,
+            attentions=encoded.attentions,
+            hidden_states=encoded.hidden_states,
+        )
+        return output if return_dict else output.to_tuple()
+
+    def _alignment_loss(
+        self,
+        encoded: TwoMNERModelOutput,
+        labels: Tensor,
+        word_mask: Tensor,
+        image_mask: Tensor | None,
+    ) -> Tensor:
+        """The contrastive loss at the configured level: a scalar."""
+        if encoded.image_embeds is None:
+            return encoded.last_hidden_state.new_zeros(())
+        pairs = word_mask.any(1) if image_mask is None else word_mask.any(1) & image_mask
+        alignment = self.model.alignment
+        if self.config.alignment_level == "sentence":
+            return alignment.sentence_loss(encoded.text_embeds, encoded.image_embeds, pairs)
+        outside = self.config.label2id["O"]
+        known = labels.masked_fill(labels == UNKNOWN, outside)
+        entity_index = torch.where(known == outside, -1, self.crf.begins[known].cumsum(1) - 1)
+        return alignment.entity_loss(
+            encoded.word_states, encoded.region_states, entity_index, pairs
+        )

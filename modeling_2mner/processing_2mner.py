@@ -1,0 +1,460 @@
+"""The processor: words and a picture into tensors, and what the model says back into entities.
+
+What is unusual:
+
+* Every word gets exactly one label. A sentence too long for the text encoder becomes overlapping
+  windows, and each word is read in the window where it has most context; a word that the tokenizer
+  maps to nothing is read as unknown.
+* A picture that is missing, broken or enormous is a mask, never an exception and never a
+  placeholder: the log says which one and why.
+
+Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words.
+"""
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoTokenizer,
+    BatchFeature,
+    CLIPImageProcessorPil,
+    ProcessorMixin,
+)
+from transformers.utils import logging
+
+from .configuration_2mner import TwoMNERConfig
+from .crf_2mner import UNKNOWN
+from .labels_2mner import is_bioes, spans_from_labels, to_bio, to_bioes
+
+__all__ = ["PictureError", "TwoMNERProcessor", "load_picture", "split_into_windows"]
+
+logger = logging.get_logger(__name__)
+
+MAX_PIXELS = 50_000_000
+"""Pictures with more pixels are not decoded: 50 megapixels are 150 MB of RGB."""
+
+MAX_ASPECT = 32
+"""Longer strips are cropped to this ratio: resizing the short side would make giants of them."""
+
+DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's decoders raise on files that are broken in one way or another."""
+
+Picture = str | os.PathLike | bytes | dict[str, Any] | Image.Image
+"""A path, an encoded picture, `datasets`' undecoded {"bytes", "path"}, or a picture."""
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read; the message says which one and why."""
+
+
+def load_picture(source: Picture) -> Image.Image:
+    """Read a picture of any kind as 8-bit RGB, upright, transparent parts white.
+
+    Args:
+        source: a path, an encoded picture, `datasets`' undecoded {"bytes", "path"}, or a picture.
+
+    Raises:
+        PictureError: if there is none, it is broken, or it has more than `MAX_PIXELS`.
+    """
+    name = "a picture"
+    if isinstance(source, dict):
+        name = source.get("path") or name
+        source = source.get("bytes") or source.get("path")
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+    if not isinstance(source, str | os.PathLike | bytes | Image.Image):
+        raise PictureError(
+            f"{name}: expected a path, bytes or a PIL picture, found {type(source).__name__}"
+        )
+    try:
+        if not isinstance(source, Image.Image):
+            source = Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source))
+        width, height = source.size  # known from the file's head, before anything is decoded
+        if width * height > MAX_PIXELS:
+            raise PictureError(
+                f"{name}: {width} x {height} pixels, expected at most {MAX_PIXELS:,}"
+            )
+        return _to_rgb(ImageOps.exif_transpose(source))
+    except PictureError:
+        raise
+    except (*DECODING_ERRORS, Image.DecompressionBombError) as error:
+        raise PictureError(
+            f"{name}: cannot be read as a picture ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """Any mode of Pillow -> RGB."""
+    if picture.mode.startswith("I"):  # 16 bits a pixel; `convert` would clip them to 255
+        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return _crop_strip(picture.convert("RGB"))
+
+
+def _crop_strip(picture: Image.Image) -> Image.Image:
+    """Keep the middle of a strip longer than `MAX_ASPECT` times its breadth."""
+    longest = MAX_ASPECT * min(picture.size)
+    if max(picture.size) <= longest:
+        return picture
+    return ImageOps.fit(picture, (min(picture.width, longest), min(picture.height, longest)))
+
+
+def split_into_windows(
+    lengths: Sequence[int], room: int, overlap: int
+) -> list[tuple[int, int, int, int]]:
+    """Cut a sentence into windows of whole words.
+
+    Args:
+        lengths: sub-words of each word, each at least 1 and at most `room`.
+        room: sub-words that a window holds.
+        overlap: sub-words, at most, that a window shares with the one before it.
+
+    Returns: Windows `(start, end, first, last)`: the window reads words `[start, end)`, and words
+        `[first, last)` get their label from it. The second ranges follow one another and cover the
+        sentence. A sentence without words has one empty window.
+    """
+    ends = [0, *accumulate(lengths)]
+    bounds = []
+    start = end = 0
+    while end < len(lengths) or not bounds:
+        while end < len(lengths) and ends[end + 1] - ends[start] <= room:
+            end += 1
+        bounds.append((start, end))
+        # Step back over words that fit into the overlap, but always forward from this window's
+        # start, and never so far back that the next window would end where this one does.
+        following = end
+        while (
+            end < len(lengths)
+            and following - 1 > start
+            and ends[end] - ends[following - 1] <= overlap
+            and ends[end + 1] - ends[following - 1] <= room
+        ):
+            following -= 1
+        start = following
+
+    windows = []
+    first = 0
+    for number, (start, end) in enumerate(bounds):
+        last = end
+        if number + 1 < len(bounds):
+            next_start = bounds[number + 1][0]
+            # Within the overlap the context grows on one side as it shrinks on the other: change
+            # over in the middle.
+            middle = (ends[next_start] + ends[end]) / 2
+            last = next(
+                word for word in range(next_start, end + 1) if word == end or ends[word] >= middle
+            )
+        windows.append((start, end, first, last))
+        first = last
+    return windows
+
+
+class TwoMNERProcessor(ProcessorMixin):
+    """Prepares words and pictures for the 2M-NER models, and reads entities off what they give.
+
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+        words = ["Angela", "Merkel", "besucht", "Paris"]
+        inputs = processor(words, images="photo.jpg")
+        entities = processor.post_process_entities(model(**inputs), [words])[0]
+        # [{"label": "PER", "start": 0, "end": 2, "text": "Angela Merkel", "score": 0.98}, ...]
+
+    Args: image_processor: resizes and normalises pictures. A processor of `transformers` that may
+        have one must have
+            one; a text-only model's is there, and not used.
+        tokenizer: a fast tokenizer.
+        labels: the label names in the order of the model's emissions.
+        max_length: sub-words in a window, special ones included.
+        window_overlap: sub-words, at most, that two windows of a long sentence share.
+        reads_pictures: False for a text-only model: pictures are then left aside.
+
+    Raises: ValueError: if the tokenizer is not a fast one, which alone tells which word a sub-word
+        came from.
+    """
+
+    def __init__(
+        self,
+        image_processor,
+        tokenizer,
+        labels: Sequence[str] = (),
+        max_length: int = 512,
+        window_overlap: int = 128,
+        reads_pictures: bool = True,
+    ):
+        super().__init__(image_processor, tokenizer)
+        if not tokenizer.is_fast:
+            raise ValueError(
+                f"{type(tokenizer).__name__} is a slow tokenizer; the processor needs a fast one"
+            )
+        self.labels = list(labels)
+        self.max_length = max_length
+        self.window_overlap = window_overlap
+        self.reads_pictures = reads_pictures
+
+    @classmethod
+    def from_towers(cls, text: str, vision: str | None = None, **options) -> "TwoMNERProcessor":
+        """Put the tokenizer of a text encoder and the image processor of a vision tower together.
+
+        Args: text: name or folder of the text encoder. vision: name or folder of the vision tower;
+            None for a text-only model. options: further arguments of the class; by default MMNERD's
+            labels, and the longest windows that the text
+                encoder reads.
+        """
+        tokenizer = AutoTokenizer.from_pretrained(text, add_prefix_space=True)
+        config = AutoConfig.from_pretrained(text)
+        config = TwoMNERConfig(text_config=getattr(config, "text_config", config))
+        options.setdefault("labels", config.labels)
+        options.setdefault("max_length", min(tokenizer.model_max_length, config.max_positions))
+        if vision is None:
+            return cls(CLIPImageProcessorPil(), tokenizer, reads_pictures=False, **options)
+        return cls(AutoImageProcessor.from_pretrained(vision, backend="pil"), tokenizer, **options)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """The keys of a batch, `labels` aside."""
+        names = ["input_ids", "attention_mask", "word_index", "word_mask"]
+        return [*names, "pixel_values", "image_mask"] if self.reads_pictures else names
+
+    def __call__(
+        self,
+        words: Sequence[str] | Sequence[Sequence[str]],
+        images: Picture | Sequence[Picture | None] | None = None,
+        labels: Sequence | None = None,
+        return_tensors: str = "pt",
+    ) -> BatchFeature:
+        """Prepare one sentence or a batch of them.
+
+        Args: words: a sentence as a list of words, or a list of sentences. images: a picture or
+            None for each sentence: a path, bytes, `datasets`' {"bytes", "path"}, or a PIL picture.
+            labels: for each sentence a label for each word, by name in BIO or BIOES, or by number;
+            -100 is unknown. return_tensors: "pt", the only kind.
+
+        Returns: `input_ids`, `attention_mask` `[N, L]`; `word_index`, `word_mask` `[B, W]`; for a
+            model with pictures `pixel_values` `[B, 3, h, w]` and `image_mask` `[B]`; with labels
+            `labels` `[B, W]`, padded with -100.
+
+        Raises: TypeError: if a sentence is a string. ValueError: if there are no sentences, the
+            numbers of sentences, pictures, words and labels do not agree, a
+                label is not in the set, or `return_tensors` is not "pt".
+        """
+        if return_tensors != "pt":
+            raise ValueError(f"return_tensors is {return_tensors!r}, expected 'pt'")
+        if isinstance(words, str):
+            raise TypeError(f"words is the string {words!r}, expected a list of words")
+        if len(words) == 0:
+            raise ValueError("words has no sentences; one sentence without words is [[]]")
+        if _is_sentence(words):
+            words = [words]
+            images = [images]
+            labels = None if labels is None else [labels]
+        sentences = [list(sentence) for sentence in words]
+        batch = self._read_words(sentences)
+        if self.reads_pictures:
+            pictures = [None] * len(sentences) if images is None else list(images)
+            if len(pictures) != len(sentences):
+                raise ValueError(f"images has {len(pictures)} items for {len(sentences)} sentences")
+            batch.update(self._read_pictures(pictures))
+        if labels is not None:
+            batch["labels"] = self._read_labels(sentences, list(labels))
+        return BatchFeature(batch)
+
+    def _read_words(self, sentences: list[list[str]]) -> dict[str, Tensor]:
+        prefix, suffix = self._special_ids
+        room = self.max_length - len(prefix) - len(suffix)
+        rows, places = [], []  # windows of sub-words; for each word (row, position in it)
+        for pieces in self._pieces(sentences, room):
+            words = []
+            lengths = [len(piece) for piece in pieces]
+            for start, end, first, last in split_into_windows(lengths, room, self.window_overlap):
+                positions = [len(prefix), *accumulate(lengths[start:end], initial=len(prefix))][1:]
+                words += [(len(rows), positions[word - start]) for word in range(first, last)]
+                rows.append(
+                    [*prefix, *(piece for word in pieces[start:end] for piece in word), *suffix]
+                )
+            places.append(words or [(len(rows) - 1, 0)])
+
+        length = max(map(len, rows))
+        most = max(map(len, places))
+        pad = self.tokenizer.pad_token_id
+        return {
+            "input_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
+            "attention_mask": torch.tensor(
+                [[1] * len(row) + [0] * (length - len(row)) for row in rows]
+            ),
+            "word_index": torch.tensor(
+                [
+                    [row * length + position for row, position in _fill(words, most)]
+                    for words in places
+                ]
+            ),
+            "word_mask": torch.tensor(
+                [[word < len(sentence) for word in range(most)] for sentence in sentences]
+            ),
+        }
+
+    def _pieces(self, sentences: list[list[str]], room: int) -> list[list[list[int]]]:
+        """The sub-words of each word of each sentence: at least one, and no more than a window
+        holds.
+        """
+        encoded = self.tokenizer(
+            sentences,
+            is_split_into_words=True,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        pieces = []
+        for number, sentence in enumerate(sentences):
+            found: list[list[int]] = [[] for _ in sentence]
+            for word, piece in zip(
+                encoded.word_ids(number), encoded.input_ids[number], strict=True
+            ):
+                found[word].append(piece)
+            pieces.append([word[:room] or [self.tokenizer.unk_token_id] for word in found])
+        return pieces
+
+    @cached_property
+    def _special_ids(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and after a sentence."""
+        inner = self.tokenizer("a", add_special_tokens=False).input_ids
+        outer = self.tokenizer("a").input_ids
+        start = next(
+            start for start in range(len(outer)) if outer[start : start + len(inner)] == inner
+        )
+        return outer[:start], outer[start + len(inner) :]
+
+    def _read_pictures(self, sources: list[Picture | None]) -> dict[str, Tensor]:
+        pictures = {}
+        for row, source in enumerate(sources):
+            if source is not None:
+                try:
+                    pictures[row] = load_picture(source)
+                except PictureError as error:
+                    logger.warning_once(f"Read without its picture: {error}")
+        pixel_values = torch.zeros(len(sources), *self._pixel_shape)
+        image_mask = torch.zeros(len(sources), dtype=torch.bool)
+        if pictures:
+            rows = torch.tensor(list(pictures))
+            pixel_values[rows] = self._normalise(list(pictures.values()))
+            image_mask[rows] = True
+        return {"pixel_values": pixel_values, "image_mask": image_mask}
+
+    def _normalise(self, pictures: list[Image.Image]) -> Tensor:
+        return self.image_processor(images=pictures, return_tensors="pt")["pixel_values"]
+
+    @cached_property
+    def _pixel_shape(self) -> torch.Size:
+        """`(3, h, w)`, known best by trying."""
+        return self._normalise([Image.new("RGB", (32, 32))]).shape[1:]
+
+    def _read_labels(self, sentences: list[list[str]], labels: list[Sequence]) -> Tensor:
+        if len(labels) != len(sentences):
+            raise ValueError(f"labels has {len(labels)} items for {len(sentences)} sentences")
+        rows = []
+        for number, (sentence, row) in enumerate(zip(sentences, labels, strict=True)):
+            if len(row) != len(sentence):
+                raise ValueError(
+                    f"sentence {number} has {len(sentence)} words and {len(row)} labels"
+                )
+            rows.append(self._label_ids(number, row))
+        most = max(1, *map(len, rows))
+        return torch.tensor([row + [UNKNOWN] * (most - len(row)) for row in rows])
+
+    def _label_ids(self, number: int, labels: Sequence) -> list[int]:
+        """One sentence's labels as numbers, names changed into the model's scheme."""
+        if all(isinstance(label, str) for label in labels):
+            names = to_bioes(labels) if is_bioes(self.labels) else to_bio(labels)
+            ids = [self._label_to_id.get(name, len(self.labels)) for name in names]
+        else:
+            ids = [int(label) for label in labels]
+        for word, index in enumerate(ids):
+            if index != UNKNOWN and not 0 <= index < len(self.labels):
+                raise ValueError(
+                    f"sentence {number}, word {word}: label {labels[word]!r} is not one of "
+                    f"{', '.join(self.labels)}"
+                )
+        return ids
+
+    @cached_property
+    def _label_to_id(self) -> dict[str, int]:
+        return {label: index for index, label in enumerate(self.labels)}
+
+    def post_process_entities(
+        self, outputs, words: Sequence[Sequence[str]]
+    ) -> list[list[dict[str, Any]]]:
+        """Read the entities off what the model gave.
+
+        Args:
+            outputs: the output of `TwoMNERForTokenClassification` in evaluation mode.
+            words: the sentences of the batch.
+
+        Returns: For each sentence its entities in order: `label` the type, `start` and `end` the
+            words `[start, end)`, `text` the words with spaces, `score` the probability of exactly
+            this entity.
+
+        Raises:
+            ValueError: if the model was in training mode, or gave another number of sentences.
+        """
+        if outputs.predictions is None:
+            raise ValueError(
+                "The model gave no predictions: put it into evaluation mode with model.eval()"
+            )
+        sentences = [words] if _is_sentence(words) else words
+        if len(sentences) != len(outputs.predictions):
+            raise ValueError(
+                f"words has {len(sentences)} sentences, "
+                f"the model's output {len(outputs.predictions)}"
+            )
+        entities = []
+        rows = zip(
+            sentences, outputs.predictions.tolist(), outputs.entity_scores.tolist(), strict=True
+        )
+        for sentence, ids, scores in rows:
+            names = [self.labels[index] for index in ids[: len(sentence)]]
+            entities.append(
+                [
+                    {
+                        "label": entity_type,
+                        "start": start,
+                        "end": end,
+                        "text": " ".join(sentence[start:end]),
+                        "score": scores[start],
+                    }
+                    for start, end, entity_type in spans_from_labels(names)
+                ]
+            )
+        return entities
+
+
+def _is_sentence(words: Sequence) -> bool:
+    """Whether this is one sentence, a list of words, and not a list of sentences."""
+    return len(words) > 0 and isinstance(words[0], str)
+
+
+def _fill(words: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Padding repeats a sentence's first place, so that it never reaches into another sentence."""
+    return words + [words[0]] * (most - len(words))
