@@ -186,7 +186,8 @@ class LinearChainCRF(nn.Module):
             return self._normalise(forward, backward, self._close(forward, mask), mask)
 
     def _normalise(self, forward: Tensor, backward: Tensor, log_z: Tensor, mask: Tensor) -> Tensor:
-        return (forward + backward - log_z[:, None, None]).exp() * mask[..., None]
+        log_marginals = forward + backward - log_z[:, None, None]
+        return log_marginals.masked_fill(~mask[..., None], -torch.inf).exp()
 
     def _log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """log Z of each sentence: `[B]`; 0 for a sentence without words."""

@@ -1,0 +1,143 @@
+"""Tiny towers, built once a test run, as ordinary Hugging Face folders: no network, no real
+weights.
+"""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import string
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertTokenizerFast,
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    DebertaV2Config,
+    Dinov2Config,
+    DistilBertConfig,
+    EfficientNetConfig,
+    PreTrainedConfig,
+    ResNetConfig,
+    SiglipVisionConfig,
+    ViTConfig,
+    XLMRobertaConfig,
+    XLMRobertaTokenizer,
+)
+
+torch.set_num_threads(1)
+
+LETTERS = string.ascii_letters + string.digits + "äöüßéèêçñáíóú.,!?-'’"
+TRANSFORMER = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+POSITIONS = 64
+"""Sub-words that the tiny text encoders read at once: few, so that windows are tested cheaply."""
+
+TEXT_CONFIGS: dict[str, Callable[[int], PreTrainedConfig]] = {
+    "xlm-roberta": lambda size: XLMRobertaConfig(
+        vocab_size=size, max_position_embeddings=POSITIONS + 2, type_vocab_size=1, **TRANSFORMER
+    ),
+    "bert": lambda size: BertConfig(
+        vocab_size=size, max_position_embeddings=POSITIONS, **TRANSFORMER
+    ),
+    "distilbert": lambda size: DistilBertConfig(
+        vocab_size=size,
+        max_position_embeddings=POSITIONS,
+        dim=32,
+        n_layers=2,
+        n_heads=4,
+        hidden_dim=48,
+    ),
+    "deberta-v2": lambda size: DebertaV2Config(
+        vocab_size=size,
+        max_position_embeddings=POSITIONS,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        **TRANSFORMER,
+    ),
+}
+
+VISION_CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
+    "clip": lambda: CLIPVisionConfig(image_size=32, patch_size=16, **TRANSFORMER),
+    "siglip": lambda: SiglipVisionConfig(image_size=32, patch_size=16, **TRANSFORMER),
+    "vit": lambda: ViTConfig(image_size=32, patch_size=16, **TRANSFORMER),
+    "dinov2": lambda: Dinov2Config(
+        image_size=32, patch_size=16, **{**TRANSFORMER, "num_hidden_layers": 1}
+    ),
+    "resnet": lambda: ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 24], depths=[1, 1], layer_type="basic"
+    ),
+    "efficientnet": lambda: EfficientNetConfig(
+        image_size=32, width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=128
+    ),
+}
+
+
+def write_tokenizer(folder: Path, kind: str) -> int:
+    """Write a character tokenizer of the kind that the encoder has; return the size of its
+    vocabulary.
+    """
+    if kind == "xlm-roberta":
+        pieces = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
+        pieces += [("▁", -2.0), *((letter, -4.0) for letter in LETTERS), ("<mask>", 0.0)]
+        tokenizer = XLMRobertaTokenizer(vocab=pieces, model_max_length=POSITIONS)
+        size = len(pieces)
+    else:
+        pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        pieces += [prefix + letter for letter in LETTERS for prefix in ("", "##")]
+        tokenizer = BertTokenizerFast(
+            vocab={piece: number for number, piece in enumerate(pieces)},
+            do_lower_case=False,
+            model_max_length=POSITIONS,
+        )
+        size = len(pieces)
+    tokenizer.save_pretrained(folder)
+    return size
+
+
+def write_tower(folder: Path, config: PreTrainedConfig) -> None:
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def text_tower(tmp_path_factory) -> Callable[[str], str]:
+    """A function from a kind of text encoder to the folder of a tiny one."""
+    root = tmp_path_factory.mktemp("text_towers")
+
+    def folder(kind: str = "xlm-roberta") -> str:
+        path = root / kind
+        if not path.exists():
+            size = write_tokenizer(path, kind)
+            write_tower(path, TEXT_CONFIGS[kind](size))
+        return str(path)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vision_tower(tmp_path_factory) -> Callable[[str], str]:
+    """A function from a kind of vision tower to the folder of a tiny one."""
+    root = tmp_path_factory.mktemp("vision_towers")
+
+    def folder(kind: str = "clip") -> str:
+        path = root / kind
+        if not path.exists():
+            size = {"height": 32, "width": 32}
+            CLIPImageProcessorPil(size=size, crop_size=size, do_center_crop=False).save_pretrained(
+                path
+            )
+            write_tower(path, VISION_CONFIGS[kind]())
+        return str(path)
+
+    return folder

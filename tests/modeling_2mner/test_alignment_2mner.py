@@ -1,0 +1,192 @@
+"""The contrastive losses against their definitions, in one process and in two."""
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from modeling_2mner.alignment_2mner import Alignment, entity_nce, info_nce, nt_xent
+
+
+def unit(*shape, seed=0):
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def test_nt_xent_is_its_definition():
+    text, image, tau = unit(4, 8), unit(4, 8, seed=1), 0.5
+    vectors = torch.cat([text, image])
+    expected = []
+    for row in range(4):
+        losses = []
+        for one, partner in ((row, row + 4), (row + 4, row)):
+            others = [other for other in range(8) if other != one]
+            weights = torch.stack([(vectors[one] @ vectors[other] / tau).exp() for other in others])
+            losses.append(-((vectors[one] @ vectors[partner] / tau).exp() / weights.sum()).log())
+        expected.append(sum(losses) / 2)
+    pairs = torch.ones(4, dtype=torch.bool)
+    torch.testing.assert_close(nt_xent(text, image, pairs, tau), torch.stack(expected))
+
+
+def test_info_nce_is_the_mean_of_both_directions():
+    text, image, tau = unit(4, 8), unit(4, 8, seed=1), 0.1
+    similarity = text @ image.T / tau
+    target = torch.arange(4)
+    expected = (
+        F.cross_entropy(similarity, target, reduction="none")
+        + F.cross_entropy(similarity.T, target, reduction="none")
+    ) / 2
+    pairs = torch.ones(4, dtype=torch.bool)
+    torch.testing.assert_close(info_nce(text, image, pairs, tau), expected)
+
+
+@pytest.mark.parametrize("objective", [nt_xent, info_nce])
+def test_sentences_without_a_picture_take_no_part(objective):
+    text, image = unit(6, 8), unit(6, 8, seed=1)
+    pairs = torch.tensor([True, False, True, True, False, False])
+    alone = objective(text[pairs], image[pairs], pairs[pairs], 0.5)
+    among_others = objective(text, image, pairs, 0.5)
+    torch.testing.assert_close(among_others[pairs], alone)
+    assert (among_others[~pairs] == 0).all()
+
+
+def test_an_entity_is_pulled_to_its_own_picture():
+    """The loss is small if the entity is one of its picture's regions, and large if it is another
+    picture's.
+    """
+    regions = torch.eye(6).view(3, 2, 6)  # three pictures of two regions, all different
+    pairs = torch.ones(3, dtype=torch.bool)
+    entity = regions[1, 0][None]
+    losses = [entity_nce(entity, torch.tensor([own]), regions, pairs, 0.05) for own in range(3)]
+    assert losses[1] < 0.01
+    assert min(losses[0], losses[2]) > 5
+
+
+def test_entities_of_sentences_without_a_picture_take_no_part():
+    regions = unit(3, 2, 8)
+    pairs = torch.tensor([True, False, True])
+    losses = entity_nce(unit(3, 8, seed=1), torch.arange(3), regions, pairs, 0.5)
+    assert losses[1] == 0
+    assert (losses[[0, 2]] > 0).all()
+
+
+def module(objective="nt_xent"):
+    torch.manual_seed(0)
+    return Alignment(8, 6, 4, 0.5, objective)
+
+
+@pytest.mark.parametrize("level", ["sentence", "entity"])
+@pytest.mark.parametrize("pictures", [0, 1])
+def test_fewer_than_two_pictures_give_zero_and_no_nan(level, pictures):
+    alignment = module()
+    pairs = torch.arange(3) < pictures
+    if level == "sentence":
+        text = alignment.embed_text(torch.randn(3, 8))
+        loss = alignment.sentence_loss(text, alignment.embed_image(torch.randn(3, 6)), pairs)
+    else:
+        entities = torch.tensor([[0, -1], [-1, 0], [0, 0]])
+        loss = alignment.entity_loss(torch.randn(3, 2, 8), torch.randn(3, 5, 6), entities, pairs)
+    loss.backward()
+    assert loss == 0
+    assert all(parameter.grad.isfinite().all() for parameter in alignment.parameters())
+
+
+def test_entity_vectors_are_means_over_their_words():
+    alignment = module()
+    words, regions = torch.randn(2, 4, 8), torch.randn(2, 5, 6)
+    entities = torch.tensor([[0, 0, -1, 1], [-1, 0, 0, 0]])
+    pairs = torch.ones(2, dtype=torch.bool)
+    means = torch.stack([words[0, :2].mean(0), words[0, 3], words[1, 1:].mean(0)])
+    expected = entity_nce(
+        alignment.embed_text(means),
+        torch.tensor([0, 0, 1]),
+        alignment.embed_image(regions),
+        pairs,
+        0.5,
+    ).mean()
+    torch.testing.assert_close(alignment.entity_loss(words, regions, entities, pairs), expected)
+
+
+def test_no_entities_give_zero():
+    entities = torch.full((2, 4), -1)
+    pairs = torch.ones(2, dtype=torch.bool)
+    loss = module().entity_loss(torch.randn(2, 4, 8), torch.randn(2, 5, 6), entities, pairs)
+    assert loss == 0
+
+
+TWO_PROCESSES = textwrap.dedent(
+    """
+    import os, sys
+    import torch, torch.distributed as dist
+    from safetensors.torch import save_file
+    from modeling_2mner.alignment_2mner import Alignment
+
+    level, folder = sys.argv[1:]
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    torch.manual_seed(0)
+    alignment = Alignment(8, 6, 4, 0.5, "nt_xent")
+    torch.manual_seed(1)
+    words, regions = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
+    entities = torch.tensor([[0, -1, 1], [0, 0, -1], [-1, -1, -1], [0, 1, 2], [-1, 0, -1]])
+    pairs = torch.tensor([True, True, True, False, True])
+    mine = slice(0, 3) if rank == 0 else slice(3, 5)  # unequal shares
+    if level == "sentence":
+        text = alignment.embed_text(words[mine].mean(1))
+        image = alignment.embed_image(regions[mine].mean(1))
+        loss = alignment.sentence_loss(text, image, pairs[mine])
+    else:
+        loss = alignment.entity_loss(words[mine], regions[mine], entities[mine], pairs[mine])
+    loss.backward()
+    gradients = {}
+    for name, parameter in alignment.named_parameters():
+        dist.all_reduce(parameter.grad)  # data-parallel training: the mean over the processes
+        gradients[name] = parameter.grad / 2
+    loss = loss.detach()
+    dist.all_reduce(loss)
+    if rank == 0:
+        save_file({"loss": loss / 2, **gradients}, os.path.join(folder, "result.safetensors"))
+    dist.barrier()
+    sys.stdout.flush()
+    os._exit(0)  # gloo may hang while the interpreter shuts down
+    """
+)
+
+
+@pytest.mark.parametrize("level", ["sentence", "entity"])
+def test_two_processes_give_the_loss_and_gradient_of_one(level, tmp_path):
+    """Negatives of both processes count, whatever their shares of the batch."""
+    from safetensors.torch import load_file
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, level, str(tmp_path)],
+            env={**environment, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    found = load_file(tmp_path / "result.safetensors")
+
+    alignment = module()
+    torch.manual_seed(1)
+    words, regions = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
+    entities = torch.tensor([[0, -1, 1], [0, 0, -1], [-1, -1, -1], [0, 1, 2], [-1, 0, -1]])
+    pairs = torch.tensor([True, True, True, False, True])
+    if level == "sentence":
+        text = alignment.embed_text(words.mean(1))
+        loss = alignment.sentence_loss(text, alignment.embed_image(regions.mean(1)), pairs)
+    else:
+        loss = alignment.entity_loss(words, regions, entities, pairs)
+    loss.backward()
+    torch.testing.assert_close(found.pop("loss"), loss.detach())
+    for name, parameter in alignment.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, atol=1e-6, rtol=1e-4)

@@ -1,0 +1,77 @@
+"""What BIO and BIOES labels mean."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from seqeval.scheme import IOB2, IOBES, Entities
+
+from modeling_2mner.labels_2mner import (
+    labels_from_spans,
+    may_end,
+    may_follow,
+    may_start,
+    scheme_labels,
+    spans_from_labels,
+    split_label,
+    to_bio,
+    to_bioes,
+)
+
+any_bio = st.lists(st.sampled_from(scheme_labels(["PER", "LOC"], "BIO")), max_size=12)
+
+
+@given(any_bio)
+def test_spans_are_those_of_seqeval_in_strict_mode(labels):
+    strict = Entities([labels], IOB2).entities[0]
+    assert spans_from_labels(labels) == [(found.start, found.end, found.tag) for found in strict]
+
+
+@given(any_bio)
+def test_bioes_says_the_same_and_goes_back(labels):
+    spans = spans_from_labels(labels)
+    bioes = to_bioes(labels)
+    strict = Entities([bioes], IOBES).entities[0]
+    assert spans == [(found.start, found.end, found.tag) for found in strict]
+    assert spans_from_labels(bioes) == spans
+    assert to_bio(bioes) == labels_from_spans(spans, len(labels))
+
+
+def test_labels_of_a_scheme():
+    assert scheme_labels(["PER"]) == ["O", "B-PER", "I-PER"]
+    assert scheme_labels(["PER"], "BIOES") == ["O", "B-PER", "I-PER", "E-PER", "S-PER"]
+    with pytest.raises(ValueError, match="Unknown label scheme 'IO'"):
+        scheme_labels(["PER"], "IO")
+
+
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+def test_every_well_formed_sequence_is_allowed_and_allowed_ones_lose_no_word(scheme):
+    """The constraints and the reading of spans agree: allowed sequences are exactly those that
+    spans can spell.
+    """
+    labels = scheme_labels(["X"], scheme)
+    sequences = [[]]
+    for _round in range(4):
+        sequences = [[*sequence, label] for sequence in sequences for label in labels]
+        for sequence in sequences:
+            allowed = (
+                may_start(sequence[0])
+                and may_end(sequence[-1], scheme == "BIOES")
+                and all(
+                    may_follow(one, two, scheme == "BIOES")
+                    for one, two in itertools.pairwise(sequence)
+                )
+            )
+            spelled = labels_from_spans(spans_from_labels(sequence), len(sequence), scheme)
+            assert allowed == (spelled == sequence)
+
+
+@pytest.mark.parametrize("label", ["PER", "B-", "X-PER", "", "BPER"])
+def test_what_is_no_label_is_refused(label):
+    with pytest.raises(ValueError, match="is not a label"):
+        split_label(label)
+
+
+def test_a_type_may_hold_hyphens():
+    assert split_label("B-creative-work") == ("B", "creative-work")
