@@ -1,0 +1,148 @@
+"""A recipe says what it means, the command line wins, and mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+
+from training_2mner.arguments import RecipeError, _cpu_multiplies_bf16, read_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+MINIMAL = "text_model: some/encoder\ndataset_name: sample\noutput_dir: runs/x\n"
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A function that writes a recipe of the lines given and returns what one would type."""
+
+    def write(*lines: str) -> list[str]:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(MINIMAL + "\n".join(lines), encoding="utf-8")
+        return [str(path)]
+
+    return write
+
+
+def test_the_file_gives_defaults_and_the_command_line_wins(recipe):
+    argv = recipe("learning_rate: 2e-4", "seed: 7", "train_files: [a.txt, b.txt]")
+    path, model, data, training = read_recipe([*argv, "--seed", "8", "--languages", "de", "fr"])
+    assert path == Path(argv[0])
+    assert model.text_model == "some/encoder"
+    assert data.train_files == ["a.txt", "b.txt"]
+    assert data.languages == ["de", "fr"]
+    assert training.learning_rate == 2e-4
+    assert training.seed == 8
+
+
+def test_no_is_a_word_where_a_word_is_meant_and_false_where_a_switch_is(recipe):
+    argv = recipe("eval_strategy: no", "load_best_model_at_end: no", "controls: no")
+    *_, training = read_recipe(argv)
+    assert training.eval_strategy == "no"
+    assert training.load_best_model_at_end is False
+    assert training.controls is False
+
+
+def test_model_switches_keep_their_types_from_file_and_command_line(recipe):
+    argv = recipe("model_config: {fusion: gated, alpha: 8e-1, constrain_transitions: false}")
+    _, model, *_ = read_recipe(argv)
+    assert model.model_config == {"fusion": "gated", "alpha": 0.8, "constrain_transitions": False}
+    _, model, *_ = read_recipe([*argv, "--model_config", '{"fusion": "concat"}'])
+    assert model.model_config == {"fusion": "concat"}
+
+
+def test_rates_of_the_other_parts_follow_the_one_before(recipe):
+    *_, training = read_recipe(recipe("learning_rate: 1e-5"))
+    assert training.new_parts_learning_rate == training.crf_learning_rate == 1e-5
+    *_, training = read_recipe(recipe("learning_rate: 1e-5", "new_parts_learning_rate: 1e-3"))
+    assert training.crf_learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(("wish", "expected"), [("yes", True), ("no", False), ("true", True)])
+def test_bf16_can_be_forced(recipe, wish, expected):
+    *_, training = read_recipe(recipe("use_cpu: true", f"bf16: {wish}"))
+    assert training.bf16 is expected
+    assert (training.mixed_precision == "bf16") is expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags : fpu avx512f avx512_bf16", True),
+        ("flags : fpu amx_bf16 amx_tile", True),
+        ("Features : asimd bf16", True),
+        ("flags : fpu avx512f avx2", False),
+    ],
+)
+def test_bf16_follows_the_processor(tmp_path, flags, expected):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\n{flags}\n", encoding="utf-8")
+    assert _cpu_multiplies_bf16(cpuinfo) is expected
+    assert _cpu_multiplies_bf16(tmp_path / "nothing") is False
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["lerning_rate: 1"],
+            "unknown key 'lerning_rate', the nearest known one is 'learning_rate'",
+        ),
+        (["seed: often"], "seed is 'often', expected int"),
+        (["seed: [1, 2]"], r"seed is \[1, 2\], expected int"),
+        (["seed: 1", "seed: 2"], "'seed' twice"),
+        (["seed: null"], "seed is None, expected int"),
+        (["model_config: [1]"], r"model_config is \[1\]"),
+        (["seed: {a: 1}"], "seed is {'a': 1}, expected int"),
+        (["seed: 'open"], "not YAML"),
+        (["bf16: maybe"], "bf16 is 'maybe', expected yes, no or auto"),
+        (["label_scheme: IOB1"], "label_scheme is 'IOB1', expected BIO or BIOES"),
+        (["label_smoothing_factor: 0.1"], "label_smoothing_factor is 0.1, expected 0"),
+        (["remove_unused_columns: true"], "remove_unused_columns must stay off"),
+        (["train_sampling_strategy: sorted"], "expected group_by_length or random"),
+        (["model_name_or_path: runs/a"], "expected one of text_model .* and model_name_or_path"),
+        (["validation_files: [a]"], "need train_files"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_the_file(recipe, lines, message):
+    argv = recipe(*lines)
+    with pytest.raises(RecipeError, match=message) as error:
+        read_recipe(argv)
+    assert str(error.value).startswith(f"{argv[0]}: ")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--sed", "1"], "unknown key '--sed', the nearest known one is 'seed'"),
+        (["--see", "1"], "unknown key '--see', the nearest known one is 'seed'"),
+        (["--learning-rat=1"], "the nearest known one is 'learning_rate'"),
+        (["--seed", "often"], "invalid int value: 'often'"),
+        (["--model_config", "{"], "model_config is not JSON"),
+        (["--model_config", "3"], "model_config is 3, expected a mapping"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_named(recipe, extra, message):
+    with pytest.raises(RecipeError, match=message):
+        read_recipe([*recipe(), *extra])
+
+
+def test_a_missing_or_empty_recipe_is_named(tmp_path):
+    with pytest.raises(RecipeError, match="nowhere.yaml: no such recipe"):
+        read_recipe([str(tmp_path / "nowhere.yaml")])
+    (tmp_path / "empty.yaml").write_text("", encoding="utf-8")
+    with pytest.raises(RecipeError, match="found None, expected lines of `key: value`"):
+        read_recipe([str(tmp_path / "empty.yaml")])
+    with pytest.raises(RecipeError, match=r"required: CONFIG.yaml"):
+        read_recipe([])
+
+
+def test_a_recipe_without_data_is_refused(tmp_path):
+    (tmp_path / "r.yaml").write_text("text_model: a\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match="no data to train on"):
+        read_recipe([str(tmp_path / "r.yaml")])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_of_the_project_can_be_read(path):
+    _, model, _, training = read_recipe([str(path)])
+    assert model.text_model
+    assert training.output_dir == f"runs/{path.stem}"

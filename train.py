@@ -1,0 +1,370 @@
+"""Train a 2M-NER by a recipe, measure it, and leave a folder that `from_pretrained` loads.
+
+    python train.py configs/demo.yaml
+    python train.py configs/demo.yaml --learning_rate 1e-4 --output_dir runs/slower
+    python train.py configs/text_only.yaml --train_files de/train.txt --validation_files de/dev.txt
+
+The recipe gives the defaults, the command line wins; `--help` lists every key. In the run's folder:
+the model with its processor and code, `metrics.json`, `predictions.jsonl`, and the best checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset
+from transformers import EarlyStoppingCallback, set_seed
+
+from dataset_mmnerd.readers import MalformedLineError, dataset_from_files, labels_of
+from dataset_mmnerd.sample import load_sample
+from dataset_mmnerd.schema import SPLITS, bio_labels, entity_types, to_iob2
+from modeling_2mner import TwoMNERConfig, TwoMNERForTokenClassification, TwoMNERProcessor
+from modeling_2mner.labels_2mner import scheme_labels
+from training_2mner.arguments import (
+    DataArguments,
+    ModelArguments,
+    RecipeError,
+    TwoMNERTrainingArguments,
+    read_recipe,
+    unknown_key,
+)
+from training_2mner.collator import WordCollator
+from training_2mner.evaluation import (
+    evaluate,
+    longest_first,
+    picture_keys,
+    write_json,
+    write_lines,
+)
+from training_2mner.report import score_table
+from training_2mner.trainer import TwoMNERTrainer, freeze_parameters
+
+logger = logging.getLogger("train")
+
+NEEDED_COLUMNS = ("id", "tokens", "ner_tags", "lang")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Follow a recipe from its file to its table of scores.
+
+    Raises:
+        RecipeError: if the recipe cannot be followed.
+        MalformedLineError: at the first line of a data file that does not fit.
+    """
+    started = perf_counter()
+    recipe, model_arguments, data_arguments, arguments = read_recipe(
+        sys.argv[1:] if argv is None else argv
+    )
+    set_up_logging(arguments)
+    refuse_separate_trainings(arguments)
+    set_seed(arguments.seed)
+
+    processor = None
+    if model_arguments.model_name_or_path is not None:
+        processor = TwoMNERProcessor.from_pretrained(model_arguments.model_name_or_path)
+    data = load_data(data_arguments, None if processor is None else processor.labels)
+    model, processor = load_model(model_arguments, processor, label_names(data["train"]))
+    freeze_parameters(model, arguments.freeze)
+    trainer = build_trainer(model, processor, data, arguments)
+    log_setting(trainer, data)
+
+    training_started = perf_counter()
+    trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint)
+    training_seconds = perf_counter() - training_started
+    trainer.save_model()
+
+    results: dict[str, Any] = {}
+    records: list[dict[str, Any]] = []
+    if "test" in data:
+        results, records = evaluate(trainer, data["test"], arguments.controls, arguments.seed)
+    if trainer.is_world_process_zero():
+        run = Path(arguments.output_dir)
+        results |= {
+            "recipe": describe_recipe(recipe, model_arguments, data_arguments, arguments),
+            "seed": arguments.seed,
+            "data": {split: describe_rows(rows) for split, rows in data.items()},
+            "training": describe_training(trainer, training_seconds),
+            "seconds": round(perf_counter() - started, 1),
+            "versions": describe_versions(),
+        }
+        write_lines(run / "predictions.jsonl", records)
+        write_json(run / "metrics.json", results)
+        if "test" in results:
+            sys.stdout.write(f"\n{score_table(results)}\n")
+        sys.stdout.write(f"\nThe model and its figures are in {run}\n")
+
+
+# Before -------------------------------------------------------------------------------------------
+
+
+def set_up_logging(arguments: TwoMNERTrainingArguments) -> None:
+    """Let the project's own packages say what they do, on the main process; others only warn."""
+    logging.basicConfig(format="%(message)s")
+    level = logging.INFO if arguments.should_log else logging.WARNING
+    for name in ("train", "training_2mner", "dataset_mmnerd", "modeling_2mner"):
+        logging.getLogger(name).setLevel(level)
+
+
+def refuse_separate_trainings(arguments: TwoMNERTrainingArguments) -> None:
+    """Stop where a launcher started several processes that do not know of each other: each would
+    train a model of its own, and all would write into one folder."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > 1 and arguments.world_size == 1:
+        raise RecipeError(
+            f"the launcher started {launched} processes (WORLD_SIZE), but each of them would train "
+            "by itself; see accelerate_config.yaml for settings that let them train together"
+        )
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+
+def load_data(arguments: DataArguments, labels: Sequence[str] | None) -> DatasetDict:
+    """Load the parts that there are of train, validation and test; pictures stay undecoded.
+
+    Args:
+        arguments: which data.
+        labels: those of a model that exists already; None takes the labels of the data.
+
+    Raises:
+        RecipeError: if there is nothing to train on, a column is missing, a language is not there,
+            or a label is none of the model's.
+    """
+    allowed = None if labels is None else bio_labels(entity_types(labels))
+    if arguments.train_files is not None:
+        parts = load_files(arguments, allowed)
+    elif arguments.dataset_name == "sample":
+        parts = load_sample()
+    else:
+        parts = load_dataset(arguments.dataset_name, arguments.dataset_config)
+    data = DatasetDict(
+        {split: prepare(parts[split], split, arguments) for split in SPLITS if split in parts}
+    )
+    if not data.get("train"):
+        raise RecipeError("no sentence to train on: the train part is missing or empty")
+    for split, rows in data.items():
+        known = label_names(data["train"]) if allowed is None else allowed
+        unknown = [label for label in label_names(rows) if label not in known]
+        if unknown:
+            raise RecipeError(
+                f"{split}: label {unknown[0]!r} is none of the model's: {', '.join(known)}"
+            )
+    return data
+
+
+def load_files(arguments: DataArguments, labels: Sequence[str] | None) -> dict[str, Dataset]:
+    """Read the files of each part. Unless `labels` does, the training files say which labels there
+    are; a label in any other file that is not among them is an error naming file and line."""
+    files = {
+        "train": arguments.train_files,
+        "validation": arguments.validation_files,
+        "test": arguments.test_files,
+    }
+    labels = labels_of(arguments.train_files) if labels is None else labels
+    return {
+        split: dataset_from_files(names, arguments.image_dir, labels)
+        for split, names in files.items()
+        if names is not None
+    }
+
+
+def label_names(rows: Dataset) -> list[str]:
+    """The labels of a data set in the order of their ids."""
+    return rows.features["ner_tags"].feature.names
+
+
+def prepare(rows: Dataset, split: str, arguments: DataArguments) -> Dataset:
+    """Check the columns, make invalid IOB2 valid, leave pictures undecoded, keep the languages."""
+    missing = [column for column in NEEDED_COLUMNS if column not in rows.column_names]
+    if missing:
+        raise RecipeError(
+            f"{split}: no column {missing[0]!r}, found {', '.join(rows.column_names)}"
+        )
+    if not isinstance(getattr(rows.features["ner_tags"], "feature", None), ClassLabel):
+        raise RecipeError(
+            f"{split}: column 'ner_tags' is {rows.features['ner_tags']}, expected List(ClassLabel)"
+        )
+    if "image" in rows.column_names:
+        rows = rows.cast_column("image", Image(decode=False))
+    rows = repair_labels(rows, split)
+    if arguments.languages is not None:
+        found = rows["lang"][:]
+        absent = set(arguments.languages).difference(found)
+        if absent:
+            raise RecipeError(
+                f"{split}: no sentence in {', '.join(sorted(absent))}; there are "
+                f"{', '.join(sorted(set(found)))}"
+            )
+        kept = [index for index, lang in enumerate(found) if lang in arguments.languages]
+        rows = rows.select(kept, keep_in_memory=True)
+    return rows
+
+
+def repair_labels(rows: Dataset, split: str) -> Dataset:
+    """Make every I- that continues nothing a B-, and say in how many sentences that was needed."""
+    labels = rows.features["ner_tags"]
+    names = labels.feature.names
+    ids = {name: index for index, name in enumerate(names)}
+    found = rows["ner_tags"][:]
+    repaired = [[ids[tag] for tag in to_iob2([names[index] for index in tags])] for tags in found]
+    changed = sum(before != after for before, after in zip(found, repaired, strict=True))
+    if not changed:
+        return rows
+    logger.warning("%s: in %d sentences an I- label continues nothing; read as B-", split, changed)
+    return rows.remove_columns("ner_tags").add_column("ner_tags", repaired, feature=labels)
+
+
+# Model --------------------------------------------------------------------------------------------
+
+
+def load_model(
+    arguments: ModelArguments, processor: TwoMNERProcessor | None, labels: Sequence[str]
+) -> tuple[TwoMNERForTokenClassification, TwoMNERProcessor]:
+    """Build a model and its processor from towers, or load the saved one that `processor` is of."""
+    if processor is not None:
+        name = arguments.model_name_or_path
+        return TwoMNERForTokenClassification.from_pretrained(name), processor
+    switches = arguments.model_config or {}
+    known = {field.name for field in fields(TwoMNERConfig)}
+    for key in switches:
+        if key not in known:
+            raise RecipeError(f"model_config: {unknown_key(key, known)}")
+    model = TwoMNERForTokenClassification.from_towers(
+        arguments.text_model,
+        arguments.vision_model,
+        arguments.global_vision_model,
+        labels=scheme_labels(entity_types(labels), arguments.label_scheme),
+        **switches,
+    )
+    processor = TwoMNERProcessor.from_towers(
+        arguments.text_model, arguments.vision_model, labels=model.config.labels
+    )
+    return model, processor
+
+
+# Training -----------------------------------------------------------------------------------------
+
+
+def build_trainer(
+    model: TwoMNERForTokenClassification,
+    processor: TwoMNERProcessor,
+    data: DatasetDict,
+    arguments: TwoMNERTrainingArguments,
+) -> TwoMNERTrainer:
+    """Put model, data and arguments together; the validation part is sorted by length."""
+    validation = data.get("validation")
+    if validation is not None:
+        validation = validation.select(longest_first(validation), keep_in_memory=True)
+    elif arguments.eval_strategy != "no":
+        raise RecipeError(
+            "no validation part to choose the best checkpoint on: name one, or set eval_strategy "
+            "and load_best_model_at_end to no"
+        )
+    callbacks = []
+    if arguments.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(arguments.early_stopping_patience))
+    return TwoMNERTrainer(
+        model=model,
+        args=arguments,
+        data_collator=WordCollator(processor, label_names(data["train"])),
+        train_dataset=data["train"],
+        eval_dataset=validation,
+        processing_class=processor,
+        callbacks=callbacks,
+    )
+
+
+def log_setting(trainer: TwoMNERTrainer, data: DatasetDict) -> None:
+    """Say what is about to be trained, on what, and by how many processes."""
+    for split, rows in data.items():
+        languages = sorted(Counter(rows["lang"]).items())
+        counts = ", ".join(f"{count} {language}" for language, count in languages)
+        logger.info("%s: %d sentences (%s)", split, len(rows), counts)
+    arguments, parameters = trainer.args, describe_parameters(trainer)
+    logger.info(
+        "%d of %d million parameters are trained, %s, %s, %d process(es) (%s), %d thread(s) each",
+        parameters["trained"] // 10**6,
+        parameters["all"] // 10**6,
+        "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
+        arguments.device,
+        arguments.world_size,
+        trainer.accelerator.distributed_type.value,
+        torch.get_num_threads(),
+    )
+
+
+# After --------------------------------------------------------------------------------------------
+
+
+def describe_recipe(
+    recipe: Path,
+    model_arguments: ModelArguments,
+    data_arguments: DataArguments,
+    arguments: TwoMNERTrainingArguments,
+) -> dict[str, Any]:
+    """The recipe as it was followed; of the training arguments, those that are not the default."""
+    usual = TwoMNERTrainingArguments().to_dict()
+    return {
+        "file": str(recipe),
+        "model": asdict(model_arguments),
+        "data": asdict(data_arguments),
+        "training": {
+            key: value for key, value in arguments.to_dict().items() if value != usual[key]
+        },
+    }
+
+
+def describe_rows(rows: Dataset) -> dict[str, Any]:
+    """How many sentences, in which languages, how many of them with a picture."""
+    return {
+        "sentences": len(rows),
+        "by_language": dict(sorted(Counter(rows["lang"]).items())),
+        "with_picture": sum(key is not None for key in picture_keys(rows)),
+    }
+
+
+def describe_parameters(trainer: TwoMNERTrainer) -> dict[str, int]:
+    parameters = list(trainer.model.parameters())
+    return {
+        "all": sum(parameter.numel() for parameter in parameters),
+        "trained": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+    }
+
+
+def describe_training(trainer: TwoMNERTrainer, seconds: float) -> dict[str, Any]:
+    """How long it took, and the validation scores of the checkpoint that was kept."""
+    state = trainer.state
+    evaluations = {entry["step"]: entry for entry in state.log_history if "eval_f1" in entry}
+    kept = state.best_global_step or state.global_step
+    return {
+        "steps": state.global_step,
+        "epochs": state.epoch,
+        "seconds": round(seconds, 1),
+        "kept_step": kept,
+        "validation": evaluations.get(kept),
+        "parameters": describe_parameters(trainer),
+        "processes": trainer.args.world_size,
+        "device": str(trainer.args.device),
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    names = ("torch", "transformers", "datasets", "accelerate")
+    return {"python": sys.version.split()[0], **{name: version(name) for name in names}}
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (RecipeError, MalformedLineError) as error:
+        sys.exit(f"train.py: {error}")

@@ -1,0 +1,357 @@
+"""What a recipe may say: three dataclasses, and how YAML and the command line fill them.
+
+    model_arguments, data_arguments, training_arguments = read_recipe(
+        ["configs/demo.yaml", "--learning_rate", "1e-4"]
+    )
+
+The YAML file gives the defaults, the command line wins. What is unusual: the file is read as
+YAML 1.2 reads it, so that `eval_strategy: no` is the word "no" and `learning_rate: 2e-4` a number,
+and every value in it passes through the same conversion as on the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import Action, ArgumentTypeError
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+import torch
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+__all__ = [
+    "DataArguments",
+    "ModelArguments",
+    "RecipeError",
+    "TwoMNERTrainingArguments",
+    "read_recipe",
+    "unknown_key",
+]
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be followed: what is wrong, where, and what was expected."""
+
+
+@dataclass
+class ModelArguments:
+    """Which model: towers to build one from, or a saved one to go on with."""
+
+    text_model: str | None = field(
+        default=None,
+        metadata={"help": "Text encoder to start from: a name on the Hub or a folder."},
+    )
+    vision_model: str | None = field(
+        default=None,
+        metadata={"help": "Vision tower that gives regions; none: a text-only tagger."},
+    )
+    global_vision_model: str | None = field(
+        default=None, metadata={"help": "Second vision tower that gives one vector a picture."}
+    )
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Saved 2M-NER to go on with, in place of the towers."}
+    )
+    model_config: dict | str | None = field(
+        default=None,
+        metadata={"help": "Switches of TwoMNERConfig for a model built from towers; here as JSON."},
+    )
+    label_scheme: str = field(
+        default="BIO", metadata={"help": "Labels of a model built from towers: BIO or BIOES."}
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model_config, str):
+            try:
+                self.model_config = json.loads(self.model_config)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"model_config is not JSON: {error}") from None
+        if self.model_config is not None and not isinstance(self.model_config, dict):
+            raise ValueError(f"model_config is {self.model_config!r}, expected a mapping")
+        if self.label_scheme not in ("BIO", "BIOES"):
+            raise ValueError(f"label_scheme is {self.label_scheme!r}, expected BIO or BIOES")
+        if (self.text_model is None) == (self.model_name_or_path is None):
+            raise ValueError(
+                "expected one of text_model (build from towers) and model_name_or_path "
+                f"(go on with a saved model), found {self.text_model!r} and "
+                f"{self.model_name_or_path!r}"
+            )
+
+
+@dataclass
+class DataArguments:
+    """Which sentences: the embedded sample, a data set, or files. Files, where given, win."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": '"sample", or what `load_dataset` takes: a folder, a name on the Hub.'},
+    )
+    dataset_config: str | None = field(
+        default=None, metadata={"help": "Configuration of that data set, such as a language."}
+    )
+    train_files: list[str] | None = field(
+        default=None,
+        metadata={"help": "Files to train on, or parts of them: `val.conllu[:1500]`, `[50%:]`."},
+    )
+    validation_files: list[str] | None = field(
+        default=None, metadata={"help": "Files that choose the best checkpoint."}
+    )
+    test_files: list[str] | None = field(
+        default=None, metadata={"help": "Files that are scored once, at the end."}
+    )
+    image_dir: str | None = field(
+        default=None, metadata={"help": "Where the files' pictures are; else beside each file."}
+    )
+    languages: list[str] | None = field(
+        default=None, metadata={"help": "Keep only sentences in these languages."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.train_files is None and (self.validation_files or self.test_files):
+            raise ValueError("validation_files and test_files need train_files beside them")
+        if self.train_files is None and self.dataset_name is None:
+            raise ValueError("no data to train on: expected train_files or dataset_name")
+
+
+@dataclass
+class TwoMNERTrainingArguments(TrainingArguments):
+    """How to train: all of `TrainingArguments`, with this family's defaults and a few more keys."""
+
+    new_parts_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Rate of what no tower brings: fusion, projectors, classifier."},
+    )
+    crf_learning_rate: float | None = field(
+        default=None, metadata={"help": "Rate of the CRF's transitions; else as the new parts."}
+    )
+    freeze: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Parameters not to train: regular expressions over whole pieces of their "
+            "dotted names, such as text_model.embeddings or encoder.layer.[0-5]."
+        },
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Evaluations without a better score before stopping."}
+    )
+    controls: bool = field(
+        default=True,
+        metadata={
+            "help": "Score the test part also without, with shuffled and with blank pictures."
+        },
+    )
+    bf16: str = field(
+        default="auto",
+        metadata={"help": "bfloat16 where it helps: yes, no, or auto (what the processor has)."},
+    )
+    learning_rate: float = field(
+        default=5e-5, metadata={"help": "Rate of the pretrained encoders, text and vision."}
+    )
+    train_sampling_strategy: str = field(
+        default="group_by_length",
+        metadata={"help": "group_by_length (sentences of like length share a batch) or random."},
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "no, steps, epoch or best."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "Keep the checkpoint that was best on the validation part."}
+    )
+    metric_for_best_model: str | None = field(
+        default="f1", metadata={"help": "Best by f1, f1_de, picture_decided_accuracy or loss."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Stays off: the collator reads words and pictures."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.label_smoothing_factor != 0:
+            raise ValueError(
+                f"label_smoothing_factor is {self.label_smoothing_factor}, expected 0: smoothing "
+                "would replace the CRF's and the alignment's loss with one over single words"
+            )
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns must stay off: the collator reads whole rows")
+        if self.train_sampling_strategy not in ("group_by_length", "random"):
+            raise ValueError(
+                f"train_sampling_strategy is {self.train_sampling_strategy!r}, expected "
+                "group_by_length or random"
+            )
+        # Said outright, because Trainer refuses bf16 on a machine without an accelerator otherwise,
+        # and because under a launcher two processes would train apart without a word.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        self.bf16 = _choose_bf16(self.bf16, self.use_cpu, self.fp16)
+        if self.new_parts_learning_rate is None:
+            self.new_parts_learning_rate = self.learning_rate
+        if self.crf_learning_rate is None:
+            self.crf_learning_rate = self.new_parts_learning_rate
+        super().__post_init__()
+
+
+def _choose_bf16(wish: str | bool, use_cpu: bool, fp16: bool) -> bool:
+    """What `bf16` comes to on this machine."""
+    if isinstance(wish, bool):
+        return wish
+    if wish.lower() in ("yes", "true", "no", "false"):
+        return wish.lower() in ("yes", "true")
+    if wish != "auto":
+        raise ValueError(f"bf16 is {wish!r}, expected yes, no or auto")
+    if fp16:
+        return False
+    if use_cpu:
+        return _cpu_multiplies_bf16()
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bfloat16 matrices itself; without that it is slower."""
+    if not cpuinfo.exists():
+        return False
+    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpuinfo.read_text("utf-8")))
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Say that nobody knows a key, and which known one is nearest."""
+    name = key.lstrip("-").partition("=")[0].replace("-", "_")
+    nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return f"unknown key {key!r}, the nearest known one is {nearest!r}"
+
+
+def read_recipe(
+    argv: Sequence[str],
+) -> tuple[Path, ModelArguments, DataArguments, TwoMNERTrainingArguments]:
+    """Read `CONFIG.yaml [--key value ...]`.
+
+    Returns:
+        The recipe's path and the three kinds of arguments.
+
+    Raises:
+        RecipeError: for a missing or malformed file, a key that nobody knows (with the nearest that
+            somebody does) or a value of the wrong kind, in the file or on the command line.
+    """
+    parser = _Parser(
+        (ModelArguments, DataArguments, TwoMNERTrainingArguments),
+        prog="train.py",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", metavar="CONFIG.yaml", help="The recipe: defaults for the rest.")
+    namespace, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise RecipeError(f"command line: {unknown_key(unknown[0], parser.keys())}")
+    recipe = Path(namespace.recipe)
+    parser.set_defaults(**_read_defaults(recipe, parser))
+    try:
+        *arguments, _ = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"{recipe}: {error}") from error
+    return recipe, *arguments
+
+
+class _Parser(HfArgumentParser):
+    """A parser that says what is wrong in one line, without the usage of its 150 options."""
+
+    def error(self, message: str) -> None:
+        raise RecipeError(f"command line: {message}")
+
+    def keys(self) -> dict[str, Action]:
+        """The actions by the names that a recipe uses for them."""
+        names = {field.name for kind in self.dataclass_types for field in fields(kind)}
+        actions = {}
+        for action in self._actions:
+            if action.dest in names:
+                actions.setdefault(action.dest, action)
+        return actions
+
+    def types(self) -> dict[str, Any]:
+        """The declared type of each key."""
+        return {
+            name: hint
+            for kind in self.dataclass_types
+            for name, hint in get_type_hints(kind).items()
+        }
+
+
+def _read_defaults(recipe: Path, parser: _Parser) -> dict[str, Any]:
+    """The values of a YAML file, each converted to the type its key declares."""
+    if not recipe.is_file():
+        raise RecipeError(f"{recipe}: no such recipe")
+    try:
+        # A subclass of SafeLoader: it builds nothing but plain values.
+        values = yaml.load(recipe.read_text("utf-8"), Loader=_RecipeLoader)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{recipe}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{recipe}: found {values!r}, expected lines of `key: value`")
+    actions, types = parser.keys(), parser.types()
+    defaults = {}
+    for key, value in values.items():
+        if key not in actions:
+            raise RecipeError(f"{recipe}: {unknown_key(str(key), actions)}")
+        try:
+            defaults[key] = _converted(value, actions[key], types[key])
+        except (TypeError, ValueError, ArgumentTypeError) as error:
+            expected = getattr(types[key], "__name__", str(types[key]))
+            raise RecipeError(f"{recipe}: {key} is {value!r}, expected {expected}") from error
+    return defaults
+
+
+def _converted(value: Any, action: Action, declared: Any) -> Any:
+    """One value of a recipe as the command line would have given it."""
+    kinds = get_args(declared) or (declared,)
+    if value is None:
+        if NoneType not in kinds:
+            raise TypeError("null")
+        return None
+    if isinstance(value, dict):
+        if not any(getattr(kind, "__origin__", kind) is dict for kind in kinds):
+            raise TypeError("a mapping")
+        return value
+    if action.nargs == "+":
+        items = value if isinstance(value, list) else [value]
+        return [_scalar(item, action) for item in items]
+    return _scalar(value, action)
+
+
+def _scalar(value: Any, action: Action) -> Any:
+    if isinstance(value, list | dict) or value is None:
+        raise TypeError("not a single value")
+    return action.type(str(value))
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML 1.2's plain words and numbers, and no key twice."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 -- the base class declares it so
+        first: [
+            (tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float"))
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for key in _repeated(keys):
+            raise yaml.constructor.ConstructorError(None, None, f"{key!r} twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+
+def _repeated(keys: Iterable[Hashable]) -> list[Hashable]:
+    seen: set[Hashable] = set()
+    return [key for key in keys if key in seen or seen.add(key)]

@@ -1,0 +1,212 @@
+"""`TwoMNERTrainer`: what `Trainer` does, with learning rates by part and a loss that adds up exactly.
+
+    trainer = TwoMNERTrainer(model=model, args=arguments, data_collator=collator, ...)
+    trainer.train()
+
+What is unusual: the loss is a mean over sentences, so a micro-batch counts by the sentences in it.
+Accumulating gradients or spreading a batch over processes gives the likelihood's gradient of the
+whole batch exactly, the smaller last batch of an epoch included. (The contrastive loss is averaged
+the same way, but its negatives are those of its own micro-batch.) No pickle is written beside the
+weights that people share.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler, SequentialSampler
+from transformers import Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import EvalLoopOutput
+
+from .arguments import RecipeError
+from .collator import LengthGroupedSampler
+from .evaluation import score_rows, spans_from_predictions
+from .metrics import summary
+
+__all__ = ["TwoMNERTrainer", "freeze_parameters", "part_of"]
+
+logger = logging.getLogger(__name__)
+
+
+def part_of(name: str) -> str:
+    """The part whose learning rate a parameter has: "encoders", "crf" or "new_parts"."""
+    pieces = name.split(".")
+    if "crf" in pieces:
+        return "crf"
+    towers = {"text_model", "vision_model", "global_vision_model"}
+    return "encoders" if towers.intersection(pieces) else "new_parts"
+
+
+def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Stop training the parameters whose dotted names the patterns match.
+
+    A pattern is a regular expression over whole pieces of a name, anywhere in it: `vision_model`
+    does not match `global_vision_model`, nor `layer.1` the parameters of `layer.11`.
+
+    Returns:
+        The names of the frozen parameters.
+
+    Raises:
+        RecipeError: if a pattern is no regular expression or matches no parameter.
+    """
+    frozen: dict[str, None] = {}
+    for pattern in patterns:
+        try:
+            expression = re.compile(rf"(?:^|\.)(?:{pattern})(?:\.|$)")
+        except re.error as error:
+            raise RecipeError(f"freeze: {pattern!r} is no regular expression: {error}") from None
+        matches = [name for name, _ in model.named_parameters() if expression.search(name)]
+        if not matches:
+            parts = dict.fromkeys(
+                ".".join(name.split(".")[:3]) for name, _ in model.named_parameters()
+            )
+            raise RecipeError(
+                f"freeze: {pattern!r} matches no parameter; there are {', '.join(parts)}, ..."
+            )
+        frozen.update(dict.fromkeys(matches))
+    for name in frozen:
+        model.get_parameter(name).requires_grad_(False)
+    return list(frozen)
+
+
+class TwoMNERTrainer(Trainer):
+    """`Trainer` for a `TwoMNERForTokenClassification`.
+
+    Data sets keep their rows undecoded; the collator makes batches of them. Every evaluation logs
+    `eval_f1` and `eval_f1_<language>`; training logs each part of the loss as `loss_<name>`.
+    """
+
+    # `compute_loss` weighs each micro-batch by its share of the step's sentences.
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._loss_parts: defaultdict[str, Tensor | float] = defaultdict(float)
+        self._shares = torch.zeros((), device=self.args.device)
+
+    # Order ----------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        train_dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(tokens) for tokens in train_dataset["tokens"]]
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        together = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(lengths, together * self.args.world_size, seed)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
+        # `Trainer` would group the evaluation by length too, and predictions would lose their rows.
+        return SequentialSampler(eval_dataset)
+
+    # Optimizer ------------------------------------------------------------------------------------
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """One group for each part, with and without weight decay; frozen parameters in none."""
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            rates = {
+                "encoders": self.args.learning_rate,
+                "new_parts": self.args.new_parts_learning_rate,
+                "crf": self.args.crf_learning_rate,
+            }
+            decayed = set(self.get_decay_parameter_names(model))
+            groups = {
+                (part, decays): {
+                    "params": [],
+                    "lr": rate,
+                    "weight_decay": self.args.weight_decay if decays else 0.0,
+                    "part": part,
+                }
+                for part, rate in rates.items()
+                for decays in (True, False)
+            }
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    groups[part_of(name), name in decayed]["params"].append(parameter)
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            used = [group for group in groups.values() if group["params"]]
+            self.optimizer = optimizer_class(used, **options)
+        return self.optimizer
+
+    # Loss -----------------------------------------------------------------------------------------
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """The micro-batches of one step, and how many sentences they hold over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        sentences = torch.tensor(sum(len(batch["word_mask"]) for batch in batches), device=device)
+        return batches, self.accelerator.reduce(sentences, reduction="sum")
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of one micro-batch, in training times its share of the step's sentences."""
+        outputs = model(**inputs)
+        share = 1.0
+        if num_items_in_batch is not None:
+            # Gradients are averaged over processes, hence their number.
+            sentences = len(inputs["word_mask"]) * self.accelerator.num_processes
+            share = sentences / num_items_in_batch
+            self._shares += share
+            for name, loss in outputs.losses.items():
+                self._loss_parts[name] += loss.detach() * share
+        loss = outputs.loss * share
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, and with a training loss its parts, each a mean over the same sentences."""
+        if "loss" in logs and self._loss_parts:
+            # The shares of a step add up to 1, so their sum is the number of steps.
+            steps = self.accelerator.reduce(self._shares, reduction="mean")
+            for name, total in self._loss_parts.items():
+                mean = self.accelerator.reduce(total, reduction="mean") / steps
+                logs[f"loss_{name}"] = mean.item()
+            self._loss_parts.clear()
+            self._shares = torch.zeros_like(self._shares)
+        super().log(logs, start_time)
+
+    # Evaluation -----------------------------------------------------------------------------------
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """One batch: its loss, (labels, entity scores, whether the picture was read), gold labels."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+        if prediction_loss_only:
+            return loss, None, None
+        read = inputs.get("image_mask")
+        if read is None:
+            read = torch.zeros(len(outputs.predictions), dtype=torch.bool, device=loss.device)
+        return loss, (outputs.predictions, outputs.entity_scores, read), inputs["labels"]
+
+    def evaluation_loop(
+        self,
+        dataloader,
+        description,
+        prediction_loss_only=None,
+        ignore_keys=None,
+        metric_key_prefix="eval",
+    ) -> EvalLoopOutput:
+        """As `Trainer`'s, and the scores of the rows that were evaluated."""
+        output = super().evaluation_loop(
+            dataloader, description, False, ignore_keys, metric_key_prefix
+        )
+        predicted = spans_from_predictions(output.predictions[0], self.processing_class.labels)
+        scores = summary(score_rows(dataloader.dataset, predicted))
+        output.metrics.update({f"{metric_key_prefix}_{key}": scores[key] for key in scores})
+        return output
+
+    # Saving ---------------------------------------------------------------------------------------
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Weights, configuration, code and processor; not the pickle that `Trainer` adds to them."""
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save:
+            arguments = Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME
+            arguments.unlink(missing_ok=True)
