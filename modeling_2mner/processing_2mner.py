@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -99,10 +99,11 @@ def load_picture(source: Picture) -> Image.Image:
         return _to_rgb(ImageOps.exif_transpose(source))
     except PictureError:
         raise
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{name}: cannot be read as a picture (unknown format)") from error
     except (*DECODING_ERRORS, Image.DecompressionBombError) as error:
-        raise PictureError(
-            f"{name}: cannot be read as a picture ({type(error).__name__}: {error})"
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(f"{name}: cannot be read as a picture ({reason})") from error
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

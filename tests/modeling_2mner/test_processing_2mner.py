@@ -1,0 +1,344 @@
+"""Words and pictures into tensors, and scores back into entities."""
+
+import io
+import logging
+import zlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from modeling_2mner import TwoMNERProcessor
+from modeling_2mner.processing_2mner import (
+    MAX_ASPECT,
+    PictureError,
+    load_picture,
+    split_into_windows,
+)
+
+WORDS = ["Angela", "Merkel", "besucht", "Paris", "."]
+
+
+@pytest.fixture(scope="module")
+def processor(text_tower, vision_tower):
+    return TwoMNERProcessor.from_towers(text_tower(), vision_tower())
+
+
+def encoded(picture, image_format="PNG", **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+# Windows
+
+
+@given(
+    lengths=st.lists(st.integers(1, 7), max_size=60),
+    room=st.integers(7, 20),
+    overlap=st.integers(0, 20),
+)
+def test_windows_hold_what_fits_and_label_each_word_once(lengths, room, overlap):
+    windows = split_into_windows(lengths, room, overlap)
+    labelled = [word for _, _, first, last in windows for word in range(first, last)]
+    assert labelled == list(range(len(lengths)))
+    for start, end, first, last in windows:
+        assert start <= first <= last <= end
+        assert sum(lengths[start:end]) <= room
+    if not lengths:
+        assert windows == [(0, 0, 0, 0)]
+
+
+@given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=60), room=st.integers(8, 20))
+def test_each_word_is_labelled_where_it_has_most_context(lengths, room):
+    """No other window that holds the word gives it more sub-words on its poorer side."""
+    windows = split_into_windows(lengths, room, room // 2)
+
+    def context(word, window):
+        start, end, _, _ = window
+        # Nothing is missing beyond the sentence's own ends.
+        left = sum(lengths[start:word]) if start else float("inf")
+        right = sum(lengths[word + 1 : end]) if end < len(lengths) else float("inf")
+        return min(left, right)
+
+    for window in windows:
+        for word in range(window[2], window[3]):
+            holding = [other for other in windows if other[0] <= word < other[1]]
+            best = max(context(word, other) for other in holding)
+            assert context(word, window) >= best - lengths[word]
+
+
+# Words
+
+
+def test_word_index_points_at_each_words_first_subword(processor):
+    sentences = [WORDS, ["Bonjour", "Paris"]]
+    batch = processor(sentences)
+    flat = batch["input_ids"].flatten()
+    for row, sentence in enumerate(sentences):
+        for number, word in enumerate(sentence):
+            place = batch["word_index"][row, number]
+            pieces = flat[place : place + len(word) + 1].tolist()
+            assert processor.tokenizer.convert_ids_to_tokens(pieces) == ["▁", *word]
+    assert batch["word_mask"].tolist() == [[True] * 5, [True, True, False, False, False]]
+
+
+def test_a_single_sentence_is_a_batch_of_one(processor):
+    one, batch = processor(WORDS, labels=["O"] * 5), processor([WORDS], labels=[["O"] * 5])
+    assert one.keys() == batch.keys()
+    assert all(torch.equal(one[key], batch[key]) for key in one)
+
+
+def test_a_long_sentence_becomes_windows_and_every_word_is_in_one(processor):
+    sentence = [f"w{number}" for number in range(100)]
+    batch = processor([["short"], sentence])
+    windows, length = batch["input_ids"].shape
+    assert windows > 3
+    assert length <= processor.max_length
+    assert batch["word_mask"][1].all()
+    flat = batch["input_ids"].flatten()
+    for number, word in enumerate(sentence):
+        place = batch["word_index"][1, number]
+        tokens = processor.tokenizer.convert_ids_to_tokens(flat[place : place + len(word) + 1])
+        assert tokens == ["▁", *word]
+
+
+@pytest.mark.parametrize("word", ["\u00ad", "\ufffd", "\u200b", "", " ", "\x00", "🦊", "語"])
+def test_a_word_that_the_tokenizer_knows_nothing_of_still_has_a_place(processor, word):
+    batch = processor([["a", word, "b"]])
+    places = batch["word_index"][0].tolist()
+    assert batch["word_mask"].tolist() == [[True] * 3]
+    assert len(set(places)) == 3
+    assert batch["attention_mask"].flatten()[places].all()
+
+
+def test_a_word_longer_than_a_window_is_cut_and_keeps_its_place(processor):
+    batch = processor([["a", "x" * 1000, "b"]])
+    assert batch["word_mask"].tolist() == [[True] * 3]
+    assert batch["input_ids"].shape[1] <= processor.max_length
+
+
+def test_an_empty_sentence_has_a_window_and_no_words(processor):
+    batch = processor([["a", "b"], []])
+    assert batch["input_ids"].shape[0] == 2
+    assert batch["word_mask"].tolist() == [[True, True], [False, False]]
+    assert batch["word_index"][1].tolist() == [batch["input_ids"].shape[1]] * 2
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "deberta-v2"])
+def test_wordpiece_tokenizers_work_alike(text_tower, kind):
+    processor = TwoMNERProcessor.from_towers(text_tower(kind))
+    batch = processor([WORDS])
+    assert processor.tokenizer.convert_ids_to_tokens(
+        batch["input_ids"].flatten()[batch["word_index"][0]]
+    ) == [word[0] if word != "." else "." for word in WORDS]
+
+
+# Labels
+
+
+def test_labels_by_name_and_by_number_are_the_same(processor):
+    names = ["B-PER", "I-PER", "O", "B-LOC", "O"]
+    ids = [processor.labels.index(name) for name in names]
+    by_name = processor([WORDS], labels=[names])["labels"]
+    assert by_name.tolist() == [ids]
+    assert torch.equal(by_name, processor([WORDS], labels=[ids])["labels"])
+
+
+def test_names_are_changed_into_the_models_scheme(text_tower):
+    bioes = TwoMNERProcessor.from_towers(text_tower(), labels=["O", "B-X", "I-X", "E-X", "S-X"])
+    batch = bioes([["a", "b", "c"]], labels=[["B-X", "I-X", "B-X"]])
+    assert [bioes.labels[label] for label in batch["labels"][0]] == ["B-X", "E-X", "S-X"]
+    bio = TwoMNERProcessor.from_towers(text_tower(), labels=["O", "B-X", "I-X"])
+    batch = bio([["a", "b", "c"]], labels=[["B-X", "E-X", "S-X"]])
+    assert [bio.labels[label] for label in batch["labels"][0]] == ["B-X", "I-X", "B-X"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": [["B-PER"]]}, "sentence 0 has 5 words and 1 labels"),
+        ({"labels": []}, "labels has 0 items for 1 sentences"),
+        ({"labels": [["O", "B-DOG", "O", "O", "O"]]}, "sentence 0, word 1: label 'B-DOG' is not"),
+        ({"labels": [[0, 99, 0, 0, 0]]}, "sentence 0, word 1: label 99 is not one of O, B-PER"),
+        ({"images": [None, None]}, "images has 2 items for 1 sentences"),
+        ({"return_tensors": "np"}, "return_tensors is 'np', expected 'pt'"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(processor, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        processor([WORDS], **arguments)
+
+
+def test_a_string_is_no_list_of_words(processor):
+    with pytest.raises(TypeError, match="words is the string 'Angela Merkel', expected a list"):
+        processor("Angela Merkel")
+    with pytest.raises(ValueError, match="words has no sentences"):
+        processor([])
+
+
+# Pictures
+
+GRADIENT = np.linspace(0, 255, 8 * 6 * 3).reshape(6, 8, 3).astype(np.uint8)
+
+
+def test_every_mode_is_read_as_what_it_shows():
+    colour = Image.fromarray(GRADIENT)
+    grey = colour.convert("L")
+    as_grey = np.asarray(grey.convert("RGB"))
+
+    def read(picture, image_format="PNG", **options):
+        return np.asarray(load_picture(encoded(picture, image_format, **options))).astype(int)
+
+    assert (read(colour) == GRADIENT).all()
+    assert (read(grey) == as_grey).all()
+    assert (read(colour.convert("RGBA")) == GRADIENT).all()
+    assert (read(grey.convert("LA")) == as_grey).all()
+    assert (read(Image.new("1", (4, 4), 1)) == 255).all()
+    sixteen_bits = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert sixteen_bits.mode.startswith("I")
+    assert (read(sixteen_bits) == as_grey).all()
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 200, 100, 50])
+    palette.putpixel((1, 0), 1)
+    assert read(palette).tolist() == [[[10, 20, 30], [200, 100, 50]]]
+    cmyk = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    red, green, blue = read(cmyk, "JPEG").mean((0, 1))
+    assert red > 200
+    assert max(green, blue) < 60
+
+
+def test_transparent_parts_are_white():
+    picture = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    picture.putpixel((1, 0), (0, 0, 0, 0))
+    found = np.asarray(load_picture(encoded(picture)))
+    assert found.tolist() == [[[255, 0, 0], [255, 255, 255]]]
+    palette = Image.new("P", (1, 1), 0)
+    palette.putpalette([0, 0, 0])
+    assert np.asarray(load_picture(encoded(palette, transparency=0))).tolist() == [[[255] * 3]]
+
+
+def test_a_picture_that_the_camera_turned_is_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to see it upright
+    turned = encoded(Image.fromarray(GRADIENT), "PNG", exif=exif)
+    expected = np.asarray(Image.fromarray(GRADIENT).transpose(Image.Transpose.ROTATE_270))
+    assert (np.asarray(load_picture(turned)) == expected).all()
+
+
+def test_paths_bytes_pictures_and_undecoded_features_are_the_same(tmp_path, processor):
+    picture = Image.fromarray(GRADIENT)
+    path = tmp_path / "picture.png"
+    picture.save(path)
+    data = path.read_bytes()
+    sources = [path, str(path), data, picture, {"bytes": data, "path": None}]
+    sources.append({"bytes": None, "path": str(path)})
+    batch = processor([["a"]] * len(sources), images=sources)
+    assert batch["image_mask"].all()
+    assert all(torch.equal(pixels, batch["pixel_values"][0]) for pixels in batch["pixel_values"])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (500, 1), (1, 4000), (3, 3)])
+def test_pictures_of_odd_sizes_are_read(processor, size):
+    batch = processor([["a"]], images=[Image.new("RGB", size, "red")])
+    assert batch["image_mask"].all()
+    assert batch["pixel_values"].isfinite().all()
+
+
+def test_a_strip_is_cropped_and_not_blown_up():
+    """A resize of the short side would make 7 megapixels of this one."""
+    assert load_picture(Image.new("RGB", (3, 30_000))).size == (3, 3 * MAX_ASPECT)
+
+
+def huge_png():
+    """The head of a PNG that claims 30,000 x 30,000 pixels, in a few bytes."""
+    data = bytearray(encoded(Image.new("1", (8, 8))))
+    data[16:24] = (30_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    return bytes(data)
+
+
+TRUNCATED = encoded(Image.fromarray(np.tile(GRADIENT, (40, 40, 1))))[:200]
+BROKEN = {
+    "not a picture": (b"hello", "a picture: cannot be read as a picture (unknown format)"),
+    "no bytes": (b"", "a picture: cannot be read as a picture (unknown format)"),
+    "truncated": ({"bytes": TRUNCATED, "path": "cut.png"}, "cut.png: cannot be read as a picture"),
+    "not there": ("nowhere/it.jpg", "nowhere/it.jpg: cannot be read as a picture (No such file"),
+    "an address": ("https://example.com/a.jpg", "https://example.com/a.jpg: cannot be read"),
+    "nothing": ({"bytes": None, "path": None}, "a picture: expected a path, bytes or a PIL"),
+    "another type": (7, "a picture: expected a path, bytes or a PIL picture, found int"),
+}
+
+
+@pytest.mark.parametrize(("source", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_picture_is_a_mask_and_the_log_says_which(processor, source, message, caplog):
+    with pytest.raises(PictureError) as error:
+        load_picture(source)
+    assert str(error.value).startswith(message)
+
+    logging.Logger.warning_once.cache_clear()
+    batch = processor([["a"]] * 3, images=[Image.fromarray(GRADIENT), source, None])
+    assert batch["image_mask"].tolist() == [True, False, False]
+    assert (batch["pixel_values"][1:] == 0).all()
+    assert caplog.messages == [f"Read without its picture: {error.value}"]
+
+
+def test_an_enormous_picture_is_refused_before_it_is_decoded():
+    with pytest.raises(PictureError, match="900000000 pixels"):
+        load_picture(huge_png())
+    with pytest.raises(PictureError, match="10000 x 6000 pixels, expected at most 50,000,000"):
+        load_picture(Image.new("1", (10_000, 6_000)))
+
+
+def test_a_text_only_processor_leaves_pictures_aside(text_tower):
+    processor = TwoMNERProcessor.from_towers(text_tower())
+    batch = processor([["a"]], images=["nowhere.jpg"])
+    assert set(batch) == set(processor.model_input_names)
+    assert "pixel_values" not in batch
+
+
+def test_every_picture_processor_is_asked_for_its_own_size(text_tower, vision_tower):
+    processor = TwoMNERProcessor.from_towers(text_tower(), vision_tower())
+    assert processor([["a"]])["pixel_values"].shape == (1, 3, 32, 32)
+
+
+# Entities
+
+
+def test_entities_are_read_off_labels_and_scores(processor):
+    ids = [processor.labels.index(name) for name in ("B-PER", "I-PER", "O", "B-LOC", "O")]
+    outputs = SimpleNamespace(
+        predictions=torch.tensor([ids, [-100] * 5]),
+        entity_scores=torch.tensor([[0.75, 0, 0, 0.5, 0], [0] * 5]),
+    )
+    assert processor.post_process_entities(outputs, [WORDS, []]) == [
+        [
+            {"label": "PER", "start": 0, "end": 2, "text": "Angela Merkel", "score": 0.75},
+            {"label": "LOC", "start": 3, "end": 4, "text": "Paris", "score": 0.5},
+        ],
+        [],
+    ]
+
+
+def test_entities_need_a_model_in_evaluation_mode(processor):
+    with pytest.raises(ValueError, match=r"put it into evaluation mode with model\.eval"):
+        processor.post_process_entities(SimpleNamespace(predictions=None), [WORDS])
+    outputs = SimpleNamespace(predictions=torch.zeros(2, 1), entity_scores=torch.zeros(2, 1))
+    with pytest.raises(ValueError, match="words has 1 sentences, the model's output 2"):
+        processor.post_process_entities(outputs, [WORDS])
+
+
+# Saving
+
+
+def test_a_saved_processor_loads_and_gives_the_same(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    again = TwoMNERProcessor.from_pretrained(tmp_path)
+    assert again.labels == processor.labels
+    picture = ImageOps.mirror(Image.fromarray(GRADIENT))
+    one, two = processor([WORDS], images=[picture]), again([WORDS], images=[picture])
+    assert all(torch.equal(one[key], two[key]) for key in one)
