@@ -208,6 +208,7 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
                 config[f"{prefix}image_std"] = list(normalisation.image_std)
         for part, tower in towers.items():
             config[f"{part}_config"] = tower.config
+            tower.config._name_or_path = ""  # where it lay on this machine is nobody's business
             for module in tower.modules():
                 module._is_hf_initialized = True  # what is loaded stays as it is
         # Each tower keeps the attention that it was loaded with: not all of them have sdpa.

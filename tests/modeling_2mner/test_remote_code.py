@@ -1,0 +1,104 @@
+"""A saved folder in a fresh process that has no trace of the project on its path."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import textwrap
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
+
+WORDS = [["Angela", "Merkel", "besucht", "Paris"], ["Hola"]]
+
+# `-S` leaves out the site packages' .pth files, and with them an editable install of the project.
+STRANGER = textwrap.dedent(
+    """
+    import importlib.util, sys
+
+    sys.path.append(sys.argv[3])
+    assert importlib.util.find_spec("modeling_2mner") is None
+
+    import torch
+    from PIL import Image
+    from safetensors.torch import save_file
+    from transformers import (
+        AutoConfig, AutoModel, AutoModelForTokenClassification, AutoProcessor
+    )
+
+    folder, out = sys.argv[1:3]
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True)
+    base = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    assert config.model_type == "2mner" and config.labels == processor.labels
+
+    words = [["Angela", "Merkel", "besucht", "Paris"], ["Hola"]]
+    batch = processor(words, images=[Image.new("RGB", (20, 30), "red"), None])
+    with torch.no_grad():
+        outputs = model.eval()(**batch)
+        fused = base.eval()(**batch).last_hidden_state
+    assert len(processor.post_process_entities(outputs, words)) == 2
+    save_file({"logits": outputs.logits, "fused": fused}, out + "/first.safetensors")
+
+    # Saved again by the stranger, it is still whole.
+    model.save_pretrained(out + "/again")
+    processor.save_pretrained(out + "/again")
+    again = AutoModelForTokenClassification.from_pretrained(out + "/again", trust_remote_code=True)
+    again_processor = AutoProcessor.from_pretrained(out + "/again", trust_remote_code=True)
+    batch = again_processor(words, images=[Image.new("RGB", (20, 30), "red"), None])
+    with torch.no_grad():
+        save_file({"logits": again.eval()(**batch).logits}, out + "/again.safetensors")
+    """
+)
+
+
+@pytest.mark.parametrize("vision", ["clip", None], ids=["pictures", "text only"])
+def test_the_auto_classes_load_it_and_give_the_same_logits(
+    text_tower, vision_tower, tmp_path, vision
+):
+    towers = [text_tower(), vision and vision_tower(vision)]
+    model = TwoMNERForTokenClassification.from_towers(*towers).eval()
+    processor = TwoMNERProcessor.from_towers(*towers)
+    folder = tmp_path / "2mner-tiny.v1"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run(
+        [sys.executable, "-S", "-c", STRANGER, folder, tmp_path, sysconfig.get_path("purelib")],
+        cwd=tmp_path,
+        env={**environment, "HF_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=300,
+    )
+    batch = processor(WORDS, images=[Image.new("RGB", (20, 30), "red"), None])
+    with torch.no_grad():
+        expected, fused = model(**batch).logits, model.model(**batch).last_hidden_state
+    found = load_file(tmp_path / "first.safetensors")
+    assert torch.equal(found["logits"], expected)
+    assert torch.equal(found["fused"], fused)
+    assert torch.equal(load_file(tmp_path / "again.safetensors")["logits"], expected)
+
+
+def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_path):
+    TwoMNERForTokenClassification.from_towers(text_tower()).save_pretrained(tmp_path)
+    TwoMNERProcessor.from_towers(text_tower()).save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "alignment_2mner.py",
+        "collaboration_2mner.py",
+        "config.json",
+        "configuration_2mner.py",
+        "crf_2mner.py",
+        "labels_2mner.py",
+        "model.safetensors",
+        "modeling_2mner.py",
+        "processing_2mner.py",
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
