@@ -1,10 +1,12 @@
 """MMNERD as a data set: text, labels and pictures in, a `datasets` data set out.
 
->>> from dataset_mmnerd import dataset_from_files
+>>> from dataset_mmnerd import dataset_from_files, load_sample
+>>> load_sample()["train"][0]["tokens"]
 >>> dataset_from_files(["de/val.conllu", "my_tweets_en.txt"], image_dir="pictures")
 """
 
 from .readers import MalformedLineError, dataset_from_files, read_file
+from .sample import load_sample
 from .schema import DEFAULT_ENTITY_TYPES, bio_labels, features, to_iob2
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "bio_labels",
     "dataset_from_files",
     "features",
+    "load_sample",
     "read_file",
     "to_iob2",
 ]

@@ -1,0 +1,188 @@
+"""The embedded sample: varied, honest about what the words tell, and the same each time."""
+
+import io
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from datasets import Image
+from PIL import Image as PilImage
+
+from dataset_mmnerd.sample import SAMPLE_LANGUAGES, _sections, load_sample, sample_rows
+from dataset_mmnerd.sample_pictures import SCENES
+from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels, to_iob2
+
+FRAME_SECTIONS = ("picture decides", "words decide", "no entity")
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """Split -> rows with pictures as bytes and labels as names."""
+    data = load_sample(sentences=150).cast_column("image", Image(decode=False))
+    names = data["train"].features["ner_tags"].feature.names
+    return {
+        split: [row | {"ner_tags": [names[tag] for tag in row["ner_tags"]]} for row in data[split]]
+        for split in SPLITS
+    }
+
+
+def entities(row):
+    """(type, name) of each entity."""
+    found = []
+    for token, tag in zip(row["tokens"], row["ner_tags"], strict=True):
+        if tag.startswith("B-"):
+            found.append((tag[2:], [token]))
+        elif tag.startswith("I-"):
+            found[-1][1].append(token)
+    return [(entity_type, " ".join(words)) for entity_type, words in found]
+
+
+def picture_decided(rows):
+    return [row for row in rows if not row["decidable_from_text"]]
+
+
+def test_it_has_the_columns_labels_and_sizes_that_it_promises():
+    data = load_sample(sentences=40, languages=["de", "es"])
+    assert data["train"].features["ner_tags"].feature.names == bio_labels()
+    assert {split: len(data[split]) for split in data} == {
+        "train": 56,
+        "validation": 10,
+        "test": 14,
+    }
+    assert set(data["test"]["lang"]) == {"de", "es"}
+    assert data["train"].features["decidable_from_text"].dtype == "bool"
+
+
+def test_the_same_seed_gives_the_same_bytes_in_any_process_and_another_seed_others(tmp_path):
+    script = (
+        "import hashlib, sys; from dataset_mmnerd.sample import sample_rows;"
+        "rows = list(sample_rows('test', seed=int(sys.argv[1]), sentences=60));"
+        "print(hashlib.sha256(repr(rows).encode()).hexdigest())"
+    )
+
+    def digest(seed, hash_seed):
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-c", script, str(seed)]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return run.stdout
+
+    assert digest(1, "1") == digest(1, "2")
+    assert digest(1, "1") != digest(2, "1")
+
+
+def test_each_language_has_sixty_frames_of_its_own():
+    frames = {}
+    for lang in SAMPLE_LANGUAGES:
+        sections = _sections(f"{lang}.txt")
+        frames[lang] = [frame for section in FRAME_SECTIONS for frame in sections[section]]
+        assert len(set(frames[lang])) == len(frames[lang]) >= 60
+    assert len({frame for all_of_one in frames.values() for frame in all_of_one}) == sum(
+        map(len, frames.values())
+    )
+
+
+def test_the_frames_where_the_picture_decides_hold_one_name_and_others_none_of_that_kind():
+    for lang in SAMPLE_LANGUAGES:
+        sections = _sections(f"{lang}.txt")
+        assert all(frame.count("{?}") == 1 for frame in sections["picture decides"])
+        assert all("{" not in frame.replace("{?}", "") for frame in sections["picture decides"])
+        assert not any("{?}" in frame for frame in sections["words decide"])
+        assert all("{" in frame for frame in sections["words decide"])
+        assert not any("{" in frame for frame in sections["no entity"])
+
+
+def test_ids_are_unique_and_labels_are_valid(sample):
+    rows = [row for split in SPLITS for row in sample[split]]
+    assert len({row["id"] for row in rows}) == len(rows)
+    for row in rows:
+        assert len(row["tokens"]) == len(row["ner_tags"]) > 0
+        assert to_iob2(row["ner_tags"]) == row["ner_tags"]
+        assert "{" not in "".join(row["tokens"])
+
+
+def test_names_of_one_split_never_occur_in_another(sample):
+    names = {
+        split: {name for row in sample[split] for _, name in entities(row)} for split in SPLITS
+    }
+    texts = {
+        split: [f" {' '.join(row['tokens'])} " for row in rows] for split, rows in sample.items()
+    }
+    for split in SPLITS:
+        for other in set(SPLITS) - {split}:
+            seen = [name for name in names[split] if any(f" {name} " in t for t in texts[other])]
+            assert seen == []
+
+
+def test_some_names_have_several_words(sample):
+    for kind in (False, True):
+        rows = [row for row in sample["train"] if row["decidable_from_text"] is kind]
+        assert any(" " in name for row in rows for _, name in entities(row))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_where_the_picture_decides_there_is_one_entity_and_a_picture(sample, split):
+    rows = picture_decided(sample[split])
+    assert rows
+    assert all(len(entities(row)) == 1 and row["image"] is not None for row in rows)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_where_the_picture_decides_types_are_balanced_in_each_language_and_for_each_name(
+    sample, split
+):
+    types_by_language = Counter()
+    types_by_name = Counter()
+    for row in picture_decided(sample[split]):
+        ((entity_type, name),) = entities(row)
+        types_by_language[row["lang"], entity_type] += 1
+        types_by_name[name, entity_type] += 1
+    assert len(types_by_language) == len(SAMPLE_LANGUAGES) * len(DEFAULT_ENTITY_TYPES)
+    assert len(set(types_by_language.values())) == 1
+    for name in {name for name, _ in types_by_name}:
+        assert len({types_by_name[name, entity_type] for entity_type in DEFAULT_ENTITY_TYPES}) == 1
+
+
+def test_about_two_in_five_sentences_with_entity_and_picture_need_the_picture(sample):
+    rows = [row for rows in sample.values() for row in rows if entities(row) and row["image"]]
+    assert 0.35 < len(picture_decided(rows)) / len(rows) < 0.5
+
+
+def test_every_mix_of_entities_and_picture_occurs(sample):
+    found = {
+        (min(len(entities(row)), 2), row["image"] is not None)
+        for row in sample["train"]
+        if row["decidable_from_text"]
+    }
+    assert found == {(count, shown) for count in (0, 1, 2) for shown in (True, False)}
+
+
+def test_pictures_are_small_jpegs_of_many_shapes(sample):
+    sizes = set()
+    for row in sample["test"]:
+        assert (row["image"] is None) == (row["image_id"] is None)
+        if row["image"] is not None:
+            picture = PilImage.open(io.BytesIO(row["image"]["bytes"]))
+            picture.load()
+            assert picture.format == "JPEG"
+            assert 160 <= max(picture.size) <= 360
+            sizes.add(picture.size)
+    assert len(sizes) > 30
+    pictures = [row["image"]["bytes"] for rows in sample.values() for row in rows if row["image"]]
+    assert len(set(pictures)) == len(pictures)
+    assert sum(map(len, pictures)) / len(pictures) < 18_000
+
+
+def test_every_scene_can_be_written_about_in_every_language():
+    scenes = {scene for kind, names in SCENES.items() if kind != "O" for scene in names}
+    for lang in SAMPLE_LANGUAGES:
+        boards = [line.split(": ") for line in _sections(f"{lang}.txt")["boards"]]
+        named = {scene for scenes_of_one, _ in boards for scene in scenes_of_one.split(", ")}
+        assert named == scenes | {"O"}
+        assert all(text.isascii() for _, text in boards)
+
+
+def test_a_language_that_it_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="found 'pt', expected some of en, fr, de, es"):
+        next(sample_rows("train", languages=["en", "pt"]))
