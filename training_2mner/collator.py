@@ -18,14 +18,14 @@ __all__ = ["LengthGroupedSampler", "WordCollator"]
 class WordCollator:
     """Rows of a data set -> one padded batch, by way of the model's processor.
 
-    Of each row it reads `tokens`, the words; `ner_tags`, their labels as ids into `label_names`; and
-    `image`, which may be missing, None, a path, or undecoded as {"bytes", "path"}. A picture that
-    cannot be read costs its mask, not the batch: that is the processor's business.
+    Of each row it reads `tokens`, the words; `ner_tags`, their labels as ids into `label_names`;
+    and `image`, which may be missing, None, a path, or undecoded as {"bytes", "path"}. A picture
+    that cannot be read costs its mask, not the batch: that is the processor's business.
 
     Args:
         processor: the model's; it knows the model's labels.
-        label_names: the labels of the data set in the order of their ids, in BIO or BIOES, whichever
-            of the two the model speaks.
+        label_names: the labels of the data set in the order of their ids, in BIO or BIOES,
+            whichever of the two the model speaks.
     """
 
     processor: ProcessorMixin
@@ -44,8 +44,9 @@ class LengthGroupedSampler(Sampler[int]):
     """A random order in which neighbours are of like length, so that batches carry little padding.
 
     All sentences are shuffled, cut into pools of `pool` batches, sorted inside each pool, cut into
-    batches, and the batches shuffled: every epoch meets other batches, long ones at any time. The order depends on `seed` and the epoch alone; every process draws the same, and a
-    resumed run goes on in the order in which it was stopped.
+    batches, and the batches shuffled: every epoch meets other batches, long ones at any time. The
+    order depends on `seed` and the epoch alone: every process draws the same, and a resumed run
+    goes on in the order in which it was stopped.
 
     Args:
         lengths: words of each sentence.
@@ -76,7 +77,7 @@ class LengthGroupedSampler(Sampler[int]):
             pool.sort(key=self.lengths.__getitem__)
             starts = range(0, len(pool), self.batch_size)
             batches += [pool[start : start + self.batch_size] for start in starts]
-        # A batch that is not full goes last: anywhere else it would shift the borders of the others.
+        # A batch that is not full goes last: elsewhere it would shift the borders of the others.
         full = [batch for batch in batches if len(batch) == self.batch_size]
         partial = [batch for batch in batches if len(batch) < self.batch_size]
         for index in torch.randperm(len(full), generator=generator).tolist():

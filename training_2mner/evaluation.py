@@ -3,10 +3,10 @@
     results, predictions = evaluate(trainer, dataset, with_controls=True, seed=19)
     results["test"]["overall"]["f1"], results["controls"]["shuffled"]["overall"]["f1"]
 
-Four controls, of the same sentences and the same model: `real`, each sentence with its own picture;
-`none`, no pictures; `shuffled`, the picture of another sentence; `blank`, a grey surface for every
-picture. A model that reads its pictures is better with `real` than with each of the others; one that
-only learned from having them is not.
+Four controls, of the same sentences and the same model: `real`, each sentence with its own
+picture; `none`, no pictures; `shuffled`, the picture of another sentence; `blank`, a grey surface
+for every picture. A model that reads its pictures is better with `real` than with each of the
+others; one that only learned from having them is not.
 """
 
 from __future__ import annotations

@@ -99,9 +99,8 @@ def score(
     }
     for name, column in columns.items():
         if column is not None and len(column) != len(gold):
-            raise ValueError(
-                f"`{name}` has {len(column)} entries, expected one for each of {len(gold)} sentences"
-            )
+            expected = f"expected one for each of {len(gold)} sentences"
+            raise ValueError(f"`{name}` has {len(column)} entries, {expected}")
     matches = [count_matches(*pair) for pair in zip(gold, predicted, strict=True)]
     scores: dict[str, Any] = {"overall": sum(matches, Counts()).figures()}
     if languages is not None:

@@ -72,7 +72,7 @@ def _percent(fraction: float) -> str:
 
 
 def _table(head: Sequence[str], blocks: Iterable[Sequence[Sequence[str]]]) -> str:
-    """Rows in blocks with a rule between them; the first column to the left, figures to the right."""
+    """Rows in blocks with a rule between them; names to the left, figures to the right."""
     blocks = list(blocks)
     rows = [head, *(row for block in blocks for row in block)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]

@@ -1,4 +1,4 @@
-"""`TwoMNERTrainer`: what `Trainer` does, with learning rates by part and a loss that adds up exactly.
+"""`TwoMNERTrainer`: `Trainer` with learning rates by part and a loss that adds up exactly.
 
     trainer = TwoMNERTrainer(model=model, args=arguments, data_collator=collator, ...)
     trainer.train()
@@ -174,7 +174,7 @@ class TwoMNERTrainer(Trainer):
     # Evaluation -----------------------------------------------------------------------------------
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """One batch: its loss, (labels, entity scores, whether the picture was read), gold labels."""
+        """One batch: its loss, (labels, entity scores, pictures read), gold labels."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
@@ -205,7 +205,7 @@ class TwoMNERTrainer(Trainer):
     # Saving ---------------------------------------------------------------------------------------
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Weights, configuration, code and processor; not the pickle that `Trainer` adds to them."""
+        """Weights, configuration, code and processor; not the pickle that `Trainer` adds."""
         super().save_model(output_dir, _internal_call)
         if self.args.should_save:
             arguments = Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME

@@ -1,0 +1,96 @@
+"""A tiny model that reads pictures, and a few rows for it."""
+
+import io
+
+import pytest
+import torch
+from datasets import Dataset, Image
+from PIL import Image as PILImage
+
+from dataset_mmnerd.schema import bio_labels, features
+from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
+from training_2mner.arguments import TwoMNERTrainingArguments
+from training_2mner.collator import WordCollator
+from training_2mner.trainer import TwoMNERTrainer
+
+LABELS = bio_labels(("PER", "LOC"))
+
+
+def png(colour: str) -> dict:
+    """A picture of one colour, as `datasets` gives it undecoded."""
+    buffer = io.BytesIO()
+    PILImage.new("RGB", (40, 30), colour).save(buffer, "png")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+ROWS = [
+    # words, labels, language, picture
+    ("Ana lives here", "B-PER O O", "en", png("red")),
+    ("she saw Rome and Bern today", "O O B-LOC O B-LOC O", "en", png("blue")),
+    ("Rom", "B-LOC", "de", png("green")),
+    ("Ana Bo wohnt in Rom , nicht in Bern", "B-PER I-PER O O B-LOC O O O B-LOC", "de", None),
+    ("nichts", "O", "de", png("red")),
+    ("Bo", "B-PER", "en", {"bytes": b"not a picture", "path": "broken.png"}),
+]
+
+
+@pytest.fixture
+def labels() -> list[str]:
+    """The labels of `rows`, in the order of their ids."""
+    return LABELS
+
+
+@pytest.fixture
+def rows() -> Dataset:
+    """Six sentences in two languages: three pictures, one of them twice, one broken, one missing."""
+    table = {
+        "id": [f"row-{index}" for index in range(len(ROWS))],
+        "tokens": [words.split() for words, *_ in ROWS],
+        "ner_tags": [[LABELS.index(label) for label in row[1].split()] for row in ROWS],
+        "lang": [row[2] for row in ROWS],
+        "image": [row[3] for row in ROWS],
+        **{key: [None] * len(ROWS) for key in ("image_id", "objects", "captions", "ocr")},
+        "decidable_from_text": [True, True, False, True, True, False],
+    }
+    dataset = Dataset.from_dict(table, features=features(LABELS, sample=True))
+    return dataset.cast_column("image", Image(decode=False))
+
+
+@pytest.fixture
+def towers(text_tower, vision_tower) -> tuple[str, str]:
+    return text_tower("xlm-roberta"), vision_tower("clip")
+
+
+@pytest.fixture
+def trainer_for(text_tower, vision_tower, rows, tmp_path):
+    """A function that builds a trainer of a tiny model; its arguments are training arguments."""
+
+    def build(
+        train=rows, evaluation=rows, model_config=None, vision="clip", **arguments
+    ) -> TwoMNERTrainer:
+        torch.manual_seed(0)
+        text = text_tower("xlm-roberta")
+        image = vision_tower(vision) if vision else None
+        switches = {"collaboration_heads": 4, **(model_config or {})}
+        model = TwoMNERForTokenClassification.from_towers(text, image, labels=LABELS, **switches)
+        processor = TwoMNERProcessor.from_towers(text, image, labels=LABELS)
+        usual = {
+            "output_dir": str(tmp_path / "run"),
+            "use_cpu": True,
+            "bf16": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "save_strategy": "no",
+            "load_best_model_at_end": False,
+            "per_device_train_batch_size": 2,
+        }
+        return TwoMNERTrainer(
+            model=model,
+            args=TwoMNERTrainingArguments(**usual | arguments),
+            data_collator=WordCollator(processor, LABELS),
+            train_dataset=train,
+            eval_dataset=evaluation,
+            processing_class=processor,
+        )
+
+    return build

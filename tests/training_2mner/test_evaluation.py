@@ -1,0 +1,164 @@
+"""Scoring keeps the rows apart and in order, and the controls show what the pictures do."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training_2mner import evaluation
+from training_2mner.evaluation import (
+    CONTROLS,
+    controls,
+    derangement,
+    evaluate,
+    longest_first,
+    picture_keys,
+    predict,
+    spans_from_predictions,
+    write_json,
+    write_lines,
+)
+
+
+@given(st.lists(st.sampled_from([None, "a", "b", "c", "d", "e"]), max_size=30), st.integers(0, 5))
+def test_shuffled_pictures_are_all_used_and_none_stays_where_it_was(keys, seed):
+    source = derangement(keys, seed)
+    given_to = Counter(row for row in source if row is not None)
+    assert given_to == Counter(row for row, key in enumerate(keys) if key is not None)
+    assert all((row is None) == (key is None) for row, key in zip(source, keys, strict=True))
+    counts = Counter(key for key in keys if key is not None)
+    if counts and 2 * max(counts.values()) <= sum(counts.values()):
+        moved = [keys[row] != key for row, key in zip(source, keys, strict=True) if row is not None]
+        assert all(moved)
+
+
+def test_shuffling_depends_on_the_seed_alone():
+    keys = [str(row) for row in range(50)]
+    assert derangement(keys, 1) == derangement(keys, 1)
+    assert derangement(keys, 1) != derangement(keys, 2)
+
+
+def test_equal_pictures_are_recognised_by_their_bytes(rows):
+    keys = picture_keys(rows)
+    assert keys[0] == keys[4] != keys[1]
+    assert keys[3] is None
+    assert picture_keys(rows.remove_columns("image")) == [None] * len(rows)
+
+
+def test_pictures_that_are_files_are_told_apart_by_their_path():
+    assert evaluation._picture_key({"bytes": None, "path": "a.png"}) == "a.png"
+
+
+def test_the_controls_change_pictures_and_nothing_else(rows):
+    ways = controls(rows, picture_keys(rows), seed=0)
+    assert tuple(ways) == CONTROLS
+    for index, row in enumerate(rows):
+        for way in ways.values():
+            assert {**way[index], "image": None} == {**row, "image": None}
+        assert ways["real"][index]["image"] == row["image"]
+        assert ways["none"][index]["image"] is None
+        if row["image"] is None:
+            assert ways["shuffled"][index]["image"] is None
+            assert ways["blank"][index]["image"] is None
+        else:
+            assert ways["shuffled"][index]["image"]["bytes"] != row["image"]["bytes"]
+            assert ways["blank"][index]["image"].getcolors() == [(224 * 224, (128, 128, 128))]
+
+
+def test_too_few_pictures_to_shuffle_are_counted_in_the_log(rows, caplog):
+    few = rows.select([0, 4, 1])
+    controls(few, picture_keys(few), seed=0)
+    assert "1 rows keep their picture" in caplog.text
+
+
+def test_predictions_stand_in_the_order_of_the_rows(trainer_for, rows):
+    trainer = trainer_for(per_device_eval_batch_size=2, vision=None)
+    together = predict(trainer, rows)
+    for index in range(len(rows)):
+        alone = predict(trainer, rows.select([index]))
+        assert alone.spans[0] == together.spans[index]
+        assert alone.scores[0] == pytest.approx(together.scores[index], abs=1e-4)
+
+
+def test_the_longest_sentences_come_first(rows):
+    assert longest_first(rows) == [3, 1, 0, 2, 4, 5]
+
+
+def test_words_beyond_a_sentence_are_no_entities():
+    predictions = np.array([[1, 2, -100], [0, 3, 4]])
+    labels = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    assert spans_from_predictions(predictions, labels) == [[(0, 2, "PER")], [(1, 3, "LOC")]]
+
+
+def test_a_model_with_pictures_is_scored_under_every_control(trainer_for, rows):
+    results, records = evaluate(trainer_for(), rows, with_controls=True, seed=0)
+    assert tuple(results["controls"]) == CONTROLS
+    assert results["controls"]["real"] == results["test"]
+    assert set(results["test"]["by_language"]) == {"en", "de"}
+    assert set(results["test"]["by_picture"]) == {"with", "without"}
+    assert results["test"]["picture_decided"]["entities"] == 2
+    counted = {name: scores["pictures"] for name, scores in results["controls"].items()}
+    assert counted["real"] == {"given": 5, "read": 4, "unreadable": 1}
+    assert counted["none"] == {"given": 0, "read": 0, "unreadable": 0}
+    assert counted["shuffled"] == {"given": 5, "read": 4, "unreadable": 1}
+    assert counted["blank"] == {"given": 5, "read": 5, "unreadable": 0}
+    assert [record["id"] for record in records] == rows["id"][:]
+    assert [record["tokens"] for record in records] == rows["tokens"][:]
+    assert records[3]["gold"] == [
+        {"label": "PER", "start": 0, "end": 2, "text": "Ana Bo"},
+        {"label": "LOC", "start": 4, "end": 5, "text": "Rom"},
+        {"label": "LOC", "start": 8, "end": 9, "text": "Bern"},
+    ]
+    assert "controls" not in records[3]
+    assert set(records[0]["controls"]) == {"none", "shuffled", "blank"}
+
+
+def test_records_agree_with_what_the_model_says_by_itself(trainer_for, rows):
+    trainer = trainer_for()
+    _, records = evaluate(trainer, rows, with_controls=True, seed=0)
+    assert any(record["predicted"] for record in records)
+    processor, model = trainer.processing_class, trainer.model.eval()
+    for row, record in zip(rows, records, strict=True):
+        for picture, said in (
+            (row["image"], record["predicted"]),
+            (None, record.get("controls", {}).get("none")),
+        ):
+            if said is not None:
+                outputs = model(**processor([row["tokens"]], images=[picture]))
+                expected = processor.post_process_entities(outputs, [row["tokens"]])[0]
+                assert [
+                    {**e, "score": pytest.approx(e["score"], abs=1e-4)} for e in expected
+                ] == said
+
+
+@pytest.mark.parametrize("case", ["switched off", "text-only model", "no pictures"])
+def test_without_pictures_to_change_there_are_no_controls(trainer_for, rows, case):
+    trainer = trainer_for(vision=None if case == "text-only model" else "clip")
+    rows = rows.remove_columns("image") if case == "no pictures" else rows
+    results, records = evaluate(trainer, rows, with_controls=case != "switched off", seed=0)
+    assert "controls" not in results
+    assert not any("controls" in record for record in records)
+    assert ("pictures" in results["test"]) is (case != "text-only model")
+
+
+def test_files_are_written_whole(tmp_path):
+    write_json(tmp_path / "metrics.json", {"f1": 0.5, "name": "Zoë"})
+    write_lines(tmp_path / "predictions.jsonl", [{"id": 1}, {"id": "é"}])
+    assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == {"f1": 0.5, "name": "Zoë"}
+    assert (tmp_path / "predictions.jsonl").read_text("utf-8") == '{"id": 1}\n{"id": "é"}\n'
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "predictions.jsonl"
+    write_lines(path, [{"id": 1}])
+
+    def records():
+        yield {"id": 2}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_lines(path, records())
+    assert path.read_text("utf-8") == '{"id": 1}\n'

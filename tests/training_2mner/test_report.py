@@ -1,0 +1,61 @@
+"""The table says what the figures say, and fits a terminal."""
+
+import pytest
+
+from training_2mner.metrics import score
+from training_2mner.report import score_table
+
+GOLD = [[(0, 1, "PER")], [(0, 1, "LOC")], [(1, 2, "LOC")]]
+SAID = [[(0, 1, "PER")], [(0, 1, "LOC")], [(1, 2, "PER")]]
+
+
+def scores(predicted, given: int) -> dict:
+    languages, pictures, decidable = ["en", "en", "de"], [True, False, True], [True, True, False]
+    found = score(GOLD, predicted, languages, pictures, decidable)
+    return {**found, "pictures": {"given": given, "read": given, "unreadable": 0}}
+
+
+@pytest.fixture
+def results() -> dict:
+    test, none, others = scores(GOLD, 2), scores(SAID, 0), scores(SAID, 2)
+    controls = {"real": test, "none": none, "shuffled": others, "blank": others}
+    return {"test": test, "controls": controls}
+
+
+def test_the_whole_table_reads_like_this(results):
+    assert score_table(results).splitlines() == [
+        "test                 precision  recall     F1  entities",
+        "-------------------------------------------------------",
+        "overall                  100.0   100.0  100.0         3",
+        "boundaries alone         100.0   100.0  100.0         3",
+        "-------------------------------------------------------",
+        "de                       100.0   100.0  100.0         1",
+        "en                       100.0   100.0  100.0         2",
+        "mean over languages      100.0   100.0  100.0",
+        "-------------------------------------------------------",
+        "LOC                      100.0   100.0  100.0         2",
+        "PER                      100.0   100.0  100.0         1",
+        "-------------------------------------------------------",
+        "with picture             100.0   100.0  100.0         2",
+        "without picture          100.0   100.0  100.0         1",
+        "",
+        "Of 1 entities that only their picture can type, 100.0 % were found and typed right.",
+        "",
+        "each sentence with     F1  boundaries  picture-decided  pictures read",
+        "---------------------------------------------------------------------",
+        "its own picture     100.0       100.0            100.0         2 of 2",
+        "no picture           66.7       100.0              0.0         0 of 0",
+        "another's picture    66.7       100.0              0.0         2 of 2",
+        "blank picture        66.7       100.0              0.0         2 of 2",
+    ]
+
+
+def test_parts_that_are_not_there_leave_no_trace():
+    table = score_table({"test": score(GOLD, SAID, ["en"] * 3)})
+    assert "mean over languages" not in table
+    assert "picture" not in table
+
+
+def test_the_table_fits_a_terminal(results):
+    results["test"]["by_type"]["A type with a rather long name"] = results["test"]["overall"]
+    assert max(map(len, score_table(results).splitlines())) <= 100
