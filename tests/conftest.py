@@ -8,7 +8,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import string
-from collections.abc import Callable
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,8 @@ from transformers import (
     XLMRobertaConfig,
     XLMRobertaTokenizer,
 )
+
+from tests.hub_server import HubServer
 
 torch.set_num_threads(1)
 
@@ -141,3 +146,36 @@ def vision_tower(tmp_path_factory) -> Callable[[str], str]:
         return str(path)
 
     return folder
+
+
+@pytest.fixture
+def hub(tmp_path) -> Iterator[HubServer]:
+    """A Hub on loopback with two users: `me`, whose token is `hf_me`, and `you` with `hf_you`."""
+    with HubServer(tmp_path / "hub", tokens={"hf_me": "me", "hf_you": "you"}) as server:
+        yield server
+
+
+@pytest.fixture
+def client(hub, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python code in a fresh process that knows `hub` and no other network.
+
+    `client(code, token=..., home=...)`: another `home` is another machine with an empty cache.
+    """
+
+    def run(*code: str, token: str | None = None, home: str = "home", check: bool = True):
+        environment = hub.environment(tmp_path / home, token)
+        folder = tmp_path / home
+        folder.mkdir(exist_ok=True)
+        result = subprocess.run(
+            [sys.executable, "-c", "".join(map(textwrap.dedent, code))],
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        if check:
+            assert result.returncode == 0, result.stderr[-4000:]
+        return result
+
+    return run
