@@ -10,10 +10,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification,
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import LinearChainCRF
 from .modeling_2mner import TwoMNERForTokenClassification, TwoMNERModel
+from .pipeline_2mner import MultimodalNERPipeline
 from .processing_2mner import TwoMNERProcessor
 
 __all__ = [
     "LinearChainCRF",
+    "MultimodalNERPipeline",
     "TwoMNERConfig",
     "TwoMNERForTokenClassification",
     "TwoMNERModel",

@@ -1,8 +1,9 @@
 """The configuration of the 2M-NER family: the towers' own configurations, and every switch of the
 family.
 
-What is unusual: the whole `auto_map` stands in the configuration, so that each of the `Auto`
-classes loads a saved folder with `trust_remote_code=True`, whichever class saved it.
+What is unusual: the whole `auto_map` stands in the configuration, and the pipeline beside it, so
+that each of the `Auto` classes and `pipeline` load a saved folder with `trust_remote_code=True`,
+whichever class saved it.
 """
 
 from typing import Literal
@@ -20,6 +21,13 @@ AUTO_MAP = {
     "AutoModel": "modeling_2mner.TwoMNERModel",
     "AutoModelForTokenClassification": "modeling_2mner.TwoMNERForTokenClassification",
     "AutoProcessor": "processing_2mner.TwoMNERProcessor",
+}
+
+CUSTOM_PIPELINES = {
+    "multimodal-ner": {
+        "impl": "pipeline_2mner.MultimodalNERPipeline",
+        "pt": ["AutoModelForTokenClassification"],
+    }
 }
 
 COUNTS_FROM_TWO = ("camembert", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod")
@@ -103,6 +111,7 @@ class TwoMNERConfig(PreTrainedConfig):
             self.id2label = dict(enumerate(labels))
             self.label2id = {label: index for index, label in enumerate(labels)}
         kwargs.setdefault("auto_map", AUTO_MAP)
+        kwargs.setdefault("custom_pipelines", CUSTOM_PIPELINES)
         super().__post_init__(**kwargs)
 
     def validate_architecture(self):

@@ -33,6 +33,7 @@ from .alignment_2mner import Alignment
 from .collaboration_2mner import Collaboration, ConcatFusion, GatedFusion
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN, LinearChainCRF
+from .pipeline_2mner import MultimodalNERPipeline  # noqa: F401 -- what is imported is saved along
 
 __all__ = [
     "TwoMNERForTokenClassification",
@@ -181,8 +182,8 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
         global_vision: str | None = None,
         **config,
     ) -> "TwoMNERPreTrainedModel":
-        """Put pretrained towers together; everything else is newly initialised, and the log says
-        what.
+        """Put pretrained towers together, in evaluation mode; everything else is newly initialised,
+        and the log says what.
 
             model = TwoMNERForTokenClassification.from_towers(
                 "xlm-roberta-base", "openai/clip-vit-base-patch32", labels=["O", "B-PER", "I-PER"]
@@ -225,7 +226,7 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
             )
         )
         logger.warning(f"Newly initialised, to be trained: {', '.join(new) or 'nothing'}")
-        return model
+        return model.eval()
 
 
 class TwoMNERModel(TwoMNERPreTrainedModel):

@@ -27,7 +27,7 @@ STRANGER = textwrap.dedent(
     from PIL import Image
     from safetensors.torch import save_file
     from transformers import (
-        AutoConfig, AutoModel, AutoModelForTokenClassification, AutoProcessor
+        AutoConfig, AutoModel, AutoModelForTokenClassification, AutoProcessor, pipeline
     )
 
     folder, out = sys.argv[1:3]
@@ -42,8 +42,12 @@ STRANGER = textwrap.dedent(
     with torch.no_grad():
         outputs = model.eval()(**batch)
         fused = base.eval()(**batch).last_hidden_state
-    assert len(processor.post_process_entities(outputs, words)) == 2
     save_file({"logits": outputs.logits, "fused": fused}, out + "/first.safetensors")
+
+    ner = pipeline("multimodal-ner", model=folder, trust_remote_code=True)
+    entities = processor.post_process_entities(outputs, words)[0]
+    found = ner({"words": words[0], "image": Image.new("RGB", (20, 30), "red")})
+    assert [entity["word"] for entity in found] == [entity["text"] for entity in entities]
 
     # Saved again by the stranger, it is still whole.
     model.save_pretrained(out + "/again")
@@ -97,6 +101,7 @@ def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_pa
         "labels_2mner.py",
         "model.safetensors",
         "modeling_2mner.py",
+        "pipeline_2mner.py",
         "processing_2mner.py",
         "processor_config.json",
         "tokenizer.json",

@@ -1,0 +1,274 @@
+"""The inference pipeline: raw text and a picture in, entities with character offsets out.
+
+What is unusual: the user's string is never changed. It is cut into words by what Unicode says of
+each character, every word knows where it came from, and so does every entity.
+"""
+
+import re
+import unicodedata
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import Pipeline
+
+__all__ = ["MultimodalNERPipeline", "split_into_words"]
+
+MAX_DOWNLOAD = 50_000_000
+"""The most bytes that are read from an address."""
+
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
+"""Scripts that put no spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): each
+character is read as a word of its own."""
+
+ADDRESS = re.compile(r"(?:https?://|www\.)\S*[\w/]")
+
+WORD = re.compile(
+    r"[@#][wd][wdm]*"  # @name, #tag
+    r"|d+(?:[.,]d+)+"  # 1,000.5
+    r"|(?:w\.){2,}w?"  # U.S.A.
+    r"|[wd][wdm]*(?:[-'][wd][wdm]*)*"  # word, word-word, word'word
+    r"|rr?"  # a flag
+    r"|[^s]m*(?:jm*[^s]m*)*"  # anything else, with its marks and what is joined to it
+)
+"""A word over the letters of `_kind`, one for each character."""
+
+ELISIONS = {"c", "d", "j", "jusqu", "l", "lorsqu", "m", "n", "puisqu", "qu", "quoiqu", "s", "t"}
+"""What French writes before an apostrophe and a word of its own."""
+
+CLITICS = {"d", "ll", "m", "re", "s", "t", "ve"}
+"""What English writes behind an apostrophe and a word of its own."""
+
+
+def _kind(character: str) -> str:
+    """What a character is to a word: s(pace), m(ark), j(oiner), u(nspaced), d(igit), r(egional
+    indicator), w(ord), one of -'.,@# or p(unctuation and all else)."""
+    if character.isspace():
+        return "s"
+    if character == "\u200d":
+        return "j"
+    category = unicodedata.category(character)
+    if UNSPACED.match(character) and category[0] != "M":
+        return "u"
+    if category[0] == "M" or category == "Cf" or "\U0001f3fb" <= character <= "\U0001f3ff":
+        return "m"
+    if "\U0001f1e6" <= character <= "\U0001f1ff":
+        return "r"
+    if category == "Nd":
+        return "d"
+    if category[0] in "LN" or character == "_":
+        return "w"
+    return {"’": "'", "‐": "-"}.get(character, character if character in "-'.,@#" else "p")
+
+
+def split_into_words(text: str) -> list[tuple[int, int]]:
+    """Cut a text into words, as the data sets of the field cut theirs.
+
+    Punctuation stands alone; French elisions (`l'`, `qu'`) and English clitics (`'s`, `n't`) are
+    words of their own; numbers, hyphenated words, addresses, @names, #tags and emoji stay whole.
+
+    Returns:
+        For each word its characters `[start, end)`, in order; they cover all but the spaces.
+    """
+    kinds = "".join(map(_kind, text))
+    words = []
+    position = 0
+    while position < len(text):
+        address = ADDRESS.match(text, position)
+        found = address or WORD.match(kinds, position)
+        if found is None:
+            position += 1
+        else:
+            position = found.end()
+            words += [found.span()] if address else _split_apostrophes(text, *found.span())
+    return words
+
+
+def _split_apostrophes(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    for position in range(start + 1, end - 1):
+        if text[position] in "'’":
+            left, right = text[start:position].lower(), text[position + 1 : end].lower()
+            if left in ELISIONS:
+                return [(start, position + 1), *_split_apostrophes(text, position + 1, end)]
+            if right in CLITICS:
+                cut = position - (right == "t" and left.endswith("n"))
+                return [(start, cut), (cut, end)]
+    return [(start, end)]
+
+
+@dataclass
+class _Sentence:
+    """One input: the text, its words' characters `[start, end)`, and the picture."""
+
+    text: str
+    spans: list[tuple[int, int]]
+    picture: Any
+
+    @property
+    def words(self) -> list[str]:
+        return [self.text[start:end] for start, end in self.spans]
+
+
+def _joined(words: list[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Words as a text with spaces, and where each of them is in it."""
+    spans = []
+    position = 0
+    for word in words:
+        spans.append((position, position + len(word)))
+        position += len(word) + 1
+    return " ".join(words), spans
+
+
+class MultimodalNERPipeline(Pipeline):
+    """Entities of a text, with a picture or without.
+
+        ner = pipeline("multimodal-ner", model=folder, trust_remote_code=True)
+        ner({"text": "Angela Merkel besucht Paris.", "image": "photo.jpg"})
+        # [{"label": "PER", "score": 0.98, "word": "Angela Merkel", "start": 0, "end": 13}, ...]
+
+    An input is a text; or a dictionary with `text`, or with `words`, and perhaps `image`: a path,
+    bytes, a PIL picture, or an address, which is then fetched; or a row of a data set, with
+    `tokens` and perhaps `image`. Inputs may come as a list, a data set or a generator, and in
+    batches (`batch_size=`), those with pictures among those without.
+    """
+
+    _load_processor = True
+    _load_tokenizer = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+
+    def _sanitize_parameters(
+        self, aggregation_strategy: str | None = None, is_split_into_words: bool | None = None
+    ) -> tuple[dict, dict, dict]:
+        preprocess = {}
+        if is_split_into_words is not None:
+            preprocess["is_split_into_words"] = is_split_into_words
+        postprocess = {}
+        if aggregation_strategy is not None:
+            if aggregation_strategy not in ("none", "simple", "first", "average", "max"):
+                raise ValueError(
+                    f"aggregation_strategy is {aggregation_strategy!r}, "
+                    "expected 'none', 'simple', 'first', 'average' or 'max'"
+                )
+            postprocess["aggregation_strategy"] = aggregation_strategy
+        return preprocess, {}, postprocess
+
+    def __call__(self, inputs, **options):
+        """Find the entities.
+
+        Args:
+            inputs: one input, or a list, data set or generator of them (see the class).
+            options:
+                aggregation_strategy: "simple" (default) gives entities. The model labels whole
+                    words, so that "first", "average" and "max" give the same. "none" gives each
+                    word whose label is not `O`, with the probability of that label.
+                is_split_into_words: a list of strings is one sentence, not several.
+                batch_size, num_workers: as in every pipeline.
+
+        Returns:
+            For each input a list of `label`, `score`, `word`, `start`, `end`: characters
+            `[start, end)` of the text; for words, of the words joined by spaces. With "none",
+            `entity` (the label, with its prefix) and `index` (of the word) in place of `label`.
+
+        Raises:
+            TypeError: if an input is of another kind.
+            ValueError: if a dictionary has other keys, or an option is unknown.
+        """
+        if options.get("is_split_into_words") and inputs and isinstance(inputs[0], str):
+            inputs = {"words": inputs}
+        return super().__call__(inputs, **options)
+
+    def preprocess(self, inputs, is_split_into_words: bool = False) -> dict[str, _Sentence]:
+        if is_split_into_words and isinstance(inputs, list | tuple):
+            inputs = {"words": inputs}
+        if isinstance(inputs, str):
+            inputs = {"text": inputs}
+        if not isinstance(inputs, Mapping):
+            raise TypeError(
+                f"an input is a {type(inputs).__name__}, expected a text, or a dictionary with "
+                "'text' or 'words' and perhaps 'image'; give a list of words as {'words': [...]}"
+            )
+        given = [key for key in ("text", "words", "tokens") if key in inputs]
+        others = [] if given == ["tokens"] else sorted(set(inputs) - {*given, "image"})
+        if len(given) != 1 or others:
+            raise ValueError(
+                f"an input has the keys {', '.join(map(repr, inputs))}, "
+                "expected 'text' or 'words', and perhaps 'image'"
+            )
+        content = inputs[given[0]]
+        text, spans = (
+            (content, split_into_words(content)) if given == ["text"] else _joined(list(content))
+        )
+        return {"sentence": _Sentence(text, spans, _fetch(inputs.get("image")))}
+
+    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
+        batched = isinstance(model_inputs["sentence"], list)
+        sentences = model_inputs["sentence"] if batched else [model_inputs["sentence"]]
+        words = [sentence.words for sentence in sentences]
+        batch = self.processor(words, images=[sentence.picture for sentence in sentences])
+        outputs = self.model(**batch.to(self.device))
+        found = {
+            "sentence": sentences,
+            "entities": self.processor.post_process_entities(outputs, words),
+            "labels": [
+                self._labels(*row)
+                for row in zip(outputs.predictions, outputs.marginals, strict=True)
+            ],
+        }
+        return found if batched else {key: values[0] for key, values in found.items()}
+
+    def _labels(
+        self, predictions: torch.Tensor, marginals: torch.Tensor
+    ) -> list[tuple[str, float]]:
+        """Each word's label and its probability."""
+        known = predictions[predictions >= 0]
+        scores = marginals[: len(known)].gather(1, known[:, None])[:, 0]
+        return [
+            (self.processor.labels[label], score)
+            for label, score in zip(known.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def postprocess(
+        self, model_outputs: dict[str, Any], aggregation_strategy: str = "simple"
+    ) -> list[dict[str, Any]]:
+        sentence = model_outputs["sentence"]
+
+        def place(first: int, last: int) -> dict[str, Any]:
+            start, end = sentence.spans[first][0], sentence.spans[last][1]
+            return {"word": sentence.text[start:end], "start": start, "end": end}
+
+        if aggregation_strategy == "none":
+            return [
+                {"entity": label, "score": score, "index": index, **place(index, index)}
+                for index, (label, score) in enumerate(model_outputs["labels"])
+                if label != "O"
+            ]
+        return [
+            {
+                "label": entity["label"],
+                "score": entity["score"],
+                **place(entity["start"], entity["end"] - 1),
+            }
+            for entity in model_outputs["entities"]
+        ]
+
+
+def _fetch(picture: Any) -> Any:
+    """Read a picture from the address that the user gave; anything else is left to the processor.
+
+    Raises:
+        ValueError: if it is larger than `MAX_DOWNLOAD`.
+        OSError: if it cannot be fetched.
+    """
+    if not (isinstance(picture, str) and picture.startswith(("http://", "https://"))):
+        return picture
+    with urllib.request.urlopen(picture, timeout=30) as response:
+        content = response.read(MAX_DOWNLOAD + 1)
+    if len(content) > MAX_DOWNLOAD:
+        raise ValueError(f"{picture} has more than {MAX_DOWNLOAD:,} bytes")
+    return {"bytes": content, "path": picture}

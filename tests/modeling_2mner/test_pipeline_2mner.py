@@ -1,0 +1,177 @@
+"""Raw text and pictures in, entities with character offsets out."""
+
+import http.server
+import threading
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from modeling_2mner import (
+    MultimodalNERPipeline,
+    TwoMNERForTokenClassification,
+    TwoMNERProcessor,
+)
+from modeling_2mner.pipeline_2mner import split_into_words
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Merkel's dog didn't come!", ["Merkel", "'s", "dog", "did", "n't", "come", "!"]),
+        ("Elle dit qu’aujourd'hui l'Oréal", ["Elle", "dit", "qu’", "aujourd'hui", "l'", "Oréal"]),
+        ("d'O'Neill", ["d'", "O'Neill"]),
+        ("Die Baden-Württemberger", ["Die", "Baden-Württemberger"]),
+        ("¿Qué, México?", ["¿", "Qué", ",", "México", "?"]),
+        ("3.14 or 1,000,000.50.", ["3.14", "or", "1,000,000.50", "."]),
+        ("U.S.A. today", ["U.S.A.", "today"]),
+        ("@jack at #NLP_2, www.x.org/a?b.", ["@jack", "at", "#NLP_2", ",", "www.x.org/a?b", "."]),
+        ("cafe\u0301 nai\u0308ve", ["cafe\u0301", "nai\u0308ve"]),
+        ("👩🏽‍🚀🇫🇷🇩🇪ok", ["👩🏽‍🚀", "🇫🇷", "🇩🇪", "ok"]),
+        ("東京へ", ["東", "京", "へ"]),
+        ("שלום, عالم!", ["שלום", ",", "عالم", "!"]),
+        ("", []),
+        (" \t\n", []),
+    ],
+)  # fmt: skip
+def test_words_are_cut_as_the_data_sets_cut_them(text, words):
+    assert [text[start:end] for start, end in split_into_words(text)] == words
+
+
+@given(st.text())
+def test_words_cover_everything_but_the_spaces_in_order(text):
+    spans = split_into_words(text)
+    assert all(start < end for start, end in spans)
+    assert "".join(text[start:end] for start, end in spans) == "".join(text.split())
+    assert spans == sorted(spans)
+
+
+# Pipeline
+
+TEXT = "Angela Merkel's visit: l'Élysée, 東京 👩🏽‍🚀 cafe\u0301."
+
+
+@pytest.fixture(scope="module")
+def ner(text_tower, vision_tower):
+    """A pipeline of random weights that finds plenty of entities."""
+    torch.manual_seed(1)
+    towers = [text_tower(), vision_tower()]
+    model = TwoMNERForTokenClassification.from_towers(*towers)
+    torch.nn.init.normal_(model.classifier.weight)
+    return MultimodalNERPipeline(model=model, processor=TwoMNERProcessor.from_towers(*towers))
+
+
+def pictures():
+    red, blue = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
+    return red, blue
+
+
+def test_offsets_are_those_of_the_users_own_string(ner):
+    found = ner(TEXT)
+    assert found
+    words = {TEXT[start:end] for start, end in split_into_words(TEXT)}
+    for entity in found:
+        assert set(entity) == {"label", "score", "word", "start", "end"}
+        assert TEXT[entity["start"] : entity["end"]] == entity["word"]
+        assert 0 < entity["score"] <= 1
+        assert any(entity["word"].startswith(word) for word in words)
+
+
+def test_a_text_and_its_words_give_the_same_entities(ner):
+    words = [TEXT[start:end] for start, end in split_into_words(TEXT)]
+    by_text, by_words = ner(TEXT), ner({"words": words})
+    assert [(entity["label"], entity["score"]) for entity in by_text] == [
+        (entity["label"], pytest.approx(entity["score"])) for entity in by_words
+    ]
+    joined = " ".join(words)
+    assert all(joined[entity["start"] : entity["end"]] == entity["word"] for entity in by_words)
+    assert ner(words, is_split_into_words=True) == by_words
+    assert ner({"tokens": words, "ner_tags": [0] * len(words)}) == by_words
+
+
+def test_a_picture_counts_and_may_come_in_any_form(ner, tmp_path):
+    red, blue = pictures()
+    path = tmp_path / "red.png"
+    red.save(path)
+    with_red = ner({"text": TEXT, "image": red})
+    assert with_red != ner(TEXT)
+    assert with_red != ner({"text": TEXT, "image": blue})
+    for image in (path, str(path), path.read_bytes()):
+        assert ner({"text": TEXT, "image": image}) == with_red
+    assert ner({"text": TEXT, "image": None}) == ner(TEXT)
+
+
+def test_a_picture_is_fetched_from_the_address_that_the_user_gives(ner, tmp_path):
+    red, _ = pictures()
+    red.save(tmp_path / "red.png")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/red.png"
+        found = ner({"text": TEXT, "image": address})
+        server.shutdown()
+    assert found == ner({"text": TEXT, "image": red})
+
+
+def close(one, two):
+    return [{**entity, "score": pytest.approx(entity["score"], abs=1e-5)} for entity in one] == two
+
+
+def test_lists_batches_and_generators_give_what_single_calls_give(ner):
+    red, blue = pictures()
+    inputs = [
+        {"text": TEXT, "image": red},
+        "Hola",
+        {"words": ["Je", "suis", "là"], "image": blue},
+        {"text": " ".join(f"w{number}" for number in range(60)), "image": red},  # windows
+        "",
+    ]
+    alone = [ner(item) for item in inputs]
+    assert alone[-1] == []
+    for found in (
+        ner(inputs),
+        ner(inputs, batch_size=3),
+        list(ner(item for item in inputs)),
+        list(ner((item for item in inputs), batch_size=2)),
+    ):
+        assert all(close(one, two) for one, two in zip(alone, found, strict=True))
+
+
+def test_none_gives_every_labelled_word_with_its_marginal(ner):
+    words = ner(TEXT, aggregation_strategy="none")
+    entities = ner(TEXT)
+    spans = split_into_words(TEXT)
+    for word in words:
+        assert set(word) == {"entity", "score", "index", "word", "start", "end"}
+        assert spans[word["index"]] == (word["start"], word["end"])
+    starts = [word["start"] for word in words if word["entity"].startswith("B-")]
+    assert starts == [entity["start"] for entity in entities]
+    assert ner(TEXT, aggregation_strategy="max") == entities
+
+
+def test_it_labels_without_a_picture_tower_too(text_tower):
+    model = TwoMNERForTokenClassification.from_towers(text_tower())
+    processor = TwoMNERProcessor.from_towers(text_tower())
+    ner = MultimodalNERPipeline(model=model, processor=processor)
+    assert ner({"text": TEXT, "image": pictures()[0]}) == ner(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "options", "error", "message"),
+    [
+        ({"text": "a", "img": None}, {}, ValueError, "keys 'text', 'img', expected 'text' or"),
+        ({"text": "a", "words": ["a"]}, {}, ValueError, "keys 'text', 'words', expected 'text' or"),
+        ({"image": None}, {}, ValueError, "keys 'image', expected 'text' or 'words'"),
+        (7, {}, TypeError, "an input is a int, expected a text"),
+        ([["a", "b"]], {}, TypeError, "an input is a list, expected a text"),
+        ("a", {"aggregation_strategy": "best"}, ValueError, "aggregation_strategy is 'best'"),
+    ],
+)
+def test_what_is_no_input_is_refused(ner, inputs, options, error, message):
+    with pytest.raises(error, match=message):
+        ner(inputs, **options)
