@@ -38,6 +38,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LABEL = re.compile(r"O|[BI]-\S+")
 _SLICE = re.compile(r"(?P<path>.+)\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\]")
 _JSON_OBJECT = re.compile(r'\{\s*(["}]|$)')
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _CONTEXT = ("objects", "captions", "ocr")
 _ROWS_AT_A_TIME = 1000
 
@@ -192,6 +193,9 @@ def _sentence_from_json(
     extra: dict[str, Any] = {key: _json_strings(record, key, path, number) for key in _CONTEXT}
     for key in ("id", "lang", "image_id"):
         extra[key] = _json_name(record, key, path, number)
+    if extra["lang"] is not None and not _LANGUAGE.fullmatch(extra["lang"]):
+        expected = "a language code such as de or pt-BR"
+        raise MalformedLineError(path, number, f"'lang': {_shown(extra['lang'])}", expected)
     groups = (_json_name(record, key, path, number) for key in ("group", "document", "story"))
     extra["group"] = next((group for group in groups if group is not None), None)
     return _Sentence(number, tokens, tags, _json_name(record, "image", path, number), extra)

@@ -106,6 +106,8 @@ class _Writer:
     def frames(self, section: str, count: int) -> list[str]:
         """`count` frames in random order, each as often as the others, give or take one."""
         frames = self.sections[section]
+        if section == "no entity":  # the whole sentence: it may not stand in two splits
+            frames = _parts(frames, Random(f"{self.seed} {self.lang} {section}"))[self.split]
         return list(islice(cycle(self.random.sample(frames, len(frames))), count))
 
     def fill(self, frame: str, name: str = "", entity_type: str = "") -> Row:
@@ -223,8 +225,8 @@ def sample_rows(
     pool = _parts(_sections("names.txt")[""], Random(f"{seed} names"))[split]
     count = round(sentences * _SENTENCE_SHARES[split])
     of_each_type = round(count * _PICTURE_DECIDES / len(DEFAULT_ENTITY_TYPES))
-    for index, lang in enumerate(languages):
-        offset = index * of_each_type
+    for lang in languages:
+        offset = SAMPLE_LANGUAGES.index(lang) * of_each_type
         names = list(islice(cycle(pool), offset + of_each_type))
         yield from _Writer(lang, split, seed).rows(count, names, offset)
 

@@ -1,0 +1,357 @@
+"""Sources of MMNERD-like data, and `MMNERD`, the `datasets` builder over them.
+
+A *source* says where its files are, to which split and language each belongs, and which entity
+types it has (`SOURCES`). Adding one is a function that finds files and a row in that table.
+
+>>> MMNERD("de", source="mmnerd", data_dir="MMNERD/").download_and_prepare()
+>>> python -m dataset_mmnerd build --source mmnerd --data-dir MMNERD/ --out mmnerd/
+
+The builder goes through the cache and the Arrow files of `datasets`, as builders do. `publish.py`
+reads the same sources, but writes Parquet with pictures at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import BuilderConfig, DatasetInfo, GeneratorBasedBuilder, SplitGenerator, Version
+
+from .readers import IMAGE_SUFFIXES, labels_of, language_of, read_file
+from .sample import SAMPLE_LANGUAGES, sample_rows
+from .schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels, features
+
+ALL_LANGUAGES = "all"
+DEFAULT_SHARES = (80, 10, 10)
+
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "valid": "validation",
+    "validation": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+_NO_DATA = re.compile(r"readme|licen[cs]e|notice", re.IGNORECASE)
+
+Row = dict[str, Any]
+
+
+class SourceError(ValueError):
+    """A folder that is not what its source says: what was found, what was expected."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a source: `read(labels)` gives them, and refuses any label not in `labels`.
+
+    `split` and `lang` None: each row's own, by its group and by what it says.
+    """
+
+    split: str | None
+    lang: str | None
+    read: Callable[[Sequence[str]], Iterator[Row]]
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a source's rows are. `entity_types` None: whichever its files use.
+
+    `find(data_dir, image_dir)` lists the parts; `image_dir` is what the user gave, if anything.
+    `renamed` are entity types that get another name, and `about` tells the data card of it.
+    """
+
+    find: Callable[[Path, Path | None], list[Part]]
+    entity_types: tuple[str, ...] | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    about: str = ""
+    is_sample: bool = False
+
+
+# Finding files ------------------------------------------------------------------------------------
+
+
+def split_of(path: Path) -> str | None:
+    """The split that a file's name tells (`valid_de.txt`), else that its folder is (`dev/`)."""
+    pieces = [*re.split(r"[^a-z]", path.stem.lower()), path.parent.name.lower()]
+    return next((_SPLIT_WORDS[piece] for piece in pieces if piece in _SPLIT_WORDS), None)
+
+
+def _picture_folder(folder: Path) -> Path:
+    """The first folder below that holds pictures, else the folder itself."""
+    below = sorted(path for path in folder.iterdir() if path.is_dir())
+    for candidate in below:
+        if any(path.suffix.lower() in IMAGE_SUFFIXES for path in candidate.iterdir()):
+            return candidate
+    return folder
+
+
+def _part(path: Path, data_dir: Path, image_dir: Path | None, lang: str | None) -> Part:
+    name = "-".join(path.relative_to(data_dir).with_suffix("").parts)
+
+    def read(labels: Sequence[str]) -> Iterator[Row]:
+        return read_file(path, image_dir, labels=labels, lang=lang, name=name)
+
+    return Part(split_of(path), lang, read, path)
+
+
+def _find_files(
+    data_dir: Path,
+    image_dir: Path | None,
+    *,
+    suffixes: Sequence[str],
+    lang: str | None = None,
+    rows_name_language: bool = False,
+) -> list[Part]:
+    if data_dir.is_file():
+        paths, data_dir = [data_dir], data_dir.parent
+    else:
+        below = (path for path in data_dir.rglob("*") if path.suffix.lower() in suffixes)
+        paths = sorted(path for path in below if path.is_file() and not _NO_DATA.search(path.stem))
+    if not paths:
+        raise SourceError(f"{data_dir}: found no file, expected some of {', '.join(suffixes)}")
+    if rows_name_language:
+        return [_part(path, data_dir, image_dir, None) for path in paths]
+    image_dir = image_dir or _picture_folder(data_dir)
+    return [_part(path, data_dir, image_dir, lang or language_of(path)) for path in paths]
+
+
+def _find_mmnerd(data_dir: Path, image_dir: Path | None) -> list[Part]:
+    image_dir = image_dir or data_dir / "twitter_and_image_caption_images"
+    parts = []
+    for folder in sorted((data_dir / "train_valid_test").glob("train_valid_test_*")):
+        lang = folder.name.rpartition("_")[2]
+        for path in sorted(folder.glob("*_conll_format.txt")):
+            parts.append(_part(path, data_dir, image_dir, lang))
+    if not parts:
+        expected = "train_valid_test/train_valid_test_{en,fr,de,es}/*_conll_format.txt"
+        raise SourceError(f"{data_dir}: found none of its files, expected {expected}")
+    return parts
+
+
+def _find_sample(data_dir: Path, image_dir: Path | None) -> list[Part]:
+    def read(split: str, lang: str, labels: Sequence[str]) -> Iterator[Row]:
+        return sample_rows(split, languages=[lang])
+
+    return [
+        Part(split, lang, partial(read, split, lang))
+        for lang in SAMPLE_LANGUAGES
+        for split in SPLITS
+    ]
+
+
+_CONLL = (".txt", ".conll", ".bio", ".tsv")
+
+SOURCES: dict[str, Source] = {
+    "mmnerd": Source(_find_mmnerd, DEFAULT_ENTITY_TYPES),
+    "twitter2015": Source(
+        partial(_find_files, suffixes=_CONLL, lang="en"),
+        DEFAULT_ENTITY_TYPES,
+        renamed={"OTHER": "MISC"},
+        about="The entity type that the source calls `OTHER` is called `MISC` here.",
+    ),
+    "twitter2017": Source(
+        partial(_find_files, suffixes=_CONLL, lang="en"),
+        DEFAULT_ENTITY_TYPES,
+        renamed={"OTHER": "MISC"},
+        about="The entity type that some copies of the source call `OTHER` is called `MISC` here.",
+    ),
+    "conll": Source(partial(_find_files, suffixes=_CONLL)),
+    "wikineural": Source(partial(_find_files, suffixes=(".conllu", ".iob2"))),
+    "jsonl": Source(partial(_find_files, suffixes=(".jsonl",), rows_name_language=True)),
+    "sample": Source(
+        _find_sample,
+        DEFAULT_ENTITY_TYPES,
+        about="This data set is made up: its sentences, names and pictures were generated to show "
+        "that pictures can decide the type of an entity, and say nothing about the world. "
+        "`decidable_from_text` is false where only the picture tells the type.",
+        is_sample=True,
+    ),
+}
+"""Every source by its name on the command line."""
+
+
+# Reading a source ---------------------------------------------------------------------------------
+
+
+def split_by_group(row: Row, shares: Sequence[int]) -> str:
+    """The split of a row whose source gives none: by its document or story, its picture, its words.
+
+    It depends on the name of that group alone, so that more data moves no row to another split.
+
+    Args:
+        row: one row of a reader.
+        shares: three weights, of train, validation and test.
+    """
+    group = row.get("group") or row["image_id"] or "\n".join(row["tokens"])
+    digest = hashlib.sha256(group.encode()).digest()
+    point = int.from_bytes(digest[:8]) / 2**64 * sum(shares)
+    if point < shares[0]:
+        return SPLITS[0]
+    return SPLITS[1] if point < shares[0] + shares[1] else SPLITS[2]
+
+
+class OpenSource:
+    """The rows of one source in one folder, with the labels they use.
+
+    Args:
+        name: one of `SOURCES`.
+        data_dir: its folder; the sample needs none.
+        image_dir: where the pictures are, if not where the source expects them.
+        entity_types: the types allowed, if not the source's own or those found.
+        shares: weights of train, validation and test for files that tell no split.
+
+    Raises:
+        SourceError: if the source is unknown or its files are not there.
+        FileNotFoundError: if a folder is not there.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data_dir: Path | str | None = None,
+        *,
+        image_dir: Path | str | None = None,
+        entity_types: Sequence[str] | None = None,
+        shares: Sequence[int] = DEFAULT_SHARES,
+    ) -> None:
+        if name not in SOURCES:
+            raise SourceError(f"source: found {name!r}, expected one of {', '.join(SOURCES)}")
+        if len(shares) != len(SPLITS) or min(shares) < 0 or sum(shares) <= 0:
+            expected = "three weights such as 80/10/10"
+            raise SourceError(f"shares of the splits: found {shares}, expected {expected}")
+        self.source = SOURCES[name]
+        if data_dir is None and not self.source.is_sample:
+            raise SourceError(f"source {name!r}: found no folder to read, expected one (data_dir)")
+        if data_dir is not None and not Path(data_dir).exists():
+            raise FileNotFoundError(f"found no {data_dir}, expected the data of {name!r}")
+        if image_dir is not None and not Path(image_dir).is_dir():
+            raise FileNotFoundError(f"found no folder {image_dir}, expected pictures")
+        image_dir = None if image_dir is None else Path(image_dir)
+        self.parts = self.source.find(Path(data_dir or "."), image_dir)
+        self.shares = tuple(shares)
+        if entity_types is None and self.source.entity_types is None:
+            files = [part.path for part in self.parts if part.path is not None]
+            self.labels = labels_of(files)
+        else:
+            self.labels = bio_labels(entity_types or self.source.entity_types)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits there are, in their usual order."""
+        found = {part.split for part in self.parts}
+        drawn = {split for split, share in zip(SPLITS, self.shares, strict=True) if share}
+        return [split for split in SPLITS if split in found or (None in found and split in drawn)]
+
+    def rows(self, languages: Sequence[str] | None = None) -> Iterator[tuple[str, Row]]:
+        """Every row of some languages, of all if not given, with its split.
+
+        Raises:
+            MalformedLineError: at the first bad line.
+        """
+        allowed = [*self.labels, *bio_labels(self.source.renamed)[1:]]
+        for part in self.parts:
+            if languages is not None and part.lang is not None and part.lang not in languages:
+                continue
+            for row in part.read(allowed):
+                if languages is not None and row["lang"] not in languages:
+                    continue
+                if self.source.renamed:
+                    row["ner_tags"] = [self._renamed(tag) for tag in row["ner_tags"]]
+                yield part.split or split_by_group(row, self.shares), row
+
+    def _renamed(self, tag: str) -> str:
+        return tag[:2] + self.source.renamed.get(tag[2:], tag[2:])
+
+    def languages(self) -> list[str]:
+        """The languages there are, sorted; files whose rows name their own are read for it."""
+        known = {part.lang for part in self.parts if part.lang is not None}
+        unread = (part for part in self.parts if part.lang is None)
+        return sorted(known | {row["lang"] for part in unread for row in part.read(self.labels)})
+
+
+# The builder --------------------------------------------------------------------------------------
+
+
+@dataclass
+class MMNERDConfig(BuilderConfig):
+    """`name` is a language of the source, or `all`; the rest is what `OpenSource` takes."""
+
+    version: Version = field(default_factory=lambda: Version("1.0.0"))
+    source: str = "mmnerd"
+    image_dir: str | None = None
+    entity_types: tuple[str, ...] | None = None
+    shares: tuple[int, ...] = DEFAULT_SHARES
+
+    def open(self) -> OpenSource:
+        return OpenSource(
+            self.source,
+            self.data_dir,
+            image_dir=self.image_dir,
+            entity_types=self.entity_types,
+            shares=self.shares,
+        )
+
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
+        """As usual, and another one when a file has changed, so that no stale cache is used."""
+        stamps = []
+        for part in self.open().parts:
+            if part.path is not None:
+                status = part.path.stat()
+                stamps.append(f"{part.path} {status.st_size} {status.st_mtime_ns}")
+        return super().create_config_id(config_kwargs | {"files": stamps}, custom_features)
+
+
+class MMNERD(GeneratorBasedBuilder):
+    """A `datasets` builder with one config a language found, and `all`.
+
+    >>> builder = MMNERD(config_name="de", source="mmnerd", data_dir="MMNERD/")
+    >>> builder.download_and_prepare()
+    >>> builder.as_dataset(split="train")
+    """
+
+    BUILDER_CONFIG_CLASS = MMNERDConfig
+    DEFAULT_WRITER_BATCH_SIZE = 100  # rows; each may carry a picture
+
+    config: MMNERDConfig
+
+    def _info(self) -> DatasetInfo:
+        opened = self.config.open()
+        languages = opened.languages()
+        if self.config.name not in (ALL_LANGUAGES, *languages):
+            found = ", ".join((ALL_LANGUAGES, *languages))
+            raise SourceError(f"config: found {self.config.name!r}, expected one of {found}")
+        columns = features(opened.labels, sample=opened.source.is_sample)
+        return DatasetInfo(features=columns, description=opened.source.about)
+
+    def _split_generators(self, dl_manager: Any) -> list[SplitGenerator]:
+        splits = self.config.open().splits
+        return [SplitGenerator(split, gen_kwargs={"split": split}) for split in splits]
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, Row]]:
+        languages = None if self.config.name == ALL_LANGUAGES else [self.config.name]
+        for index, (split_of_row, row) in enumerate(self.config.open().rows(languages)):
+            if split_of_row == split:
+                yield index, {key: row[key] for key in self.info.features}
+
+
+__all__ = [
+    "ALL_LANGUAGES",
+    "DEFAULT_SHARES",
+    "MMNERD",
+    "SOURCES",
+    "MMNERDConfig",
+    "OpenSource",
+    "Part",
+    "Source",
+    "SourceError",
+    "split_by_group",
+    "split_of",
+]
