@@ -18,9 +18,7 @@ __all__ = ["Alignment", "entity_nce", "gather_batch", "info_nce", "nt_xent"]
 
 
 class _GatherBatch(torch.autograd.Function):
-    """All processes' tensors in rank order; the gradient of each comes back summed over the
-    processes.
-    """
+    """All processes' rows in rank order; gradients come back summed over the processes."""
 
     @staticmethod
     def forward(ctx, tensor: Tensor) -> Tensor:
@@ -132,9 +130,7 @@ def entity_nce(
 def _cross_entropy(
     scores: Tensor, target: Tensor, candidates: Tensor, takes_part: Tensor
 ) -> Tensor:
-    """Cross entropy of `[R, S]` scores among the candidates of each row; 0 in rows that take no
-    part.
-    """
+    """Cross entropy of `[R, S]` scores among each row's candidates; 0 if it takes no part."""
     # A finite floor: a row without any candidate must not make NaN gradients.
     scores = scores.masked_fill(~candidates, -1e4)
     return F.cross_entropy(scores, target, reduction="none") * takes_part
@@ -188,13 +184,16 @@ class Alignment(nn.Module):
     ) -> Tensor:
         """Pull each gold entity and the regions it attends to together.
 
-        Args: words: `[B, W, H]`. regions: `[B, P, C]`. entity_index: `[B, W]` long, the number of
-            the entity that a word belongs to, from 0 in each sentence;
-                -1 outside entities.
+        Args:
+            words: `[B, W, H]`.
+            regions: `[B, P, C]`.
+            entity_index: `[B, W]` long, the number of the entity that a word belongs to, from 0 in
+                each sentence; -1 outside entities.
             pairs: `[B]` bool, which sentences have a picture.
 
-        Returns: A scalar: the mean over the entities with a picture of the global batch; 0 if there
-            are fewer than two pictures.
+        Returns:
+            A scalar: the mean over the entities with a picture of the global batch; 0 if there are
+            fewer than two pictures.
         """
         most = int(entity_index.max()) + 1
         member = F.one_hot(entity_index + 1, most + 1)[..., 1:].to(

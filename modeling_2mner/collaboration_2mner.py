@@ -93,9 +93,7 @@ class Collaboration(nn.Module):
     def forward(
         self, words: Tensor, regions: Tensor, eager: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """`[B, W, H]` and `[B, P, C]` -> `[B, W, H]` and, if `eager`, the attention's weights `[B,
-        heads, W, P]`.
-        """
+        """`[B, W, H]`, `[B, P, C]` -> `[B, W, H]` and, if `eager`, weights `[B, heads, W, P]`."""
         read, weights = self.attention(words, self.projection(regions), eager)
         return self.layer_norm(words + self.dropout(read)), weights
 

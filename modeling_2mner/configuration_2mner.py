@@ -143,9 +143,7 @@ class TwoMNERConfig(PreTrainedConfig):
 
     @property
     def hidden_size(self) -> int:
-        """`H`, the text encoder's: words, what they read off a picture, and the fused words are all
-        of this size.
-        """
+        """`H`, the text encoder's: words, read pictures and fused words are of this size."""
         return self.text_config.hidden_size
 
     @property

@@ -27,9 +27,7 @@ from .labels_2mner import begins_entity, continues_entity, is_bioes, may_end, ma
 __all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF"]
 
 IMPOSSIBLE = -1e4
-"""A score that no path recovers from, and that float32 still adds and subtracts without becoming
-infinite.
-"""
+"""A score that no path recovers from, and that float32 still adds up without overflow."""
 
 UNKNOWN = -100
 """The label of padding, and of words whose label nobody knows."""
@@ -39,11 +37,11 @@ UNKNOWN = -100
 class CRFDecoding:
     """What the CRF says about a batch of sentences.
 
-    Attributes: labels: `[B, W]` the most probable label sequence (Viterbi); -100 outside the mask.
+    Attributes:
+        labels: `[B, W]` the most probable label sequence (Viterbi); -100 outside the mask.
         marginals: `[B, W, K]` the probability of each label of each word; 0 outside the mask.
         entity_scores: `[B, W]` at the first word of each entity of `labels`, the probability of
-        that entity (its
-            type and both its ends); 0 elsewhere.
+            that entity (its type and both its ends); 0 elsewhere.
     """
 
     labels: Tensor
@@ -80,9 +78,7 @@ class LinearChainCRF(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initialise the parameters, and write the buffers again: loading a model leaves both as
-        raw memory.
-        """
+        """Initialise parameters and buffers: loading a model may leave both as raw memory."""
         for parameter in (self.start_transitions, self.transitions, self.end_transitions):
             init.uniform_(parameter, -0.1, 0.1)
         for name, value in self._scheme().items():
@@ -200,9 +196,7 @@ class LinearChainCRF(nn.Module):
         return torch.where(mask.any(1), log_z, 0.0)
 
     def _forward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """`[b, t, k]`: log of the summed weight of all label sequences of words `0..t` that end in
-        `k`.
-        """
+        """`[b, t, k]`: log of the summed weight of all labels of words `0..t` that end in `k`."""
         start, transition, _ = self._scores()
         score = start + emissions[:, 0]  # [B, K]
         scores = [score]
@@ -213,9 +207,7 @@ class LinearChainCRF(nn.Module):
         return torch.stack(scores, 1)
 
     def _backward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """`[b, t, k]`: log of the summed weight of all label sequences of words `t+1..` after a `k`
-        on word `t`.
-        """
+        """`[b, t, k]`: log of the summed weight of all labels of words `t+1..` after a `k`."""
         _, transition, end = self._scores()
         score = end.expand(emissions.shape[0], -1)  # [B, K]
         scores = [score]
@@ -226,9 +218,7 @@ class LinearChainCRF(nn.Module):
         return torch.stack(scores[::-1], 1)
 
     def _viterbi(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """`[B, W]`: the label sequence with the highest score; past its last word a row repeats its
-        last label.
-        """
+        """`[B, W]`: the best label sequence; past its last word a row repeats the last label."""
         start, transition, end = self._scores()
         score = start + emissions[:, 0]  # [B, K]
         same = torch.arange(len(self.labels), device=emissions.device).expand_as(score)

@@ -30,8 +30,9 @@ Span = tuple[int, int, str]
 def split_label(label: str) -> tuple[str, str]:
     """Split `B-PER` into `("B", "PER")` and `O` into `("O", "")`.
 
-    Raises: ValueError: if the label is neither `O` nor one of the prefixes B, I, E, S, a hyphen and
-        a type.
+    Raises:
+        ValueError: if the label is neither `O` nor one of the prefixes B, I, E, S, a hyphen and a
+            type.
     """
     if label == "O":
         return "O", ""

@@ -50,13 +50,16 @@ logger = logging.get_logger(__name__)
 class TwoMNERModelOutput(ModelOutput):
     """What [`TwoMNERModel`] gives.
 
-    Attributes: last_hidden_state: `[B, W, H]` the fused words. word_states: `[B, W, H]` the words
-        before fusion. region_states: `[B, P, C]` the first tower's regions; zeros where there is no
-        picture. text_embeds: `[B, D]` the sentences in the space of the alignment, unit vectors.
+    Attributes:
+        last_hidden_state: `[B, W, H]` the fused words.
+        word_states: `[B, W, H]` the words before fusion.
+        region_states: `[B, P, C]` the first tower's regions; zeros where there is no picture.
+        text_embeds: `[B, D]` the sentences in the space of the alignment, unit vectors.
         image_embeds: `[B, D]` the pictures in the same space, unit vectors; zeros where there is no
-        picture. region_attentions: one `[B, heads, W, P]` a tower, with `output_attentions`: what
-        each word looked at. attentions, hidden_states: the text encoder's, over `[N, L]`, when
-        asked for.
+            picture.
+        region_attentions: one `[B, heads, W, P]` a tower, with `output_attentions`: what each word
+            looked at.
+        attentions, hidden_states: the text encoder's, over `[N, L]`, when asked for.
     """
 
     last_hidden_state: Tensor | None = None
@@ -73,13 +76,18 @@ class TwoMNERModelOutput(ModelOutput):
 class TwoMNERTokenClassifierOutput(ModelOutput):
     """What [`TwoMNERForTokenClassification`] gives.
 
-    Attributes: loss: scalar, with labels: the weighted sum of `losses`. losses: the parts of the
-        loss by name, unweighted: `nll`, and `alignment` where the model has one. logits: `[B, W,
-        K]` the emissions. predictions: `[B, W]` the best label sequence; -100 outside `word_mask`.
-        In evaluation mode, like the next two. marginals: `[B, W, K]` the probability of each label
-        of each word. entity_scores: `[B, W]` at the first word of each predicted entity, the
-        probability of exactly that entity. text_embeds, image_embeds, region_attentions,
-        attentions, hidden_states: as in [`TwoMNERModelOutput`].
+    Attributes:
+        loss: scalar, with labels: the weighted sum of `losses`.
+        losses: the parts of the loss by name, unweighted: `nll`, and `alignment` where the model
+            has one.
+        logits: `[B, W, K]` the emissions.
+        predictions: `[B, W]` the best label sequence; -100 outside `word_mask`. In evaluation mode,
+            like the next two.
+        marginals: `[B, W, K]` the probability of each label of each word.
+        entity_scores: `[B, W]` at the first word of each predicted entity, the probability of
+            exactly that entity.
+        text_embeds, image_embeds, region_attentions, attentions, hidden_states: as in
+            [`TwoMNERModelOutput`].
     """
 
     loss: Tensor | None = None
@@ -96,9 +104,7 @@ class TwoMNERTokenClassifierOutput(ModelOutput):
 
 
 def _without_pooler(model_class: type[PreTrainedModel]) -> dict[str, bool]:
-    """The argument that leaves out a pooler which nothing here would train, where the class has one
-    to leave out.
-    """
+    """The argument that leaves out a pooler, which nothing here would train, if there is one."""
     accepted = inspect.signature(model_class.__init__).parameters
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
 
@@ -189,13 +195,17 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
                 "xlm-roberta-base", "openai/clip-vit-base-patch32", labels=["O", "B-PER", "I-PER"]
             )
 
-        Args: text: name or folder of a text encoder. vision: name or folder of the vision tower
-            that gives regions; None makes a text-only tagger. global_vision: name or folder of a
-            second vision tower, which gives one vector a picture. config: further fields of
-            [`TwoMNERConfig`].
+        Args:
+            text: name or folder of a text encoder.
+            vision: name or folder of the vision tower that gives regions; None makes a text-only
+                tagger.
+            global_vision: name or folder of a second vision tower, which gives one vector a
+                picture.
+            config: further fields of [`TwoMNERConfig`].
 
-        Raises: ValueError: if `AutoModel` cannot load one of them as an encoder, or a field of the
-            configuration is wrong.
+        Raises:
+            ValueError: if `AutoModel` cannot load one of them as an encoder, or a field of the
+                configuration is wrong.
         """
         towers = {"text": _tower_from_pretrained(text, "text_config")}
         for part, name, prefix in (
@@ -236,8 +246,10 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         outputs = model(**processor(["Angela", "Merkel"], images="photo.jpg"))
         outputs.last_hidden_state, outputs.text_embeds, outputs.image_embeds
 
-    Args: config: the configuration. towers: ready encoders under "text", "vision", "global_vision";
-        by default they are built from `config`.
+    Args:
+        config: the configuration.
+        towers: ready encoders under "text", "vision", "global_vision"; by default they are built
+            from `config`.
     """
 
     # Saved with a head, loaded without one.
@@ -288,9 +300,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         self.text_model.set_input_embeddings(value)
 
     def train(self, mode: bool = True) -> "TwoMNERModel":
-        """Switch between training and evaluation; batch normalisation keeps its stored statistics
-        in both.
-        """
+        """Switch the mode; batch normalisation uses its stored statistics in both."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -311,10 +321,11 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
     ) -> TwoMNERModelOutput | tuple:
         """Encode a batch as the processor makes it.
 
-        Args: input_ids, attention_mask: `[N, L]` windows of sub-words, those of a sentence in its
-            order. word_index: `[B, W]` where each word's first sub-word lies among the `N * L`
-            positions; a sentence without
-                words points at the first position of its window.
+        Args:
+            input_ids, attention_mask: `[N, L]` windows of sub-words, those of a sentence in its
+                order.
+            word_index: `[B, W]` where each word's first sub-word lies among the `N * L` positions;
+                a sentence without words points at the first position of its window.
             word_mask: `[B, W]` bool, true on words.
             pixel_values: `[B, 3, h, w]` pictures; what stands in the rows of missing ones does not
                 matter.
@@ -324,8 +335,9 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             output_hidden_states: also give the text encoder's layers.
             return_dict: False gives a plain tuple.
 
-        Raises: ValueError: if a window is longer than the text encoder can read, or pictures come
-            to a text-only model.
+        Raises:
+            ValueError: if a window is longer than the text encoder can read, or pictures come to a
+                text-only model.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
         if output_attentions is None:
@@ -383,8 +395,9 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
     def _see(self, pixel_values: Tensor, image_mask: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Run the towers on the pictures that are there.
 
-        Returns: Each tower's regions `[B, P, C]`, and the first one's picture vectors `[B, C]`;
-            nothing, if no sentence of the batch has a picture.
+        Returns:
+            Each tower's regions `[B, P, C]`, and the first one's picture vectors `[B, C]`; nothing,
+            if no sentence of the batch has a picture.
         """
         present = image_mask.nonzero()[:, 0]
         if len(present) == 0:
@@ -490,10 +503,12 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
     ) -> TwoMNERTokenClassifierOutput | tuple:
         """Score, learn and (in evaluation mode) label a batch as the processor makes it.
 
-        Args: input_ids, attention_mask, word_index, word_mask, pixel_values, image_mask: as in
-            [`TwoMNERModel`]. labels: `[B, W]` long; -100 under `word_mask` is an unknown label,
-            over which the likelihood sums. output_attentions, output_hidden_states, return_dict: as
-            in [`TwoMNERModel`].
+        Args:
+            input_ids, attention_mask, word_index, word_mask, pixel_values, image_mask: as in
+                [`TwoMNERModel`].
+            labels: `[B, W]` long; -100 under `word_mask` is an unknown label, over which the
+                likelihood sums.
+            output_attentions, output_hidden_states, return_dict: as in [`TwoMNERModel`].
 
         Raises:
             ValueError: as [`TwoMNERModel`] does.

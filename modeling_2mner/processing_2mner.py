@@ -135,7 +135,8 @@ def split_into_windows(
         room: sub-words that a window holds.
         overlap: sub-words, at most, that a window shares with the one before it.
 
-    Returns: Windows `(start, end, first, last)`: the window reads words `[start, end)`, and words
+    Returns:
+        Windows `(start, end, first, last)`: the window reads words `[start, end)`, and words
         `[first, last)` get their label from it. The second ranges follow one another and cover the
         sentence. A sentence without words has one empty window.
     """
@@ -184,17 +185,18 @@ class TwoMNERProcessor(ProcessorMixin):
         entities = processor.post_process_entities(model(**inputs), [words])[0]
         # [{"label": "PER", "start": 0, "end": 2, "text": "Angela Merkel", "score": 0.98}, ...]
 
-    Args: image_processor: resizes and normalises pictures. A processor of `transformers` that may
-        have one must have
-            one; a text-only model's is there, and not used.
+    Args:
+        image_processor: resizes and normalises pictures. A processor of `transformers` that may
+            have one must have one; a text-only model's is there, and not used.
         tokenizer: a fast tokenizer.
         labels: the label names in the order of the model's emissions.
         max_length: sub-words in a window, special ones included.
         window_overlap: sub-words, at most, that two windows of a long sentence share.
         reads_pictures: False for a text-only model: pictures are then left aside.
 
-    Raises: ValueError: if the tokenizer is not a fast one, which alone tells which word a sub-word
-        came from.
+    Raises:
+        ValueError: if the tokenizer is not a fast one, which alone tells which word a sub-word came
+            from.
     """
 
     def __init__(
@@ -220,10 +222,11 @@ class TwoMNERProcessor(ProcessorMixin):
     def from_towers(cls, text: str, vision: str | None = None, **options) -> "TwoMNERProcessor":
         """Put the tokenizer of a text encoder and the image processor of a vision tower together.
 
-        Args: text: name or folder of the text encoder. vision: name or folder of the vision tower;
-            None for a text-only model. options: further arguments of the class; by default MMNERD's
-            labels, and the longest windows that the text
-                encoder reads.
+        Args:
+            text: name or folder of the text encoder.
+            vision: name or folder of the vision tower; None for a text-only model.
+            options: further arguments of the class; by default MMNERD's labels, and the longest
+                windows that the text encoder reads.
         """
         tokenizer = AutoTokenizer.from_pretrained(text, add_prefix_space=True)
         config = AutoConfig.from_pretrained(text)
@@ -249,18 +252,23 @@ class TwoMNERProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Prepare one sentence or a batch of them.
 
-        Args: words: a sentence as a list of words, or a list of sentences. images: a picture or
-            None for each sentence: a path, bytes, `datasets`' {"bytes", "path"}, or a PIL picture.
+        Args:
+            words: a sentence as a list of words, or a list of sentences.
+            images: a picture or None for each sentence: a path, bytes, `datasets`' {"bytes",
+                "path"}, or a PIL picture.
             labels: for each sentence a label for each word, by name in BIO or BIOES, or by number;
-            -100 is unknown. return_tensors: "pt", the only kind.
+                -100 is unknown.
+            return_tensors: "pt", the only kind.
 
-        Returns: `input_ids`, `attention_mask` `[N, L]`; `word_index`, `word_mask` `[B, W]`; for a
-            model with pictures `pixel_values` `[B, 3, h, w]` and `image_mask` `[B]`; with labels
-            `labels` `[B, W]`, padded with -100.
+        Returns:
+            `input_ids`, `attention_mask` `[N, L]`; `word_index`, `word_mask` `[B, W]`; for a model
+            with pictures `pixel_values` `[B, 3, h, w]` and `image_mask` `[B]`; with labels `labels`
+            `[B, W]`, padded with -100.
 
-        Raises: TypeError: if a sentence is a string. ValueError: if there are no sentences, the
-            numbers of sentences, pictures, words and labels do not agree, a
-                label is not in the set, or `return_tensors` is not "pt".
+        Raises:
+            TypeError: if a sentence is a string.
+            ValueError: if there are no sentences, the numbers of sentences, pictures, words and
+                labels do not agree, a label is not in the set, or `return_tensors` is not "pt".
         """
         if return_tensors != "pt":
             raise ValueError(f"return_tensors is {return_tensors!r}, expected 'pt'")
@@ -318,9 +326,7 @@ class TwoMNERProcessor(ProcessorMixin):
         }
 
     def _pieces(self, sentences: list[list[str]], room: int) -> list[list[list[int]]]:
-        """The sub-words of each word of each sentence: at least one, and no more than a window
-        holds.
-        """
+        """The sub-words of each word: at least one, and no more than a window holds."""
         encoded = self.tokenizer(
             sentences,
             is_split_into_words=True,
@@ -413,9 +419,10 @@ class TwoMNERProcessor(ProcessorMixin):
             outputs: the output of `TwoMNERForTokenClassification` in evaluation mode.
             words: the sentences of the batch.
 
-        Returns: For each sentence its entities in order: `label` the type, `start` and `end` the
-            words `[start, end)`, `text` the words with spaces, `score` the probability of exactly
-            this entity.
+        Returns:
+            For each sentence its entities in order: `label` the type, `start` and `end` the words
+            `[start, end)`, `text` the words with spaces, `score` the probability of exactly this
+            entity.
 
         Raises:
             ValueError: if the model was in training mode, or gave another number of sentences.

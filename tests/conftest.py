@@ -89,9 +89,7 @@ VISION_CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
 
 
 def write_tokenizer(folder: Path, kind: str) -> int:
-    """Write a character tokenizer of the kind that the encoder has; return the size of its
-    vocabulary.
-    """
+    """Write a character tokenizer of the encoder's kind; return its vocabulary's size."""
     if kind == "xlm-roberta":
         pieces = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
         pieces += [("▁", -2.0), *((letter, -4.0) for letter in LETTERS), ("<mask>", 0.0)]

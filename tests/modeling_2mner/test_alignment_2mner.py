@@ -55,9 +55,7 @@ def test_sentences_without_a_picture_take_no_part(objective):
 
 
 def test_an_entity_is_pulled_to_its_own_picture():
-    """The loss is small if the entity is one of its picture's regions, and large if it is another
-    picture's.
-    """
+    """The loss is small if it is one of the picture's regions, large if another picture's."""
     regions = torch.eye(6).view(3, 2, 6)  # three pictures of two regions, all different
     pairs = torch.ones(3, dtype=torch.bool)
     entity = regions[1, 0][None]

@@ -187,9 +187,7 @@ def test_a_sentence_without_words_is_certain_and_empty():
 
 @pytest.mark.parametrize("labels", [BIO, BIOES])
 def test_constraints_leave_only_well_formed_sequences(labels):
-    """However the emissions push, an `I-` never comes out of nowhere and an entity is never left
-    open.
-    """
+    """However the emissions push: no `I-` out of nowhere, no entity left open."""
     torch.manual_seed(0)
     crf = LinearChainCRF(labels)
     mask = torch.ones(64, 7, dtype=torch.bool)

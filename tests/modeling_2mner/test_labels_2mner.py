@@ -47,9 +47,7 @@ def test_labels_of_a_scheme():
 
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 def test_every_well_formed_sequence_is_allowed_and_allowed_ones_lose_no_word(scheme):
-    """The constraints and the reading of spans agree: allowed sequences are exactly those that
-    spans can spell.
-    """
+    """What the constraints allow is exactly what spans can spell."""
     labels = scheme_labels(["X"], scheme)
     sequences = [[]]
     for _round in range(4):

@@ -349,9 +349,7 @@ def test_embeddings_are_unit_vectors_and_zero_without_a_picture(pair):
 
 
 def test_sentence_vectors_come_from_the_first_window(pair):
-    """The sentence of several windows is the same as its first window alone, for the first
-    position.
-    """
+    """For the first position, a long sentence is the same as its first window alone."""
     model, processor = pair
     batch = processor([SENTENCES[3]])
     with torch.no_grad():
@@ -427,9 +425,7 @@ def test_only_the_new_parts_are_newly_initialised_and_the_log_says_which(
 
 
 def test_nothing_is_uninitialised_after_loading_an_encoder_alone(text_tower, tmp_path):
-    """`from_pretrained` leaves missing parameters and unsaved buffers as raw memory: each is
-    written.
-    """
+    """`from_pretrained` leaves what is missing as raw memory: each of it is written."""
     model = TwoMNERForTokenClassification.from_towers(text_tower())
     model.model.text_model.save_pretrained(tmp_path)
     config = TwoMNERConfig(
