@@ -11,10 +11,13 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+from transformers.utils import logging
 
 from .labels_2mner import scheme_labels, split_label
 
 __all__ = ["TwoMNERConfig"]
+
+logger = logging.get_logger(__name__)
 
 AUTO_MAP = {
     "AutoConfig": "configuration_2mner.TwoMNERConfig",
@@ -30,12 +33,30 @@ CUSTOM_PIPELINES = {
     }
 }
 
+EXTRAS = {
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "quantization_config",
+    "task_specific_params",
+    "tie_word_embeddings",
+    "torch_dtype",
+}
+"""What may be in a saved configuration, or be passed when loading one, without being a field."""
+
 COUNTS_FROM_TWO = ("camembert", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod")
 
 
 @strict
 class TwoMNERConfig(PreTrainedConfig):
     r"""Configuration of [`TwoMNERModel`] and [`TwoMNERForTokenClassification`].
+
+    A saved configuration that lacks a key, as an older version's may, gets its default here. A key
+    that is not known, as a newer version's may be, is kept, named in the log, and does nothing.
 
         config = TwoMNERConfig(
             text_config={"model_type": "xlm-roberta"},
@@ -109,13 +130,21 @@ class TwoMNERConfig(PreTrainedConfig):
             labels = scheme_labels(("PER", "LOC", "ORG", "MISC"))
         if labels is not None:
             self.id2label = dict(enumerate(labels))
-            self.label2id = {label: index for index, label in enumerate(labels)}
+        unknown = sorted(set(kwargs) - EXTRAS)
+        if unknown:
+            logger.warning_once(
+                "The configuration has keys that this version of 2M-NER does not know; they are "
+                f"kept and do nothing: {', '.join(unknown)}"
+            )
         kwargs.setdefault("auto_map", AUTO_MAP)
         kwargs.setdefault("custom_pipelines", CUSTOM_PIPELINES)
         super().__post_init__(**kwargs)
+        self.label2id = {label: index for index, label in self.id2label.items()}
 
     def validate_architecture(self):
         """Part of `@strict`: check what the parts say against each other."""
+        if sorted(self.id2label) != list(range(len(self.id2label))):
+            raise ValueError(f"id2label must number its labels from 0, found {self.id2label}")
         for label in self.labels:
             split_label(label)
         if len(set(self.labels)) != len(self.labels):

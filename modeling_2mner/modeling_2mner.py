@@ -19,6 +19,7 @@ import inspect
 from dataclasses import dataclass
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -33,7 +34,10 @@ from .alignment_2mner import Alignment
 from .collaboration_2mner import Collaboration, ConcatFusion, GatedFusion
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN, LinearChainCRF
-from .pipeline_2mner import MultimodalNERPipeline  # noqa: F401 -- what is imported is saved along
+
+# What is imported is saved along: a model that is pushed by itself brings all the code it names.
+from .pipeline_2mner import MultimodalNERPipeline  # noqa: F401
+from .processing_2mner import TwoMNERProcessor  # noqa: F401
 
 __all__ = [
     "TwoMNERForTokenClassification",
@@ -181,6 +185,34 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
             module.reset_parameters()
 
     @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str, *model_args, **kwargs
+    ) -> "TwoMNERPreTrainedModel":
+        """As every `from_pretrained`, but no pickle is read, only safetensors.
+
+        Raises:
+            OSError: if there are no weights, or a file of them is broken.
+            RuntimeError: if they have other shapes than the configuration says; with other labels,
+                for instance.
+        """
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+        except SafetensorError as error:
+            raise OSError(
+                f"{pretrained_model_name_or_path}: the weights (safetensors) are broken or cut "
+                f"short, fetch them again: {error}"
+            ) from error
+        except RuntimeError as error:
+            if "ignore_mismatched_sizes" not in str(error):
+                raise
+            raise RuntimeError(
+                f"{pretrained_model_name_or_path}: the weights listed above have other shapes than "
+                "the configuration says. For other labels than it was trained with, pass "
+                "ignore_mismatched_sizes=True: their part then starts untrained"
+            ) from error
+
+    @classmethod
     def from_towers(
         cls,
         text: str,
@@ -309,12 +341,13 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None,
         attention_mask: Tensor,
         word_index: Tensor,
         word_mask: Tensor,
         pixel_values: Tensor | None = None,
         image_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -330,29 +363,34 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             pixel_values: `[B, 3, h, w]` pictures; what stands in the rows of missing ones does not
                 matter.
             image_mask: `[B]` bool, true where there is a picture; by default everywhere.
+            inputs_embeds: `[N, L, H]` what the sub-words are embedded as, in place of `input_ids`.
             output_attentions: also give the text encoder's attention and that from words to
                 regions.
             output_hidden_states: also give the text encoder's layers.
             return_dict: False gives a plain tuple.
 
         Raises:
-            ValueError: if a window is longer than the text encoder can read, or pictures come to a
-                text-only model.
+            ValueError: if a window is longer than the text encoder can read, pictures come to a
+                text-only model, or there is not one of `input_ids` and `inputs_embeds`.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
         if output_attentions is None:
             output_attentions = self.config.output_attentions
-        length = input_ids.shape[1]
+        subwords = {"input_ids": input_ids, "inputs_embeds": inputs_embeds}
+        subwords = {name: given for name, given in subwords.items() if given is not None}
+        if len(subwords) != 1:
+            raise ValueError("expected one of input_ids and inputs_embeds")
+        length = next(iter(subwords.values())).shape[1]
         if length > self.config.max_positions:
             raise ValueError(
-                f"input_ids has windows of {length} sub-words, but the text encoder reads at most "
+                f"the batch has windows of {length} sub-words, but the text encoder reads at most "
                 f"{self.config.max_positions}: the processor's max_length must not be larger"
             )
         if pixel_values is not None and self.vision_model is None:
             raise ValueError("pixel_values were given to a model without a vision tower")
 
         encoded = self.text_model(
-            input_ids=input_ids,
+            **subwords,
             attention_mask=attention_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
@@ -490,13 +528,14 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
 
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None,
         attention_mask: Tensor,
         word_index: Tensor,
         word_mask: Tensor,
         pixel_values: Tensor | None = None,
         image_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
@@ -508,7 +547,8 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
                 [`TwoMNERModel`].
             labels: `[B, W]` long; -100 under `word_mask` is an unknown label, over which the
                 likelihood sums.
-            output_attentions, output_hidden_states, return_dict: as in [`TwoMNERModel`].
+            inputs_embeds, output_attentions, output_hidden_states, return_dict: as in
+                [`TwoMNERModel`].
 
         Raises:
             ValueError: as [`TwoMNERModel`] does.
@@ -521,6 +561,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             word_mask,
             pixel_values,
             image_mask,
+            inputs_embeds=inputs_embeds,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,

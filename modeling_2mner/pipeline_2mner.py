@@ -142,6 +142,14 @@ class MultimodalNERPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.processor.labels != self.model.config.labels:
+            raise ValueError(
+                f"the processor's labels are {', '.join(self.processor.labels)}, "
+                f"expected the model's: {', '.join(self.model.config.labels)}"
+            )
+
     def _sanitize_parameters(
         self, aggregation_strategy: str | None = None, is_split_into_words: bool | None = None
     ) -> tuple[dict, dict, dict]:

@@ -425,11 +425,16 @@ class TwoMNERProcessor(ProcessorMixin):
             entity.
 
         Raises:
-            ValueError: if the model was in training mode, or gave another number of sentences.
+            ValueError: if the model was in training mode, gave another number of sentences, or has
+                another number of labels.
         """
         if outputs.predictions is None:
             raise ValueError(
                 "The model gave no predictions: put it into evaluation mode with model.eval()"
+            )
+        if outputs.logits.shape[-1] != len(self.labels):
+            raise ValueError(
+                f"the model has {outputs.logits.shape[-1]} labels, the processor {len(self.labels)}"
             )
         sentences = [words] if _is_sentence(words) else words
         if len(sentences) != len(outputs.predictions):

@@ -284,6 +284,19 @@ def test_a_window_too_long_for_the_encoder_is_refused(pair):
         model(**batch)
 
 
+def test_embedded_sub_words_are_read_like_their_ids(pair):
+    model, processor = pair
+    batch = processor([SENTENCES[0], ["Hola"]])
+    with torch.no_grad():
+        expected = model(**batch).logits
+        embedded = model.get_input_embeddings()(batch["input_ids"])
+        found = model(**{**batch, "input_ids": None, "inputs_embeds": embedded}).logits
+    mask = batch["word_mask"]
+    assert torch.allclose(found[mask], expected[mask], atol=1e-5)
+    with pytest.raises(ValueError, match="expected one of input_ids and inputs_embeds"):
+        model(**batch, inputs_embeds=embedded)
+
+
 def test_a_text_only_model_refuses_pictures(towers, pair):
     model, _ = towers(vision=None)
     with pytest.raises(ValueError, match="pixel_values were given to a model without a vision"):

@@ -312,6 +312,7 @@ def test_every_picture_processor_is_asked_for_its_own_size(text_tower, vision_to
 def test_entities_are_read_off_labels_and_scores(processor):
     ids = [processor.labels.index(name) for name in ("B-PER", "I-PER", "O", "B-LOC", "O")]
     outputs = SimpleNamespace(
+        logits=torch.zeros(2, 5, len(processor.labels)),
         predictions=torch.tensor([ids, [-100] * 5]),
         entity_scores=torch.tensor([[0.75, 0, 0, 0.5, 0], [0] * 5]),
     )
@@ -327,7 +328,8 @@ def test_entities_are_read_off_labels_and_scores(processor):
 def test_entities_need_a_model_in_evaluation_mode(processor):
     with pytest.raises(ValueError, match=r"put it into evaluation mode with model\.eval"):
         processor.post_process_entities(SimpleNamespace(predictions=None), [WORDS])
-    outputs = SimpleNamespace(predictions=torch.zeros(2, 1), entity_scores=torch.zeros(2, 1))
+    logits = torch.zeros(2, 1, len(processor.labels))
+    outputs = SimpleNamespace(logits=logits, predictions=torch.zeros(2, 1))
     with pytest.raises(ValueError, match="words has 1 sentences, the model's output 2"):
         processor.post_process_entities(outputs, [WORDS])
 
