@@ -15,9 +15,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modeling_2mner.labels_2mner import Span
+if TYPE_CHECKING:
+    # Only here: this file also travels by itself, as a part of `metrics/mmner`.
+    from modeling_2mner.labels_2mner import Span
 
 __all__ = ["Counts", "count_matches", "score", "summary"]
 

@@ -1,0 +1,1 @@
+../../training_2mner/metrics.py
