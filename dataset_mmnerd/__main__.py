@@ -1,0 +1,133 @@
+"""The command line: build a data set, audit it, push it.
+
+    python -m dataset_mmnerd build --source mmnerd --data-dir MMNERD/ --out mmnerd/
+    python -m dataset_mmnerd build --source sample --out mmnerd/
+    python -m dataset_mmnerd audit mmnerd/ --against twitter2017/
+    python -m dataset_mmnerd push mmnerd/ --repo-id me/mmnerd --private
+
+The exit status is 0 if all is well, 1 if something is wrong with the data, 2 for a wrong command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from .audit import audit
+from .card import CardFacts
+from .mmnerd import SOURCES
+from .publish import build, push
+
+
+def _shares(text: str) -> tuple[int, ...]:
+    try:
+        shares = tuple(int(share) for share in text.split("/"))
+    except ValueError:
+        shares = ()
+    if len(shares) != 3:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected weights such as 80/10/10")
+    return shares
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all three commands."""
+    description = "Build, check and publish data sets of sentences with pictures and entities."
+    top = argparse.ArgumentParser(prog="python -m dataset_mmnerd", description=description)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser("build", help="make a data set folder from files")
+    command.add_argument("--source", required=True, choices=SOURCES)
+    command.add_argument(
+        "--data-dir", type=Path, help="a folder, a file, or an archive of a folder"
+    )
+    command.add_argument("--image-dir", type=Path, help="where the pictures are, if elsewhere")
+    command.add_argument("--out", type=Path, required=True, help="the folder to make")
+    command.add_argument("--languages", nargs="+", metavar="LANG", help="take these alone")
+    command.add_argument("--entity-types", nargs="+", metavar="TYPE", help="refuse all others")
+    command.add_argument("--split", type=_shares, default=(80, 10, 10), metavar="80/10/10")
+    command.add_argument("--title", help="the data card's; else the folder's name")
+    command.add_argument("--license", help="a licence id of the Hub, for the data card")
+    command.add_argument("--origin", help="where the data comes from, for the data card")
+    command.add_argument("--no-audit", action="store_true", help="only build")
+    command.add_argument("--strict", action="store_true", help="warnings are errors")
+    command.add_argument("--overwrite", action="store_true", help="replace the folder")
+
+    command = commands.add_parser("audit", help="say what is wrong with a data set folder")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--against", type=Path, help="another one, to find overlaps")
+    command.add_argument("--json", type=Path, help="write the findings there, too")
+    command.add_argument("--strict", action="store_true", help="warnings are errors")
+
+    command = commands.add_parser("push", help="send a data set folder to the Hub")
+    command.add_argument("folder", type=Path)
+    command.add_argument("--repo-id", required=True, metavar="OWNER/NAME")
+    command.add_argument("--private", action="store_true")
+    command.add_argument(
+        "--dry-run", action="store_true", help="say what would be sent, send nothing"
+    )
+    return top
+
+
+def _build(options: argparse.Namespace) -> int:
+    report = build(
+        options.source,
+        options.data_dir,
+        options.out,
+        image_dir=options.image_dir,
+        languages=options.languages,
+        entity_types=options.entity_types,
+        shares=options.split,
+        facts=CardFacts(options.title or options.out.name, options.license, options.origin),
+        with_audit=not options.no_audit,
+        strict=options.strict,
+        overwrite=options.overwrite,
+    )
+    for (lang, split), part in sorted(report.parts.items()):
+        numbers = f"{part.written.rows:,} sentences, {part.entities.total():,} entities"
+        print(f"{lang} {split}: {numbers}, {part.pictures:,} pictures")
+    if report.audit is not None:
+        print(report.audit)
+    print(f"{options.out}: built")
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    report = audit(options.folder, options.against)
+    print(report)
+    if options.json is not None:
+        unfinished = options.json.with_name(f".{options.json.name}.{os.getpid()}")
+        unfinished.write_text(report.to_json(), encoding="utf-8")
+        unfinished.replace(options.json)
+    return int(report.failed(strict=options.strict))
+
+
+def _push(options: argparse.Namespace) -> int:
+    files = push(options.folder, options.repo_id, private=options.private, dry_run=options.dry_run)
+    for name, size in files:
+        print(f"{size:>14,}  {name}")
+    done = "would be sent" if options.dry_run else "sent"
+    total = sum(size for _, size in files)
+    print(f"{len(files)} files, {total:,} bytes {done} to datasets/{options.repo_id}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; faults of the data or the Hub are one line on the error stream."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    command = {"build": _build, "audit": _audit, "push": _push}[options.command]
+    try:
+        return command(options)
+    except (ValueError, OSError, HfHubHTTPError, HFValidationError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

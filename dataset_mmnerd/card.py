@@ -1,0 +1,320 @@
+"""The data card: `README.md`, written from the data, with one plot and one strip of pictures.
+
+Nothing in it is guessed: licence and source are what the command line says, or "not stated".
+Words of the data are escaped, so that no sentence can be markup.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import DatasetInfo, SplitDict, SplitInfo
+from datasets.info import DatasetInfosDict
+from huggingface_hub import DatasetCard, DatasetCardData
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from .mmnerd import ALL_LANGUAGES, OpenSource
+from .schema import LANGUAGES, SPLITS, entity_types, features
+
+if TYPE_CHECKING:
+    from .publish import BuildReport
+
+_TEMPLATE = Path(__file__).with_name("card_template.md")
+_BAR_COLORS = ("#0b6ec0", "#e0a526", "#199a5b", "#c9444d", "#7a4cc2", "#3aa6b0", "#8a8d93")
+_MARKUP = re.compile(r"([\\`*_\[\]|~$])")
+_STRIP_PICTURES = 6
+_STRIP_HEIGHT = 200
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What data cannot tell of itself. `license` is a Hub licence id such as `cc-by-4.0`."""
+
+    title: str
+    license: str | None = None
+    origin: str | None = None
+
+
+def escaped(text: str) -> str:
+    """Text as Markdown that shows just it."""
+    return _MARKUP.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def write_card(
+    folder: Path, name: str, opened: OpenSource, report: BuildReport, facts: CardFacts
+) -> None:
+    """Write `README.md` and `assets/` into a folder whose shards are written.
+
+    Args:
+        folder: the folder.
+        name: what it will be called, and `load_dataset` be told.
+        opened: the source it was built from.
+        report: what was written.
+        facts: what the data cannot tell.
+    """
+    (folder / "assets").mkdir()
+    languages = sorted({lang for lang, _ in report.parts})
+    types = entity_types(report.labels)
+    _plot(report, languages, types).save(folder / "assets" / "labels.png")
+    examples = _chosen(report)
+    if examples:
+        _strip([picture for _, picture in examples]).save(folder / "assets" / "examples.png")
+    written = [part.written for part in report.parts.values()]
+    pictures = sum(part.pictures for part in report.parts.values())
+    card = DatasetCard.from_template(
+        card_data=_metadata(opened, report, languages, facts),
+        template_path=str(_TEMPLATE),
+        title=escaped(facts.title),
+        name=name,
+        first_language=languages[0],
+        sentences=f"{sum(part.rows for part in written):,}",
+        pictures=f"{pictures:,}" if pictures else "",
+        languages=_listed([LANGUAGES.get(lang, lang) for lang in languages]),
+        about=opened.source.about,
+        is_sample=opened.source.is_sample,
+        license=escaped(facts.license or "not stated"),
+        origin=escaped(facts.origin or "not stated"),
+        labels=", ".join(f"`{label}`" for label in report.labels),
+        size_table=_size_table(report, languages),
+        entity_table=_entity_table(report, languages, types),
+        examples=[_marked(row) for row, _ in examples],
+        shards=sum(len(part.shards) for part in written),
+        picture_storage=_storage(report),
+        warnings=[
+            f"{count:,} {escaped(kind)}; the first: {escaped(report.first[kind])}"
+            for kind, count in report.warnings.items()
+        ],
+        audit=_audit_table(report),
+    )
+    card.save(folder / "README.md")
+
+
+# Metadata -----------------------------------------------------------------------------------------
+
+
+def _metadata(
+    opened: OpenSource, report: BuildReport, languages: Sequence[str], facts: CardFacts
+) -> DatasetCardData:
+    """The YAML that makes configs, splits and the Hub's viewer work."""
+    columns = features(report.labels, sample=opened.source.is_sample)
+    infos, configs = {}, []
+    for name in (ALL_LANGUAGES, *languages):
+        chosen = languages if name == ALL_LANGUAGES else [name]
+        splits, data_files = [], []
+        for split in SPLITS:
+            parts = [report.parts[lang, split] for lang in chosen if (lang, split) in report.parts]
+            if not parts:
+                continue
+            written = [part.written for part in parts]
+            size = sum(part.expanded_bytes for part in written)
+            rows = sum(part.rows for part in written)
+            splits.append(SplitInfo(split, num_bytes=size, num_examples=rows))
+            glob = "*" if name == ALL_LANGUAGES else name
+            data_files.append({"split": split, "path": f"data/{glob}/{split}-*.parquet"})
+        stored = [p.written.stored_bytes for (lang, _), p in report.parts.items() if lang in chosen]
+        by_name = SplitDict()
+        for split in splits:
+            by_name.add(split)
+        infos[name] = DatasetInfo(
+            config_name=name,
+            features=columns,
+            splits=by_name,
+            dataset_size=sum(split.num_bytes for split in splits),
+            download_size=sum(stored),
+        )
+        default = {"default": True} if name == ALL_LANGUAGES else {}
+        configs.append({"config_name": name, **default, "data_files": data_files})
+    sentences = sum(part.written.rows for part in report.parts.values())
+    data = DatasetCardData(
+        language=[lang for lang in languages if lang in LANGUAGES],
+        license=facts.license,
+        pretty_name=facts.title,
+        task_categories=["token-classification"],
+        task_ids=["named-entity-recognition"],
+        size_categories=[_size_category(sentences)],
+        configs=configs,
+    )
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    return data
+
+
+def _size_category(count: int) -> str:
+    """The Hub's name for a number of rows: `1K<n<10K` and so on."""
+    if count < 1000:
+        return "n<1K"
+    names = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
+    step = min(len(str(count)) - 4, len(names) - 2)
+    return f"{names[step]}<n<{names[step + 1]}"
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    for first, *values in rows:
+        cells = [f"{value:,}" if isinstance(value, int) else value for value in values]
+        lines.append("| " + " | ".join([first, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def _size_table(report: BuildReport, languages: Sequence[str]) -> str:
+    rows = []
+    for lang in languages:
+        for split in SPLITS:
+            if (lang, split) in report.parts:
+                part = report.parts[lang, split]
+                numbers = [part.written.rows, part.words, part.entities.total(), part.pictures]
+                rows.append([f"{LANGUAGES.get(lang, lang)}, {split}", *numbers])
+    return _table(["", "sentences", "words", "entities", "with picture"], rows)
+
+
+def _entity_counts(report: BuildReport, lang: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for (part_lang, _), part in report.parts.items():
+        if part_lang == lang:
+            counts.update(part.entities)
+    return counts
+
+
+def _entity_table(report: BuildReport, languages: Sequence[str], types: Sequence[str]) -> str:
+    rows = []
+    for lang in languages:
+        counts = _entity_counts(report, lang)
+        rows.append([LANGUAGES.get(lang, lang), *(counts[name] for name in types)])
+    return _table(["", *map(escaped, types)], rows)
+
+
+def _storage(report: BuildReport) -> str:
+    shown = sum(part.written.picture_bytes for part in report.parts.values())
+    stored = sum(part.written.distinct_picture_bytes for part in report.parts.values())
+    if not shown:
+        return "there are none"
+    return f"{stored / 2**20:,.1f} MiB of pictures instead of {shown / 2**20:,.1f} MiB"
+
+
+def _audit_table(report: BuildReport) -> str:
+    if report.audit is None:
+        return "No audit was made (`python -m dataset_mmnerd audit`)."
+    found = [finding for finding in report.audit.findings if finding.count]
+    if not found:
+        return "The audit found nothing."
+    rows = [
+        [escaped(finding.check), finding.severity, finding.count, finding.of, finding.meaning]
+        for finding in found
+    ]
+    return "The audit (`audit.json` has examples):\n\n" + _table(
+        ["check", "severity", "found", "of", "meaning"], rows
+    )
+
+
+# Pictures and plot --------------------------------------------------------------------------------
+
+
+def _chosen(report: BuildReport) -> list[tuple[dict[str, Any], bytes]]:
+    """A few of the report's examples, of as many languages and types as can be."""
+    left, chosen = list(report.examples), []
+    used: Counter[str] = Counter()
+    while left and len(chosen) < _STRIP_PICTURES:
+        best = min(left, key=lambda example: sum(used[trait] for trait in _traits(example[0])))
+        left.remove(best)
+        chosen.append(best)
+        used.update(_traits(best[0]))
+    return chosen
+
+
+def _traits(row: dict[str, Any]) -> list[str]:
+    return [row["lang"], next(tag for tag in row["ner_tags"] if tag.startswith("B-"))]
+
+
+def _marked(row: dict[str, Any]) -> str:
+    """A sentence as Markdown, its entities in bold with their types."""
+    words: list[str] = []
+    for token, tag in zip(row["tokens"], row["ner_tags"], strict=True):
+        if tag.startswith("I-") and words:
+            words[-1] = f"{words[-1]} {escaped(token)}"
+        else:
+            words.append(escaped(token))
+            if tag != "O":
+                words[-1] = f"\0{escaped(tag[2:])}\0{words[-1]}"
+    shown = []
+    for word in words:
+        _, entity_type, name = word.split("\0") if word.startswith("\0") else ("", "", word)
+        shown.append(f"**{name}** ({entity_type})" if entity_type else name)
+    return f"({row['lang']}) {' '.join(shown)}"
+
+
+def _strip(pictures: Sequence[bytes]) -> Image.Image:
+    """Numbered pictures side by side, all of one height."""
+    shown = []
+    for content in pictures:
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.draft("RGB", (_STRIP_HEIGHT * 2, _STRIP_HEIGHT * 2))
+            upright = ImageOps.exif_transpose(picture).convert("RGBA")
+        paper = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(paper, upright).convert("RGB")
+        wide = max(20, min(2 * _STRIP_HEIGHT, upright.width * _STRIP_HEIGHT // upright.height))
+        shown.append(ImageOps.pad(upright, (wide, _STRIP_HEIGHT), color="white"))
+    gap = 8
+    size = (sum(picture.width + gap for picture in shown) - gap, _STRIP_HEIGHT)
+    strip = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(18)
+    x = 0
+    for number, picture in enumerate(shown, start=1):
+        strip.paste(picture, (x, 0))
+        draw.rounded_rectangle([x + 5, 5, x + 31, 31], 6, fill="white", outline="#444444")
+        draw.text((x + 18, 18), str(number), fill="black", font=font, anchor="mm")
+        x += picture.width + gap
+    return strip
+
+
+def _round_up(value: float) -> int:
+    """The next of 1, 2, 5, 10, 20, 50, ... from a value on."""
+    rounds = (base * 10**power for power in range(12) for base in (1, 2, 5))
+    return next(number for number in rounds if number >= value)
+
+
+def _plot(report: BuildReport, languages: Sequence[str], types: Sequence[str]) -> Image.Image:
+    """Grouped bars: how many entities of each type in each language."""
+    counts = {lang: _entity_counts(report, lang) for lang in languages}
+    most = max((count for each in counts.values() for count in each.values()), default=0)
+    tick = _round_up(most / 4)
+    highest = 4 * tick
+    wide, high, left, low, top = 900, 420, 84, 360, 64
+    bar = min(40.0, (wide - left - 30) / max(1, len(types)) * 0.8 / len(languages))
+    plot = Image.new("RGB", (wide, high), "white")
+    draw, font = ImageDraw.Draw(plot), ImageFont.load_default(15)
+    for step in range(5):
+        y = low - (low - top) * step / 4
+        draw.line([(left, y), (wide - 20, y)], fill="#dddddd" if step else "#444444")
+        draw.text((left - 8, y), f"{step * tick:,}", fill="#444444", font=font, anchor="rm")
+    for group, name in enumerate(types):
+        middle = left + (wide - left - 20) * (group + 0.5) / len(types)
+        shown = name.encode("ascii", "replace").decode()  # Pillow's own font has no accents
+        draw.text((middle, low + 20), shown, fill="black", font=font, anchor="mm")
+        for place, lang in enumerate(languages):
+            x = middle + (place - len(languages) / 2) * bar
+            y = low - (low - top) * counts[lang][name] / highest
+            color = _BAR_COLORS[place % len(_BAR_COLORS)]
+            draw.rectangle([x + 1, y, x + bar - 1, low], fill=color)
+    x = left
+    for place, lang in enumerate(languages):
+        draw.rectangle([x, 20, x + 14, 34], fill=_BAR_COLORS[place % len(_BAR_COLORS)])
+        draw.text((x + 20, 27), lang, fill="black", font=font, anchor="lm")
+        x += 34 + font.getlength(lang)
+    draw.text((wide - 20, 27), "entities by type", fill="#444444", font=font, anchor="rm")
+    return plot
+
+
+__all__ = ["CardFacts", "escaped", "write_card"]

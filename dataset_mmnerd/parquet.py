@@ -1,0 +1,223 @@
+"""Rows into Parquet shards, with their pictures, in bounded memory.
+
+A shard is one row group, and its pictures are a dictionary column: the distinct pictures once, and
+for each row the number of its own. That is ordinary Parquet dictionary encoding, which every reader
+undoes by itself, so a picture that a thousand sentences share is stored once a shard. Two pictures
+are the same if their bytes are.
+
+A shard is closed when its distinct pictures reach 32 MiB, or when its pictures would reach 256 MiB
+written out (what a reader of the whole row group gets), or at 50,000 rows. So the memory that
+writing takes is bounded, however long the data set.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features
+from PIL import Image
+
+MAX_PICTURE_BYTES = 64 * 2**20
+MAX_PICTURE_PIXELS = 50_000_000
+PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+_DISTINCT_BYTES = 32 * 2**20
+_EXPANDED_BYTES = 256 * 2**20
+_SHARD_ROWS = 50_000
+_BATCH_ROWS = 1000
+
+Row = dict[str, Any]
+
+
+class BadPictureError(ValueError):
+    """A picture that is not kept; `kind` is `broken` or `enormous`."""
+
+    def __init__(self, kind: str, found: str, expected: str) -> None:
+        super().__init__(f"found {found}, expected {expected}")
+        self.kind = kind
+
+
+def read_picture(path: Path | str) -> bytes:
+    """The bytes of a picture file that is not too large; raises `BadPictureError`."""
+    size = Path(path).stat().st_size
+    if size > MAX_PICTURE_BYTES:
+        found, expected = f"{path} with {size:,} bytes", f"at most {MAX_PICTURE_BYTES:,}"
+        raise BadPictureError("enormous", found, expected)
+    return Path(path).read_bytes()
+
+
+def check_picture(content: bytes, *, decode: bool) -> tuple[int, int]:
+    """Width and height of a picture whose size in pixels is looked at before anything is decoded.
+
+    Args:
+        content: a file in one of `PICTURE_FORMATS`.
+        decode: read all of it, which finds files that are cut off; else its header alone.
+
+    Raises:
+        BadPictureError: if it is no such picture, cannot be decoded, or has too many pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
+            wide, high = picture.size
+            if wide * high > MAX_PICTURE_PIXELS:
+                raise _enormous(f"{wide} x {high} pixels")
+            if decode:
+                picture.load()
+    except Image.DecompressionBombError as error:
+        raise _enormous(str(error)) from None
+    except (OSError, SyntaxError, EOFError) as error:
+        expected = f"a whole file of {', '.join(PICTURE_FORMATS)}"
+        raise BadPictureError("broken", str(error), expected) from None
+    return wide, high
+
+
+def _enormous(found: str) -> BadPictureError:
+    return BadPictureError("enormous", found, f"at most {MAX_PICTURE_PIXELS:,} pixels")
+
+
+@dataclass
+class Written:
+    """What a writer has written so far."""
+
+    rows: int = 0
+    shards: list[Path] = field(default_factory=list)
+    stored_bytes: int = 0
+    expanded_bytes: int = 0
+    picture_bytes: int = 0
+    distinct_picture_bytes: int = 0
+
+
+class ShardWriter:
+    """Writes the rows of one language and split as `{stem}-{number}.parquet` in a folder.
+
+    Args:
+        folder: it is made.
+        stem: what the shards' names begin with.
+        columns: the features; `image` is there, and rows give it as bytes (see `add`).
+    """
+
+    def __init__(self, folder: Path, stem: str, columns: Features) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.written = Written()
+        self._folder, self._stem, self._columns = folder, stem, columns
+        self._label_ids = {name: i for i, name in enumerate(columns["ner_tags"].feature.names)}
+        self._schema = columns.arrow_schema
+        self._text_schema = pa.schema([part for part in self._schema if part.name != "image"])
+        self._start_shard()
+
+    def _start_shard(self) -> None:
+        self._rows: list[Row] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._pictures: dict[bytes, int] = {}
+        self._numbers: list[int | None] = []
+        self._distinct_bytes = self._picture_bytes = 0
+
+    def add(self, row: Row, picture: bytes | None) -> None:
+        """Take a row, its labels as names, and the bytes of its picture."""
+        number = None
+        if picture is not None:
+            number = self._pictures.get(picture)
+            self._picture_bytes += len(picture)
+            if number is None:
+                number = self._pictures[picture] = len(self._pictures)
+                self._distinct_bytes += len(picture)
+        self._numbers.append(number)
+        self._rows.append(row)
+        if len(self._rows) == _BATCH_ROWS:
+            self._batch()
+        if (
+            self._distinct_bytes >= _DISTINCT_BYTES
+            or self._picture_bytes >= _EXPANDED_BYTES
+            or len(self._numbers) >= _SHARD_ROWS
+        ):
+            self._write_shard()
+
+    def _batch(self) -> None:
+        """Turn the rows at hand into Arrow, which takes a tenth of the memory."""
+        columns = []
+        for part in self._text_schema:
+            values = [row[part.name] for row in self._rows]
+            if part.name == "ner_tags":
+                values = [[self._label_ids[tag] for tag in tags] for tags in values]
+            columns.append(pa.array(values, part.type))
+        names = [
+            None if number is None else PurePath(row["image_id"] or row["id"]).name
+            for row, number in zip(self._rows, self._numbers[-len(self._rows) :], strict=True)
+        ]
+        columns.append(pa.array(names, pa.string()))
+        schema = self._text_schema.append(pa.field("picture name", pa.string()))
+        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        self._rows = []
+
+    def _write_shard(self) -> None:
+        if self._rows:
+            self._batch()
+        if not self._batches:
+            return
+        texts = pa.Table.from_batches(self._batches)
+        numbers = pa.array(self._numbers, pa.int32())
+        pictures = pa.DictionaryArray.from_arrays(numbers, pa.array(self._pictures, pa.binary()))
+        names = texts["picture name"].combine_chunks()
+        image = pa.StructArray.from_arrays(
+            [pictures, names], names=["bytes", "path"], mask=numbers.is_null()
+        )
+        table = texts.drop_columns("picture name").append_column("image", image)
+        table = table.select(self._schema.names)
+        path = self._folder / f"{self._stem}-{len(self.written.shards):05d}.parquet"
+        with pq.ParquetWriter(
+            path,
+            table.schema,
+            store_schema=False,  # or readers would see a dictionary type where `Image` has bytes
+            dictionary_pagesize_limit=2 * _EXPANDED_BYTES,
+            compression=self._compression(table.schema),
+            write_page_index=True,
+        ) as writer:
+            writer.write_table(table, row_group_size=len(table))
+            writer.add_key_value_metadata(self._schema.metadata)  # the features, for `datasets`
+        self._count(table.nbytes - image.nbytes, path)
+        self._start_shard()
+
+    @staticmethod
+    def _compression(schema: pa.Schema) -> dict[str, str]:
+        """Words are compressed, pictures are already."""
+        paths = {part.name: part.name for part in schema}
+        for part in schema:
+            if pa.types.is_list(part.type):
+                paths[part.name] = f"{part.name}.list.element"
+        paths["image"] = "image.path"
+        return dict.fromkeys(paths.values(), "zstd") | {"image.bytes": "none"}
+
+    def _count(self, text_bytes: int, path: Path) -> None:
+        written = self.written
+        written.rows += len(self._numbers)
+        written.shards.append(path)
+        written.stored_bytes += path.stat().st_size
+        written.expanded_bytes += text_bytes + self._picture_bytes
+        written.picture_bytes += self._picture_bytes
+        written.distinct_picture_bytes += self._distinct_bytes
+
+    def close(self) -> Written:
+        """Write the last shard and put the number of shards into their names."""
+        self._write_shard()
+        shards = self.written.shards
+        for number, path in enumerate(shards):
+            whole = f"{self._stem}-{number:05d}-of-{len(shards):05d}.parquet"
+            shards[number] = path.rename(path.with_name(whole))
+        return self.written
+
+
+__all__ = [
+    "MAX_PICTURE_BYTES",
+    "MAX_PICTURE_PIXELS",
+    "PICTURE_FORMATS",
+    "BadPictureError",
+    "ShardWriter",
+    "Written",
+    "check_picture",
+    "read_picture",
+]

@@ -1,0 +1,352 @@
+"""From a source to a folder that `load_dataset` reads everywhere, and from there to the Hub.
+
+    mmnerd/README.md                                the data card; its YAML makes configs and splits
+    mmnerd/data/de/train-00000-of-00002.parquet     one folder a language, pictures embedded
+    mmnerd/assets/labels.png, examples.png          the card's two pictures
+    mmnerd/audit.json                               what the audit found
+
+A build goes to a hidden folder beside its target and takes the target's name at the end, so that
+there is never half a data set under that name, and builds at the same time do not meet.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCard, HfApi
+
+from .audit import AuditReport, audit
+from .card import CardFacts, write_card
+from .mmnerd import DEFAULT_SHARES, OpenSource, SourceError
+from .parquet import BadPictureError, ShardWriter, Written, check_picture, read_picture
+from .readers import is_safe_name
+from .schema import features, to_iob2
+
+logger = logging.getLogger(__name__)
+
+_PICTURE_CACHE_BYTES = 16 * 2**20
+_EXAMPLES = 24
+
+Row = dict[str, Any]
+
+
+class BuildError(ValueError):
+    """Why a data set was not built or not sent: what was found, what was expected."""
+
+
+@dataclass
+class PartSummary:
+    """What was written of one language and split."""
+
+    written: Written = field(default_factory=Written)
+    words: int = 0
+    entities: Counter[str] = field(default_factory=Counter)
+    pictures: int = 0
+
+
+@dataclass
+class BuildReport:
+    """What a build wrote, by language and split, and what it warned of, counted."""
+
+    labels: list[str]
+    parts: dict[tuple[str, str], PartSummary] = field(default_factory=dict)
+    warnings: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+    examples: list[tuple[Row, bytes]] = field(default_factory=list)
+    audit: AuditReport | None = None
+
+    def warn(self, kind: str, example: str) -> None:
+        self.warnings[kind] += 1
+        self.first.setdefault(kind, example)
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+class _Pictures:
+    """The bytes of pictures, each checked and read once while it is among the recent ones."""
+
+    def __init__(self) -> None:
+        self._recent: dict[str, bytes | BadPictureError] = {}
+        self._held = 0
+
+    def of(self, row: Row) -> bytes | None:
+        """The picture of a row, or None; raises `BadPictureError` if it is not to be kept."""
+        image = row["image"]
+        if image is None or isinstance(image, dict):
+            return image and image["bytes"]
+        if image not in self._recent:
+            if self._held > _PICTURE_CACHE_BYTES:
+                self._recent, self._held = {}, 0
+            try:
+                content: bytes | BadPictureError = read_picture(image)
+                check_picture(content, decode=False)
+            except BadPictureError as error:
+                content = error
+            self._recent[image] = content
+            self._held += len(content) if isinstance(content, bytes) else 0
+        if isinstance(self._recent[image], BadPictureError):
+            raise self._recent[image]
+        return self._recent[image]
+
+
+@contextmanager
+def unpacked(path: Path | str | None) -> Iterator[Path | None]:
+    """The folder itself, or that of an archive (zip, tar), unpacked while the context lasts.
+
+    Raises:
+        BuildError: if a member of the archive lies outside of it, or there is no room for it.
+    """
+    if path is None or not Path(path).is_file():
+        yield None if path is None else Path(path)
+        return
+    path = Path(path)
+    if not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="dataset_mmnerd-") as folder:
+        if zipfile.is_zipfile(path):
+            _unpack_zip(path, Path(folder))
+        else:
+            _unpack_tar(path, Path(folder))
+        inside = [item for item in Path(folder).iterdir() if not item.name.startswith((".", "__"))]
+        single = len(inside) == 1 and inside[0].is_dir()
+        yield inside[0] if single and inside[0].name != "train_valid_test" else Path(folder)
+
+
+def _check_members(path: Path, members: Sequence[tuple[str, int]], folder: Path) -> None:
+    for name, _ in members:
+        if not is_safe_name(name):
+            raise BuildError(f"{path}: found member {name!r}, expected names inside the archive")
+    size, free = sum(size for _, size in members), shutil.disk_usage(folder).free
+    if size > free:
+        raise BuildError(f"{path}: found {size:,} bytes in it, expected at most {free:,} (free)")
+
+
+def _unpack_zip(path: Path, folder: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = [(member.filename, member.file_size) for member in archive.infolist()]
+        _check_members(path, members, folder)
+        archive.extractall(folder)
+
+
+def _unpack_tar(path: Path, folder: Path) -> None:
+    with tarfile.open(path) as archive:
+        members = [(member.name, member.size) for member in archive.getmembers()]
+        _check_members(path, [member for member in members if member[0] != "."], folder)
+        try:
+            archive.extractall(folder, filter="data")
+        except tarfile.FilterError as error:
+            raise BuildError(f"{path}: found {error}, expected files inside it") from None
+
+
+# Building -----------------------------------------------------------------------------------------
+
+
+def build(
+    source: str,
+    data_dir: Path | str | None,
+    out: Path | str,
+    *,
+    image_dir: Path | str | None = None,
+    languages: Sequence[str] | None = None,
+    entity_types: Sequence[str] | None = None,
+    shares: Sequence[int] = DEFAULT_SHARES,
+    facts: CardFacts | None = None,
+    with_audit: bool = True,
+    strict: bool = False,
+    overwrite: bool = False,
+) -> BuildReport:
+    """Build a data set folder; see the module's docstring for what is in it.
+
+    Args:
+        source: a name in `mmnerd.SOURCES`.
+        data_dir: its folder, one file, or an archive of the folder; the sample needs none.
+        out: the folder to make.
+        image_dir: where the pictures are, if not where the source expects them.
+        languages: the languages to take; all if not given.
+        entity_types: the types allowed, if not the source's own or those found.
+        shares: weights of train, validation and test for files that tell no split.
+        facts: what the data card says that data cannot tell: licence, origin, title.
+        with_audit: run the audit and put its summary into the card.
+        strict: warnings, and what the audit warns of, are errors.
+        overwrite: replace `out` if it is there.
+
+    Raises:
+        BuildError, SourceError, MalformedLineError, FileNotFoundError: nothing is left at `out`.
+    """
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise BuildError(f"{out}: found something there, expected nothing (or --overwrite)")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(
+        tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".unfinished", dir=out.parent)
+    )
+    try:
+        with unpacked(data_dir) as folder:
+            opened = OpenSource(
+                source, folder, image_dir=image_dir, entity_types=entity_types, shares=shares
+            )
+            report = write_rows(opened, unfinished, languages)
+        if strict and report.warnings:
+            raise BuildError(f"{out}: found {_told(report)}, expected no warnings (--strict)")
+        if with_audit:
+            report.audit = audit(unfinished)
+            (unfinished / "audit.json").write_text(report.audit.to_json(), encoding="utf-8")
+            if report.audit.failed(strict=strict) and strict:
+                raise BuildError(f"{out}: found faults, expected none (--strict)\n{report.audit}")
+        write_card(unfinished, out.name, opened, report, facts or CardFacts(title=out.name))
+        _put_in_place(unfinished, out, overwrite)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    for kind, count in report.warnings.items():
+        logger.warning("%s: %d %s, the first: %s", out, count, kind, report.first[kind])
+    return report
+
+
+def _told(report: BuildReport) -> str:
+    kinds = [f"{count} {kind} ({report.first[kind]})" for kind, count in report.warnings.items()]
+    return "; ".join(kinds)
+
+
+def _put_in_place(unfinished: Path, out: Path, overwrite: bool) -> None:
+    """Give a finished folder its name; what was there before goes away last."""
+    unfinished.chmod(0o755)  # mkdtemp makes it for its owner alone
+    if overwrite and out.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
+        out.replace(old / out.name)
+        unfinished.replace(out)
+        shutil.rmtree(old)
+        return
+    try:
+        unfinished.rename(out)
+    except OSError:
+        if not out.exists():
+            raise
+        found = "a data set that another build put there meanwhile"
+        raise BuildError(f"{out}: found {found}, expected nothing") from None
+
+
+def write_rows(
+    opened: OpenSource, folder: Path, languages: Sequence[str] | None = None
+) -> BuildReport:
+    """Write the shards of a source below `folder/data`; the memory it takes is bounded."""
+    if languages is not None:
+        known = opened.languages()
+        unknown = [lang for lang in languages if lang not in known]
+        if unknown:
+            expected = f"some of {', '.join(known)}"
+            raise SourceError(f"languages: found {unknown[0]!r}, expected {expected}")
+    columns = features(opened.labels, sample=opened.source.is_sample)
+    report = BuildReport(opened.labels)
+    writers: dict[tuple[str, str], ShardWriter] = {}
+    pictures = _Pictures()
+    for split, row in opened.rows(languages):
+        key = (row["lang"], split)
+        if key not in writers:
+            writers[key] = ShardWriter(folder / "data" / row["lang"], split, columns)
+            report.parts[key] = PartSummary()
+        picture = _picture(row, pictures, report)
+        _count(row, picture, report.parts[key], report)
+        writers[key].add(row, picture)
+    if not writers:
+        raise SourceError("found no sentence in any file, expected at least one")
+    for key, writer in writers.items():
+        report.parts[key].written = writer.close()
+    return report
+
+
+def _picture(row: Row, pictures: _Pictures, report: BuildReport) -> bytes | None:
+    if row["image"] is None and row["image_id"] is not None:
+        report.warn("pictures are missing", f"{row['image_id']} of {row['id']}")
+    try:
+        return pictures.of(row)
+    except BadPictureError as error:
+        report.warn(f"pictures are {error.kind} and left out", f"{row['image']}: {error}")
+        return None
+
+
+def _count(row: Row, picture: bytes | None, part: PartSummary, report: BuildReport) -> None:
+    tags = row["ner_tags"]
+    types = [tag[2:] for tag in tags if tag.startswith("B-")]
+    part.words += len(tags)
+    part.entities.update(types)
+    part.pictures += picture is not None
+    if not tags:
+        report.warn("sentences are empty", row["id"])
+    if to_iob2(tags) != tags:
+        report.warn("sentences have labels that continue nothing, kept as they are", row["id"])
+    if picture is not None and types and len(report.examples) < _EXAMPLES:
+        shown = {(seen["lang"], tag) for seen, _ in report.examples for tag in seen["ner_tags"]}
+        if any((row["lang"], f"B-{name}") not in shown for name in types):
+            report.examples.append((row, picture))
+
+
+# Sending ------------------------------------------------------------------------------------------
+
+
+def push(
+    folder: Path | str, repo_id: str, *, private: bool = False, dry_run: bool = False
+) -> list[tuple[str, int]]:
+    """Send a data set folder to the Hub, as one commit.
+
+    Args:
+        folder: what `build` made.
+        repo_id: `owner/name`; the repository is made if there is none.
+        private: make it for its owner alone; refused if there is a public one.
+        dry_run: send nothing, only say what would be sent.
+
+    Returns:
+        The files by name with their sizes in bytes.
+
+    Raises:
+        BuildError: if the folder is no finished data set, or the repository is public.
+    """
+    folder = Path(folder)
+    files = _sendable(folder)
+    if dry_run:
+        return files
+    api = HfApi()
+    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+    if private and not api.dataset_info(repo_id).private:
+        raise BuildError(f"{repo_id}: found a public repository, expected a private one or none")
+    api.upload_folder(
+        repo_id=repo_id,
+        repo_type="dataset",
+        folder_path=folder,
+        allow_patterns=[name for name, _ in files],
+        delete_patterns=["data/**"],  # the shards of an earlier version
+        commit_message="Publish the data set",
+    )
+    return files
+
+
+def _sendable(folder: Path) -> list[tuple[str, int]]:
+    card = folder / "README.md"
+    if not card.is_file():
+        raise BuildError(f"{folder}: found no README.md, expected a folder that `build` made")
+    for config in DatasetCard.load(card).data.to_dict().get("configs") or []:
+        for data_files in config["data_files"]:
+            if not any(folder.glob(data_files["path"])):
+                pattern = data_files["path"]
+                raise BuildError(f"{folder}: found no file {pattern}, expected what its card says")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    visible = (path.relative_to(folder) for path in paths)
+    return [
+        (path.as_posix(), (folder / path).stat().st_size)
+        for path in visible
+        if not any(piece.startswith(".") for piece in path.parts)
+    ]
+
+
+__all__ = ["BuildError", "BuildReport", "PartSummary", "build", "push", "unpacked", "write_rows"]

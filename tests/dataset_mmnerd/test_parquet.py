@@ -1,0 +1,130 @@
+"""Shards: what goes in comes out, a picture is stored once, memory has a bound."""
+
+import io
+
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+from PIL import Image
+
+from dataset_mmnerd import parquet
+from dataset_mmnerd.parquet import BadPictureError, ShardWriter, check_picture, read_picture
+from dataset_mmnerd.schema import bio_labels, features
+
+from .conftest import enormous_png, picture_bytes
+
+COLUMNS = features(bio_labels())
+
+
+def row(number, **fields):
+    empty = dict.fromkeys(COLUMNS)
+    return empty | {"id": str(number), "tokens": ["Ana"], "ner_tags": ["B-PER"]} | fields
+
+
+def read_back(folder, tmp_path):
+    files = sorted(str(path) for path in folder.glob("*.parquet"))
+    cache = str(tmp_path / "cache")
+    return load_dataset("parquet", data_files=files, cache_dir=cache, split="train")
+
+
+def test_rows_and_features_come_back_as_they_went_in(tmp_path):
+    writer = ShardWriter(tmp_path / "out", "train", COLUMNS)
+    content = picture_bytes(1)
+    full = row(1, lang="de", image_id="a/b.png", captions=["x", "y"], objects=[], ocr=[""])
+    writer.add(full, content)
+    writer.add(row(2, tokens=[], ner_tags=[]), None)
+    written = writer.close()
+    data = read_back(tmp_path / "out", tmp_path)
+    assert data.features == COLUMNS
+    assert data[0] | {"image": None} == full | {"ner_tags": [1]}
+    assert data[1] == row(2, tokens=[], ner_tags=[])
+    expected = Image.open(io.BytesIO(content)).convert("RGB")
+    assert data[0]["image"].convert("RGB").tobytes() == expected.tobytes()
+    assert (written.rows, [path.name for path in written.shards]) == (
+        2,
+        ["train-00000-of-00001.parquet"],
+    )
+
+
+def test_a_picture_that_many_sentences_share_is_stored_once_a_shard(tmp_path):
+    pictures = [picture_bytes(seed, "BMP") for seed in range(3)]  # 9 KB each, uncompressed
+    writer = ShardWriter(tmp_path / "out", "train", COLUMNS)
+    for number in range(900):
+        writer.add(row(number, image_id=f"{number}.bmp"), bytes(pictures[number % 3]))
+    written = writer.close()
+    assert written.distinct_picture_bytes == sum(map(len, pictures))
+    assert written.picture_bytes == 300 * written.distinct_picture_bytes
+    assert written.stored_bytes < 1.5 * written.distinct_picture_bytes
+    (path,) = written.shards
+    chunk = pq.read_metadata(path).row_group(0)
+    (column,) = [
+        chunk.column(index)
+        for index in range(chunk.num_columns)
+        if chunk.column(index).path_in_schema == "image.bytes"
+    ]
+    assert column.total_uncompressed_size < 1.1 * written.distinct_picture_bytes
+    data = read_back(tmp_path / "out", tmp_path)
+    assert data[899]["image"].tobytes() == data[2]["image"].tobytes()
+    assert data[899]["image"].tobytes() != data[1]["image"].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [("_SHARD_ROWS", 400), ("_DISTINCT_BYTES", 250_000), ("_EXPANDED_BYTES", 250_000)],
+)
+def test_a_shard_is_closed_at_each_limit_and_rows_stay_in_order(
+    tmp_path, monkeypatch, limit, value
+):
+    monkeypatch.setattr(parquet, limit, value)
+    writer = ShardWriter(tmp_path / "out", "test", COLUMNS)
+    for number in range(1100):
+        content = None
+        if limit != "_SHARD_ROWS" and number % 20 == 0:
+            content = picture_bytes(number, "BMP")
+        writer.add(row(number, image_id="x"), content)
+    written = writer.close()
+    assert len(written.shards) == 3
+    assert [path.name for path in written.shards] == [
+        f"test-{number:05d}-of-00003.parquet" for number in range(3)
+    ]
+    data = read_back(tmp_path / "out", tmp_path)
+    assert data["id"][:] == [str(number) for number in range(1100)]
+
+
+def test_a_writer_without_rows_writes_no_file(tmp_path):
+    assert ShardWriter(tmp_path / "out", "test", COLUMNS).close().shards == []
+
+
+def test_whole_pictures_of_each_format_pass():
+    for format in parquet.PICTURE_FORMATS:
+        assert check_picture(picture_bytes(format=format), decode=True) == (64, 48)
+
+
+def test_a_picture_that_is_cut_off_is_found_when_it_is_decoded():
+    content = picture_bytes(format="JPEG")[:-300]
+    assert check_picture(content, decode=False) == (64, 48)
+    with pytest.raises(BadPictureError) as error:
+        check_picture(content, decode=True)
+    assert error.value.kind == "broken"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", picture_bytes()[:20]])
+def test_what_is_no_picture_is_broken(content):
+    with pytest.raises(BadPictureError, match="expected a whole file of JPEG, PNG") as error:
+        check_picture(content, decode=False)
+    assert error.value.kind == "broken"
+
+
+def test_an_enormous_picture_is_refused_before_it_is_decoded():
+    with pytest.raises(BadPictureError, match="expected at most 50,000,000 pixels") as error:
+        check_picture(enormous_png(), decode=True)
+    assert error.value.kind == "enormous"
+
+
+def test_an_enormous_file_is_not_read(tmp_path):
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.truncate(parquet.MAX_PICTURE_BYTES + 1)
+    with pytest.raises(BadPictureError, match="67,108,865 bytes, expected at most") as error:
+        read_picture(path)
+    assert error.value.kind == "enormous"

@@ -1,0 +1,366 @@
+"""From files to a folder that plain `load_dataset` reads, and to the Hub; never half of it."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import textwrap
+import zipfile
+
+import pytest
+from datasets import load_dataset
+from PIL import Image
+
+from dataset_mmnerd import publish
+from dataset_mmnerd.mmnerd import SourceError
+from dataset_mmnerd.publish import BuildError, build, push, unpacked
+from dataset_mmnerd.readers import MalformedLineError
+from dataset_mmnerd.schema import bio_labels
+
+from .conftest import SENTENCES, conll, enormous_png, picture_bytes
+
+
+def everything(folder):
+    return sorted(path.name for path in folder.parent.iterdir())
+
+
+# What is built ------------------------------------------------------------------------------------
+
+READ_BACK = """
+    import sys, hashlib
+    sys.modules["dataset_mmnerd"] = None  # nothing of the project can be imported
+    from datasets import get_dataset_config_names, load_dataset
+    print(get_dataset_config_names("mmnerd"))
+    for split, rows in load_dataset("mmnerd", {config!r}).items():
+        names = rows.features["ner_tags"].feature.names
+        for row in rows:
+            pixels = row["image"].convert("RGB").tobytes()
+            tags = [names[tag] for tag in row["ner_tags"]]
+            print(repr((split, row["lang"], row["tokens"], tags, hashlib.md5(pixels).hexdigest())))
+"""
+
+
+def read_back(folder, config):
+    """What `load_dataset("mmnerd", config)` gives beside the folder, in another process."""
+    environment = os.environ | {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
+    code = textwrap.dedent(READ_BACK.format(config=config))
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    configs, *rows = run.stdout.splitlines()
+    return configs, rows
+
+
+def expected_rows(mmnerd_folder, languages):
+    import hashlib
+
+    rows = []
+    pictures = mmnerd_folder / "twitter_and_image_caption_images"
+    for split, word in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        for lang in languages:
+            tokens, tags = SENTENCES[lang]
+            picture = Image.open(pictures / f"{lang}_{word}.jpg").convert("RGB").tobytes()
+            digest = hashlib.md5(picture).hexdigest()
+            rows.append(repr((split, lang, [*tokens, word], [*tags, "O"], digest)))
+            rows.append(repr((split, lang, [word, *tokens], ["O", *tags], digest)))
+    return rows
+
+
+def test_mmnerd_in_four_languages_comes_back_in_a_process_without_the_project(
+    mmnerd_folder, tmp_path
+):
+    report = build("mmnerd", mmnerd_folder, tmp_path / "mmnerd")
+    assert sorted(report.parts) == sorted(
+        (lang, split) for lang in SENTENCES for split in ("train", "validation", "test")
+    )
+    assert not report.warnings
+    configs, rows = read_back(tmp_path, None)
+    assert configs == "['all', 'de', 'en', 'es', 'fr']"
+    assert rows == expected_rows(mmnerd_folder, ["de", "en", "es", "fr"])
+    _, rows = read_back(tmp_path, "de")
+    assert rows == expected_rows(mmnerd_folder, ["de"])
+
+
+def test_the_pictures_of_a_file_are_kept_byte_for_byte(built):
+    content = picture_bytes(3, "JPEG")
+    folder = built(pictures={"a.jpg": content}, train=[("Ana", "B-PER", {"image": "a.jpg"})])
+    data = load_dataset(str(folder), split="train", cache_dir=str(folder.parent / "cache"))
+    (image,) = data.data.column("image").to_pylist()
+    assert image == {"bytes": content, "path": "a.jpg"}
+
+
+def test_some_languages_are_built_alone_and_an_unknown_one_is_refused(mmnerd_folder, tmp_path):
+    report = build("mmnerd", mmnerd_folder, tmp_path / "two", languages=["fr", "de"])
+    assert {lang for lang, _ in report.parts} == {"de", "fr"}
+    with pytest.raises(SourceError, match="found 'pt', expected some of de, en, es, fr"):
+        build("mmnerd", mmnerd_folder, tmp_path / "none", languages=["pt"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_files_without_a_split_are_split_by_the_shares(tmp_path):
+    lines = [f'{{"tokens": ["w{n}"], "ner_tags": ["O"], "story": "s{n}"}}' for n in range(200)]
+    (tmp_path / "stories_en.jsonl").write_text("\n".join(lines))
+    report = build("jsonl", tmp_path / "stories_en.jsonl", tmp_path / "set", shares=(50, 0, 50))
+    sizes = {split: part.written.rows for (_, split), part in report.parts.items()}
+    assert set(sizes) == {"train", "test"}
+    assert sum(sizes.values()) == 200
+    assert 70 < sizes["train"] < 130
+
+
+# What is warned of --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    """A folder with one of each thing that is warned of."""
+    folder = tmp_path / "faulty"
+    folder.mkdir()
+    (folder / "enormous.png").write_bytes(enormous_png())
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "good.png").write_bytes(picture_bytes())
+    sentences = [
+        ("good", ["a"], ["O"]),
+        ("gone", ["a"], ["O"]),
+        ("broken", ["a"], ["O"]),
+        ("enormous", ["a"], ["I-PER"]),
+        ("good", [], []),
+    ]
+    (folder / "train_en.txt").write_text(conll(*sentences))
+    return folder
+
+
+def test_faults_that_cost_no_sentence_are_counted_and_told(faulty, tmp_path, caplog):
+    report = build("conll", faulty, tmp_path / "set", with_audit=False)
+    assert report.warnings == {
+        "pictures are missing": 1,
+        "pictures are broken and left out": 1,
+        "pictures are enormous and left out": 1,
+        "sentences have labels that continue nothing, kept as they are": 1,
+        "sentences are empty": 1,
+    }
+    assert "gone" in report.first["pictures are missing"]
+    assert "enormous.png" in report.first["pictures are enormous and left out"]
+    data = load_dataset(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert [image is not None for image in data["image"]] == [True, False, False, False, True]
+    assert data["image_id"][:] == ["good", "gone", "broken", "enormous", "good"]
+    assert any("1 pictures are missing" in record.getMessage() for record in caplog.records)
+    assert "1 pictures are missing" in (tmp_path / "set" / "README.md").read_text()
+
+
+def test_strict_makes_warnings_errors(faulty, tmp_path):
+    with pytest.raises(BuildError, match="1 pictures are missing") as error:
+        build("conll", faulty, tmp_path / "set", strict=True)
+    assert "expected no warnings" in str(error.value)
+    assert not (tmp_path / "set").exists()
+
+
+def test_strict_makes_what_the_audit_warns_of_errors(tmp_path):
+    (tmp_path / "train_en.txt").write_text(
+        conll((None, ["Ana"], ["O"]), (None, ["Ana"], ["B-PER"]))
+    )
+    build("conll", tmp_path / "train_en.txt", tmp_path / "set")
+    with pytest.raises(BuildError, match="same words, other labels"):
+        build("conll", tmp_path / "train_en.txt", tmp_path / "strict", strict=True)
+
+
+# Never half of it ---------------------------------------------------------------------------------
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path):
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "train_en.txt").write_text("a\tO\n\nbad line\n")
+    out = tmp_path / "deep" / "set"
+    with pytest.raises(MalformedLineError, match="line 3"):
+        build("conll", files, out, entity_types=["PER"])
+    assert everything(out) == []
+
+
+KILLED = """
+    import sys, time
+    from dataset_mmnerd import parquet, publish
+    def slow(*arguments):
+        print("writing", flush=True)
+        time.sleep(60)
+    publish.write_card = slow
+    publish.build("mmnerd", sys.argv[1], sys.argv[2], with_audit=False)
+"""
+
+
+def test_a_build_that_is_killed_leaves_nothing_under_its_name_and_the_next_one_works(
+    mmnerd_folder, tmp_path
+):
+    out = tmp_path / "killed" / "mmnerd"
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(mmnerd_folder), str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    (left,) = everything(out)
+    assert left.startswith(".mmnerd.")
+    build("mmnerd", mmnerd_folder, out, with_audit=False)
+    assert "mmnerd" in everything(out)
+
+
+def test_of_two_builds_at_once_the_first_to_finish_stays(mmnerd_folder, tmp_path, monkeypatch):
+    out = tmp_path / "together" / "mmnerd"
+    write_card = publish.write_card
+
+    def while_another_finishes(*arguments):
+        monkeypatch.setattr(publish, "write_card", write_card)
+        build("mmnerd", mmnerd_folder, out, languages=["de"], with_audit=False)
+        write_card(*arguments)
+
+    monkeypatch.setattr(publish, "write_card", while_another_finishes)
+    with pytest.raises(BuildError, match="another build put there meanwhile"):
+        build("mmnerd", mmnerd_folder, out, with_audit=False)
+    assert everything(out) == ["mmnerd"]
+    assert [path.name for path in (out / "data").iterdir()] == ["de"]
+
+
+def test_what_is_there_is_only_replaced_when_asked(mmnerd_folder, tmp_path):
+    out = tmp_path / "mine" / "mmnerd"
+    out.mkdir(parents=True)
+    (out / "precious.txt").write_text("mine")
+    with pytest.raises(BuildError, match="found something there"):
+        build("mmnerd", mmnerd_folder, out, with_audit=False)
+    assert (out / "precious.txt").read_text() == "mine"
+    build("mmnerd", mmnerd_folder, out, with_audit=False, overwrite=True)
+    assert everything(out) == ["mmnerd"]
+    assert not (out / "precious.txt").exists()
+
+
+def test_two_builds_of_the_same_files_give_the_same_bytes(mmnerd_folder, tmp_path):
+    def contents(name):
+        build("mmnerd", mmnerd_folder, tmp_path / name / "mmnerd")
+        root = tmp_path / name / "mmnerd"
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+    assert contents("one") == contents("two")
+
+
+# Archives -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_is_as_good_as_its_folder(mmnerd_folder, tmp_path, kind):
+    path = tmp_path / f"MMNERD.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in mmnerd_folder.rglob("*"):
+                archive.write(file, file.relative_to(tmp_path))
+    else:
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(mmnerd_folder, "MMNERD")
+    report = build("mmnerd", path, tmp_path / "set", with_audit=False)
+    assert sum(part.pictures for part in report.parts.values()) == 24
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt", "a/../../outside.txt"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_member_outside_of_it_is_refused(tmp_path, kind, name):
+    path = tmp_path / "deep" / f"bad.{kind}"
+    path.parent.mkdir()
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, "x")
+    else:
+        with tarfile.open(path, "w") as archive:
+            member = tarfile.TarInfo(name)
+            member.size = 1
+            archive.addfile(member, io.BytesIO(b"x"))
+    with pytest.raises(BuildError, match="found member"), unpacked(path):
+        pass
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_a_link_that_leads_out_of_an_archive_is_refused(tmp_path):
+    path = tmp_path / "bad.tar"
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo("link.txt")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(member)
+    with pytest.raises(BuildError, match="expected files inside it"), unpacked(path):
+        pass
+
+
+# The Hub ------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(built, hub):
+    folder = built(train=[("Ana", "B-PER")])
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "hidden").write_text("x")
+    names = [name for name, _ in push(folder, "me/set", dry_run=True)]
+    assert names == [
+        "README.md",
+        "assets/labels.png",
+        "data/en/train-00000-of-00001.parquet",
+    ]
+    assert hub.requests == []
+
+
+PUSH = """
+    from dataset_mmnerd.publish import push
+    push({folder!r}, "me/mmnerd", private={private})
+"""
+LOAD = """
+    from datasets import load_dataset
+    for streaming in (False, True):
+        rows = load_dataset("me/mmnerd", "de", split="train", streaming=streaming)
+        print([(row["tokens"], row["image"].size) for row in rows])
+    print(sum(map(len, load_dataset("me/mmnerd").values())))
+"""
+
+
+def test_what_is_pushed_loads_by_its_name_on_another_machine(mmnerd_folder, tmp_path, client):
+    out = tmp_path / "mmnerd"
+    build("mmnerd", mmnerd_folder, out, with_audit=False)
+    client(PUSH.format(folder=str(out), private=True), token="hf_me")
+    tokens, _ = SENTENCES["de"]
+    rows = [([*tokens, "train"], (64, 48)), (["train", *tokens], (64, 48))]
+    loaded = client(LOAD, token="hf_me", home="other").stdout.splitlines()
+    assert loaded == [str(rows), str(rows), "24"]
+
+
+def test_a_second_push_leaves_no_shard_of_the_first(mmnerd_folder, tmp_path, hub, client):
+    out = tmp_path / "mmnerd"
+    build("mmnerd", mmnerd_folder, out, with_audit=False)
+    client(PUSH.format(folder=str(out), private=False), token="hf_me")
+    build("mmnerd", mmnerd_folder, out, languages=["es"], with_audit=False, overwrite=True)
+    client(PUSH.format(folder=str(out), private=False), token="hf_me")
+    files = hub.repository("datasets", "me/mmnerd").resolve("main").files
+    data = [path for path in files if path.startswith("data/")]
+    assert data and all(path.startswith("data/es/") for path in data)
+
+
+def test_private_data_is_never_sent_to_a_public_repository(built, hub, client):
+    folder = built(train=[("Ana", "B-PER")])
+    make = """
+        from huggingface_hub import HfApi
+        HfApi().create_repo("me/mmnerd", repo_type="dataset")
+    """
+    code = PUSH.format(folder=str(folder), private=True)
+    failed = client(make, code, token="hf_me", check=False)
+    assert "found a public repository, expected a private one" in failed.stderr
+    assert "README.md" not in hub.repository("datasets", "me/mmnerd").resolve("main").files
+
+
+def test_an_unfinished_folder_is_not_sent(built, tmp_path):
+    with pytest.raises(BuildError, match=r"found no README\.md"):
+        push(tmp_path, "me/set", dry_run=True)
+    folder = built(train=[("Ana", "B-PER")])
+    (folder / "data" / "en" / "train-00000-of-00001.parquet").unlink()
+    with pytest.raises(BuildError, match=r"found no file data/\*/train-\*\.parquet"):
+        push(folder, "me/set", dry_run=True)
+
+
+def test_labels_of_the_card_are_those_of_the_files(built):
+    folder = built(train=[("Ana binds p53", "B-PER O B-GENE")])
+    data = load_dataset(str(folder), split="train", cache_dir=str(folder.parent / "cache"))
+    assert data.features["ner_tags"].feature.names == bio_labels(["PER", "GENE"])
