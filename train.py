@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         RecipeError: if the recipe cannot be followed.
         MalformedLineError: at the first line of a data file that does not fit.
+        FileNotFoundError: if there is no such data file.
     """
     started = perf_counter()
     recipe, model_arguments, data_arguments, arguments = read_recipe(
@@ -171,6 +172,8 @@ def load_files(arguments: DataArguments, labels: Sequence[str] | None) -> dict[s
         "test": arguments.test_files,
     }
     labels = labels_of(arguments.train_files) if labels is None else labels
+    if len(labels) == 1:
+        raise RecipeError(f"no entity to learn in {', '.join(arguments.train_files)}")
     return {
         split: dataset_from_files(names, arguments.image_dir, labels)
         for split, names in files.items()
@@ -239,13 +242,13 @@ def load_model(
     for key in switches:
         if key not in known:
             raise RecipeError(f"model_config: {unknown_key(key, known)}")
-    model = TwoMNERForTokenClassification.from_towers(
-        arguments.text_model,
-        arguments.vision_model,
-        arguments.global_vision_model,
-        labels=scheme_labels(entity_types(labels), arguments.label_scheme),
-        **switches,
-    )
+    towers = (arguments.text_model, arguments.vision_model, arguments.global_vision_model)
+    spelled = scheme_labels(entity_types(labels), arguments.label_scheme)
+    try:
+        model = TwoMNERForTokenClassification.from_towers(*towers, labels=spelled, **switches)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RecipeError(f"a tower cannot be loaded, neither folder nor Hub: {reason}") from error
     processor = TwoMNERProcessor.from_towers(
         arguments.text_model, arguments.vision_model, labels=model.config.labels
     )
@@ -366,5 +369,5 @@ def describe_versions() -> dict[str, str]:
 if __name__ == "__main__":
     try:
         main()
-    except (RecipeError, MalformedLineError) as error:
+    except (RecipeError, MalformedLineError, FileNotFoundError) as error:
         sys.exit(f"train.py: {error}")

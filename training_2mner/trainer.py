@@ -89,6 +89,8 @@ class TwoMNERTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # `Trainer` sets a decoder's switch on every configuration, ours has none to save.
+        del self.model.config.use_cache
         self._loss_parts: defaultdict[str, Tensor | float] = defaultdict(float)
         self._shares = torch.zeros((), device=self.args.device)
 

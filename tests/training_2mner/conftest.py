@@ -42,7 +42,7 @@ def labels() -> list[str]:
 
 @pytest.fixture
 def rows() -> Dataset:
-    """Six sentences in two languages: three pictures, one of them twice, one broken, one missing."""
+    """Six sentences in two languages: three pictures (one twice), a broken one, none."""
     table = {
         "id": [f"row-{index}" for index in range(len(ROWS))],
         "tokens": [words.split() for words, *_ in ROWS],

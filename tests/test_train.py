@@ -1,0 +1,262 @@
+"""The command line from a recipe to a folder that loads, and every mistake on the way to one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from datasets import List, Value
+from PIL import Image
+
+import train
+from dataset_mmnerd.readers import MalformedLineError
+from training_2mner.arguments import RecipeError
+
+ROOT = Path(__file__).parents[1]
+SENTENCES = """\
+IMGID:red
+Ana\tB-PER
+lives\tO
+in\tO
+Rome\tB-LOC
+
+IMGID:missing
+nothing\tO
+here\tO
+
+IMGID:blue
+Bern\tI-LOC
+is\tO
+far\tO
+"""
+
+
+@pytest.fixture
+def files(tmp_path) -> Path:
+    """A folder of sentences in two languages with two pictures."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train_en.txt", "train_de.txt", "dev_en.txt", "test_en.txt", "test_de.txt"):
+        (folder / name).write_text(SENTENCES, encoding="utf-8")
+    for colour in ("red", "blue"):
+        Image.new("RGB", (30, 20), colour).save(folder / f"{colour}.png")
+    return folder
+
+
+@pytest.fixture
+def recipe(tmp_path, files, text_tower, vision_tower) -> list[str]:
+    """A recipe of tiny towers on those sentences, as one would type it."""
+    path = tmp_path / "tiny.yaml"
+    keys = {
+        "output_dir": tmp_path / "run",
+        "text_model": text_tower("xlm-roberta"),
+        "vision_model": vision_tower("clip"),
+        "model_config": {"collaboration_heads": 4},
+        "train_files": [f"{files}/train_en.txt", f"{files}/train_de.txt"],
+        "validation_files": [f"{files}/dev_en.txt"],
+        "test_files": [f"{files}/test_en.txt", f"{files}/test_de.txt"],
+        "num_train_epochs": 1,
+        "per_device_train_batch_size": 2,
+        "logging_steps": 1,
+        "use_cpu": "true",
+        "bf16": "no",
+    }
+    # JSON is YAML, but for the words that a recipe writes without quotes.
+    lines = [f"{key}: {json.dumps(value, default=str)}" for key, value in keys.items()]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return [str(path)]
+
+
+def run(argv: list[str], **environment: str) -> subprocess.CompletedProcess:
+    """`python train.py ...` as a user runs it."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *argv],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def test_a_recipe_ends_in_a_table_and_a_folder_that_loads(recipe, tmp_path):
+    finished = run([*recipe, "--seed", "3"])
+    assert finished.returncode == 0, finished.stderr
+    assert "overall" in finished.stdout
+    assert "another's picture" in finished.stdout
+    assert "train: 6 sentences (3 de, 3 en)" in finished.stderr
+    assert "1 process(es) (NO)" in finished.stderr
+    assert "in 2 sentences an I- label continues nothing" in finished.stderr
+
+    folder = tmp_path / "run"
+    metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
+    assert metrics["seed"] == 3
+    assert metrics["recipe"]["file"] == recipe[0]
+    assert metrics["recipe"]["training"]["seed"] == 3
+    assert metrics["data"]["train"] == {
+        "sentences": 6,
+        "by_language": {"de": 3, "en": 3},
+        "with_picture": 4,
+    }
+    assert metrics["training"]["steps"] == metrics["training"]["kept_step"] == 3
+    assert "eval_f1" in metrics["training"]["validation"]
+    assert set(metrics["test"]["by_language"]) == {"de", "en"}
+    assert metrics["controls"]["real"] == metrics["test"]
+    assert metrics["test"]["pictures"] == {"given": 4, "read": 4, "unreadable": 0}
+    assert {"torch", "transformers", "python"} <= set(metrics["versions"])
+
+    lines = (folder / "predictions.jsonl").read_text("utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record["tokens"][0] for record in records] == ["Ana", "nothing", "Bern"] * 2
+    assert [record["lang"] for record in records] == ["en"] * 3 + ["de"] * 3
+    assert not (folder / "training_args.bin").exists()
+
+    script = (
+        "import sys\n"
+        "from transformers import AutoModelForTokenClassification, AutoProcessor\n"
+        "model = AutoModelForTokenClassification.from_pretrained(sys.argv[1], "
+        "trust_remote_code=True)\n"
+        "processor = AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
+        "assert 'modeling_2mner' not in sys.modules\n"
+        "print(model(**processor(['Ana', 'lives'])).logits.shape)\n"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", script, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
+    )
+    assert "torch.Size([1, 2, 5])" in loaded.stdout, loaded.stderr
+
+
+def test_a_mistake_is_one_line_and_no_traceback(recipe):
+    finished = run([*recipe, "--lerning_rate", "1"])
+    assert finished.returncode == 1
+    message = "unknown key '--lerning_rate', the nearest known one is 'learning_rate'"
+    assert finished.stderr.splitlines()[-1] == f"train.py: command line: {message}"
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_saved_model_goes_on_learning(recipe, tmp_path):
+    first = tmp_path / "first"
+    train.main([*recipe, "--output_dir", str(first), "--controls", "no"])
+    lines = Path(recipe[0]).read_text("utf-8").splitlines()
+    towers = ("text_model", "vision_model", "model_config")
+    onward = tmp_path / "onward.yaml"
+    kept = [line for line in lines if not line.startswith(towers)]
+    onward.write_text("\n".join([*kept, f"model_name_or_path: {first}"]), encoding="utf-8")
+    train.main([str(onward)])
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert metrics["recipe"]["model"]["model_name_or_path"] == str(first)
+    assert set(metrics["controls"]) == {"real", "none", "shuffled", "blank"}
+
+
+def test_without_test_or_validation_files_there_is_still_a_model(recipe, tmp_path, files):
+    lines = Path(recipe[0]).read_text("utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith(("test_files", "validation_files"))]
+    kept += ["eval_strategy: no", "load_best_model_at_end: no", "label_scheme: BIOES"]
+    Path(recipe[0]).write_text("\n".join(kept), encoding="utf-8")
+    train.main(recipe)
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert (tmp_path / "run" / "predictions.jsonl").read_text("utf-8") == ""
+    config = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))
+    assert "S-LOC" in config["label2id"]
+
+
+def test_a_folder_of_parquet_trains_too(recipe, tmp_path, files):
+    rows = train.dataset_from_files([files / "train_en.txt", files / "train_de.txt"], files)
+    for split in ("train", "validation", "test"):
+        (tmp_path / "mmnerd").mkdir(exist_ok=True)
+        rows.to_parquet(tmp_path / "mmnerd" / f"{split}.parquet")
+    lines = Path(recipe[0]).read_text("utf-8").splitlines()
+    kept = [line for line in lines if "_files" not in line]
+    kept += [f"dataset_name: {tmp_path / 'mmnerd'}", "languages: [de]"]
+    Path(recipe[0]).write_text("\n".join(kept), encoding="utf-8")
+    train.main(recipe)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert metrics["data"]["test"]["by_language"] == {"de": 3}
+    assert metrics["data"]["test"]["with_picture"] == 2
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--languages", "fr"], "train: no sentence in fr; there are de, en"),
+        (["--model_config", '{"fusoin": "gated"}'], "'fusoin', the nearest known one is 'fusion'"),
+        (["--freeze", "text_encoder"], "freeze: 'text_encoder' matches no parameter"),
+        (["--vision_model", "no/such/tower"], "a tower cannot be loaded.*no/such/tower"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_its_data_or_model_is_refused(recipe, extra, message):
+    with pytest.raises(RecipeError, match=message):
+        train.main([*recipe, *extra])
+
+
+def test_a_label_outside_the_models_set_is_named_with_its_line(recipe, files):
+    (files / "test_de.txt").write_text("IMGID:red\nBosch\tB-ORG\n", encoding="utf-8")
+    with pytest.raises(MalformedLineError, match=r"test_de\.txt, line 2: found label 'B-ORG'"):
+        train.main(recipe)
+
+
+def test_a_data_set_with_labels_that_a_saved_model_lacks_is_refused(files):
+    arguments = train.DataArguments(train_files=[str(files / "train_en.txt")])
+    with pytest.raises(MalformedLineError, match="label 'B-PER'"):
+        train.load_data(arguments, ["O", "B-LOC", "I-LOC"])
+
+
+def test_a_missing_file_is_named(recipe, files):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
+        train.main([*recipe, "--train_files", str(files / "nowhere.txt")])
+
+
+@pytest.mark.parametrize("content", ["", "nothing\tO\n"])
+def test_nothing_to_learn_is_refused(recipe, files, content):
+    (files / "train_en.txt").write_text(content, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"no entity to learn in .*train_en\.txt"):
+        train.main([*recipe, "--train_files", str(files / "train_en.txt")])
+
+
+def test_a_data_set_without_a_train_part_is_refused(tmp_path, files):
+    rows = train.dataset_from_files(files / "train_en.txt")
+    (tmp_path / "mmnerd").mkdir()
+    rows.to_parquet(tmp_path / "mmnerd" / "test.parquet")
+    with pytest.raises(RecipeError, match="no sentence to train on"):
+        train.load_data(train.DataArguments(dataset_name=str(tmp_path / "mmnerd")), None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.remove_columns("lang"), "train: no column 'lang', found id, tokens"),
+        (
+            lambda rows: rows.cast_column("ner_tags", List(Value("int64"))),
+            r"train: column 'ner_tags' is List\(Value\('int64'\)\), expected List\(ClassLabel\)",
+        ),
+    ],
+)
+def test_a_data_set_of_another_shape_is_refused(files, change, message):
+    rows = change(train.dataset_from_files(files / "train_en.txt"))
+    with pytest.raises(RecipeError, match=message):
+        train.prepare(rows, "train", train.DataArguments(dataset_name="other"))
+
+
+def test_no_validation_part_to_choose_by_is_refused(recipe):
+    lines = Path(recipe[0]).read_text("utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith("validation_files")]
+    Path(recipe[0]).write_text("\n".join(kept), encoding="utf-8")
+    with pytest.raises(RecipeError, match="no validation part"):
+        train.main(recipe)
+
+
+def test_processes_that_would_train_apart_are_refused(recipe, monkeypatch):
+    """`accelerate launch` can start several processes that each see a world of one."""
+    _, _, _, arguments = train.read_recipe(recipe)
+    train.refuse_separate_trainings(arguments)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="the launcher started 2 processes"):
+        train.refuse_separate_trainings(arguments)
