@@ -38,7 +38,7 @@ from .schema import SPLITS, UNKNOWN_LANGUAGE, to_iob2
 
 ERROR, WARNING, NOTE, SKIPPED = "error", "warning", "note", "skipped"
 
-ALIKE_BITS = 4
+ALIKE_BITS = 6
 """Pictures are nearly the same if their 64-bit perceptual hashes differ in at most so many bits."""
 
 _EXAMPLES = 5

@@ -6,9 +6,10 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from dataset_mmnerd.publish import build
 
@@ -22,11 +23,13 @@ SENTENCES = {
 
 def picture_bytes(seed: int = 0, format: str = "PNG", size: tuple[int, int] = (64, 48)) -> bytes:
     """A picture whose shapes depend on the seed."""
-    picture = Image.new("RGB", (64, 48), (seed * 40 % 256, 120, 200))
-    for x in range(64):
-        for y in range(48):
-            if ((x // 8) * (seed * 7 + 3) + (y // 8) * (seed * 5 + 1)) % 7 < 3:
-                picture.putpixel((x, y), (250, 20 * seed % 256, 10))
+    random = Random(seed)
+    picture = Image.new("RGB", (64, 48), "white")
+    draw = ImageDraw.Draw(picture)
+    for _ in range(6):
+        x, y, radius = random.randrange(64), random.randrange(48), random.randrange(6, 20)
+        color = tuple(random.randrange(256) for _ in range(3))
+        draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=color)
     file = io.BytesIO()
     picture.resize(size, Image.Resampling.BICUBIC).save(file, format)
     return file.getvalue()

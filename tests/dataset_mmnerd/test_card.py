@@ -1,0 +1,86 @@
+"""The data card says what is in the data, guesses nothing, and no sentence becomes markup."""
+
+import pytest
+from huggingface_hub import DatasetCard
+from PIL import Image
+
+from dataset_mmnerd.card import CardFacts, escaped
+from dataset_mmnerd.publish import build
+
+from .conftest import conll, picture_bytes
+
+
+@pytest.fixture
+def card(mmnerd_folder, tmp_path):
+    """Build MMNERD with some facts: its card, and its folder."""
+
+    def make(**facts):
+        folder = tmp_path / "mmnerd"
+        build("mmnerd", mmnerd_folder, folder, facts=CardFacts("My set", **facts))
+        return DatasetCard.load(folder / "README.md"), folder
+
+    return make
+
+
+def test_its_metadata_makes_configs_splits_and_the_viewer(card):
+    data = card(license="cc-by-4.0")[0].data.to_dict()
+    assert data["language"] == ["de", "en", "es", "fr"]
+    assert data["license"] == "cc-by-4.0"
+    assert data["size_categories"] == ["n<1K"]
+    names = [config["config_name"] for config in data["configs"]]
+    assert names == ["all", "de", "en", "es", "fr"]
+    assert [config.get("default", False) for config in data["configs"]] == [True] + [False] * 4
+    assert data["configs"][1]["data_files"][0] == {
+        "split": "train",
+        "path": "data/de/train-*.parquet",
+    }
+    infos = {info["config_name"]: info for info in data["dataset_info"]}
+    sizes = {split["name"]: split["num_examples"] for split in infos["all"]["splits"]}
+    assert sizes == {"train": 8, "validation": 8, "test": 8}
+
+
+def test_licence_and_source_are_never_guessed(card):
+    text = card()[0].text
+    assert "**Licence:** not stated" in text
+    assert "**Source:** not stated" in text
+
+
+def test_it_counts_and_shows_the_data(card):
+    loaded, folder = card(origin="the authors")
+    text = loaded.text
+    assert "# My set" in text
+    assert "24 sentences in\nGerman, English, Spanish and French" in text
+    assert "| German, train | 2 | 10 | 4 | 2 |" in text
+    assert "| German | 6 | 0 | 6 | 0 |" in text
+    assert "**Source:** the authors" in text
+    assert 'load_dataset("mmnerd", "de")' in text
+    assert "**Le Bal** (MISC)" in text
+    with Image.open(folder / "assets" / "examples.png") as strip:
+        assert strip.height == 200 and strip.width > 1000
+    with Image.open(folder / "assets" / "labels.png") as plot:
+        assert len(plot.getcolors(maxcolors=100_000)) > 10
+
+
+def test_it_says_what_shared_pictures_save(card):
+    text = card()[0].text
+    assert "0.0 MiB of pictures instead of 0.0 MiB" in text
+
+
+def test_a_set_without_pictures_shows_none(built):
+    text = (built(train=[("Ana", "B-PER")]) / "README.md").read_text()
+    assert "examples.png" not in text
+    assert "there are none" in text
+    assert "No audit was made" in text
+
+
+def test_words_of_the_data_are_no_markup(tmp_path):
+    words = ["<img", "src=x>", "|", "*b*", "[link](x)", "`c`", "&amp;", "Ana"]
+    (tmp_path / "a.png").write_bytes(picture_bytes())
+    (tmp_path / "train_en.txt").write_text(conll(("a", words, ["O"] * 7 + ["B-PER"])))
+    build("conll", tmp_path, tmp_path / "out" / "set")
+    text = (tmp_path / "out" / "set" / "README.md").read_text()
+    assert r"&lt;img src=x&gt; \| \*b\* \[link\](x) \`c\` &amp;amp; **Ana** (PER)" in text
+
+
+def test_escaping_keeps_a_text_on_one_line():
+    assert escaped("a\n# b\t_c_") == r"a # b \_c\_"

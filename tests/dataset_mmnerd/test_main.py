@@ -1,0 +1,106 @@
+"""The command line, as a user calls it."""
+
+import json
+
+import pytest
+
+from dataset_mmnerd.__main__ import main
+
+from .conftest import conll, enormous_png
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder to work in, with one CoNLL file in `data/`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    sentences = [(None, [f"w{n}", "Ana"], ["O", "B-PER"]) for n in range(60)]
+    (tmp_path / "data" / "any_en.txt").write_text(conll(*sentences))
+    return tmp_path
+
+
+def test_build_audit_and_a_dry_push(folder, capsys):
+    command = "build --source conll --data-dir data/ --out my_set/ --split 50/25/25 --license mit"
+    assert main(command.split()) == 0
+    output = capsys.readouterr().out
+    assert "en train: " in output and "my_set: built" in output
+    assert main(["audit", "my_set/", "--json", "found.json"]) == 0
+    assert "test entities seen" in capsys.readouterr().out
+    assert json.loads((folder / "found.json").read_text())["sentences"]["train"] > 15
+    assert main(["push", "my_set/", "--repo-id", "me/my_set", "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert "data/en/train-00000-of-00001.parquet" in output
+    assert "6 files" in output and "would be sent to datasets/me/my_set" in output
+
+
+def test_an_audit_with_errors_exits_with_1(folder, capsys):
+    (folder / "data" / "train_en.txt").write_text("a\tI-PER\n")
+    assert (
+        main(["build", "--source", "conll", "--data-dir", "data", "--out", "set", "--no-audit"])
+        == 0
+    )
+    assert main(["audit", "set"]) == 1
+    assert "labels not IOB2" in capsys.readouterr().out
+
+
+def test_an_audit_with_warnings_exits_with_1_if_strict(folder):
+    sentences = conll((None, ["Ana"], ["O"]), (None, ["Ana"], ["B-PER"]))
+    (folder / "data" / "any_en.txt").write_text(sentences)
+    command = "build --source conll --data-dir data --out set --split 1/0/0"
+    assert main(command.split()) == 0
+    assert main(["audit", "set"]) == 0
+    assert main(["audit", "set", "--strict"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("build --source conll --data-dir nowhere --out x", "found no nowhere"),
+        ("build --source conll --out x", "found no folder to read"),
+        ("build --source mmnerd --data-dir data --out x", "expected train_valid_test/"),
+        ("build --source conll --data-dir data --out x --languages pt", "found 'pt'"),
+        ("build --source conll --data-dir data --out x --entity-types LOC", "label 'B-PER'"),
+        ("build --source conll --data-dir data --out data", "found something there"),
+        ("audit data", "found no data set"),
+        ("push data --repo-id me/x", "found no README.md"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_exit_status_1(folder, capsys, command, message):
+    assert main(command.split()) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+BAD_FILES = {
+    "three columns": (b"ok\tO\nAna\tX\tB-PER\n", "line 2: found 3 columns"),
+    "another encoding": ("ok\tO\nBär\tO\n".encode("latin-1"), "line 2: found byte 0xe4"),
+    "a name that climbs": (b"IMGID:../../etc/passwd\na\tO\n", "picture '../../etc/passwd'"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_a_bad_file_is_one_line_and_exit_status_1(folder, capsys, kind):
+    content, message = BAD_FILES[kind]
+    (folder / "data" / "train_en.txt").write_bytes(content)
+    assert main(["build", "--source", "conll", "--data-dir", "data", "--out", "set"]) == 1
+    assert message in capsys.readouterr().err
+    assert not (folder / "set").exists()
+
+
+def test_strict_turns_a_counted_warning_into_an_error(folder, capsys):
+    (folder / "data" / "big.png").write_bytes(enormous_png())
+    (folder / "data" / "train_en.txt").write_text("IMGID:big\na\tO\n")
+    build = "build --source conll --data-dir data --no-audit --out"
+    assert main([*build.split(), "set"]) == 0
+    assert main([*build.split(), "strict_set", "--strict"]) == 1
+    assert "1 pictures are enormous and left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shares", ["80/20", "a/b/c", ""])
+def test_a_split_that_is_no_three_weights_is_a_wrong_command(folder, capsys, shares):
+    command = ["build", "--source", "conll", "--data-dir", "data", "--out", "x", "--split", shares]
+    with pytest.raises(SystemExit) as error:
+        main(command)
+    assert error.value.code == 2
+    assert "expected weights such as 80/10/10" in capsys.readouterr().err
