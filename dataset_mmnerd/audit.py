@@ -41,6 +41,9 @@ ERROR, WARNING, NOTE, SKIPPED = "error", "warning", "note", "skipped"
 ALIKE_BITS = 6
 """Pictures are nearly the same if their 64-bit perceptual hashes differ in at most so many bits."""
 
+SHORT_WORDS = 4
+"""Sentences of fewer words ("Thanks !") may well stand in two splits: they are only noted."""
+
 _EXAMPLES = 5
 _LANGUAGE_SENTENCES = 2000  # a language; which ones is decided by hash
 _LANGUAGE_LETTERS = 40  # shorter sentences do not tell their language reliably
@@ -110,8 +113,7 @@ def normalised(tokens: Sequence[str]) -> str:
     'helloworld'
     """
     text = unicodedata.normalize("NFKC", " ".join(tokens)).casefold()
-    text = _NAME.sub(" ", _URL.sub(" ", text))
-    words = re.sub(r"[^\w]|_", " ", text).split()
+    words = re.sub(r"[^\w]|_", " ", _NAME.sub(" ", _URL.sub(" ", text))).split()
     return "".join(words[1:] if words[:1] == ["rt"] else words) or text
 
 
@@ -185,17 +187,20 @@ class _Words:
     normal: array[int] = field(default_factory=lambda: array("Q"))
     labelled: array[int] = field(default_factory=lambda: array("Q"))
     ids: array[int] = field(default_factory=lambda: array("Q"))
+    short: array[int] = field(default_factory=lambda: array("B"))
     mention_split: array[int] = field(default_factory=lambda: array("B"))
     mention: array[int] = field(default_factory=lambda: array("Q"))
     mention_row: array[int] = field(default_factory=lambda: array("Q"))
-    flagged: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    flagged: defaultdict[str, list[tuple[int, str]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     counts: Counter[str] = field(default_factory=Counter)
     samples: dict[str, list[tuple[int, int, str]]] = field(default_factory=dict)
 
-    def flag(self, check: str, number: int) -> None:
+    def flag(self, check: str, number: int, what: str) -> None:
         self.counts[check] += 1
         if len(self.flagged[check]) < _EXAMPLES:
-            self.flagged[check].append(number)
+            self.flagged[check].append((number, what))
 
     def read(self, number: int, split: str, row: Row) -> None:
         tokens, tags = row["tokens"], row["ner_tags"]
@@ -206,17 +211,21 @@ class _Words:
         self.normal.append(_hash(normalised(tokens)))
         self.labelled.append(_hash(f"{text}\n{' '.join(tags)}"))
         self.ids.append(_hash(row["id"]))
+        self.short.append(len(tokens) < SHORT_WORDS)
         if not any(token.strip() for token in tokens):
-            self.flag("empty sentences", number)
-        if len(tokens) != len(tags) or to_iob2(tags) != tags:
-            self.flag("labels not IOB2", number)
+            self.flag("empty sentences", number, "")
+        if len(tokens) != len(tags):
+            self.flag("labels not IOB2", number, f"{len(tokens)} words, {len(tags)} labels")
             return
+        odd = next((i for i, tag in enumerate(to_iob2(tags)) if tag != tags[i]), None)
+        if odd is not None:
+            self.flag("labels not IOB2", number, f"{tokens[odd]} {tags[odd]}")
         for entity_type, words in _entities(tokens, tags):
             self.mention_split.append(code)
             self.mention.append(_hash(f"{entity_type} {words.casefold()}"))
             self.mention_row.append(number)
             if _NUMBER.fullmatch(words):
-                self.flag("numbers as entities", number)
+                self.flag("numbers as entities", number, f"{words} {entity_type}")
         if row["lang"] != UNKNOWN_LANGUAGE and sum(map(str.isalpha, text)) >= _LANGUAGE_LETTERS:
             sample = self.samples.setdefault(row["lang"], [])
             item = (-self.exact[-1], number, text)
@@ -330,12 +339,12 @@ class _Auditor:
         self.split = _numbers(self.words.split)
         self.total = len(self.split)
         self.rows = np.arange(self.total)
-        self.found: list[tuple[Finding, list[tuple[int, ...]]]] = []
+        self.found: list[tuple[Finding, list[tuple[int | str, ...]]]] = []
 
     def add(
         self, check: str, severity: str, count: int, of: int, meaning: str, rows: Sequence[Any] = ()
     ) -> Finding:
-        """Add a finding; `rows` are the rows, or tuples of rows, to show as examples."""
+        """Add a finding; the examples to show are rows, or tuples of rows and remarks."""
         finding = Finding(check, severity, count, of, meaning)
         shown = [item if isinstance(item, tuple) else (item,) for item in rows[:_EXAMPLES]]
         self.found.append((finding, shown))
@@ -392,19 +401,34 @@ class _Auditor:
         exact, normal = _numbers(self.words.exact), _numbers(self.words.normal)
         for (name, one), (other_name, other) in self._split_pairs():
             mine, theirs = self.split == other, self.split == one
+            total = int(mine.sum())
+            where = f"{other_name} sentences in {name}"
             pairs = {}
             for kind, hashes in (("exact", exact), ("normalised", normal)):
                 found = (hashes[mine], self.rows[mine], hashes[theirs], self.rows[theirs])
                 pairs[kind] = _shared(*found)
-            total = int(mine.sum())
-            check = f"{other_name} sentences in {name}"
+            same, short = self._apart(pairs["exact"])
             meaning = f"sentences of {other_name} are in {name}, word for word"
-            self.add(check, ERROR, len(pairs["exact"]), total, meaning, pairs["exact"])
-            same = {row for row, _ in pairs["exact"]}
-            more = [pair for pair in pairs["normalised"] if pair[0] not in same]
+            self.add(where, ERROR, len(same), total, meaning, same)
+            exactly = {row for row, _ in same}
+            nearly, nearly_short = self._apart(pairs["normalised"])
+            nearly = [pair for pair in nearly if pair[0] not in exactly]
             meaning = "and these but for case, spaces, punctuation, URLs and @names"
-            self.add(f"{check}, nearly", WARNING, len(more), total, meaning, more)
+            self.add(f"{where}, nearly", WARNING, len(nearly), total, meaning, nearly)
+            short = list(dict(short + nearly_short).items())
+            meaning = f"and these of fewer than {SHORT_WORDS} words, exactly or nearly"
+            self.add(f"{where}, short", NOTE, len(short), total, meaning, short)
             self._picture_leaks(self.pictures, other, self.pictures, one, f"{other_name} in {name}")
+
+    def _apart(
+        self, pairs: list[tuple[int, int]]
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Pairs of sentences, and pairs of short ones."""
+        short = self.words.short
+        return (
+            [pair for pair in pairs if not short[pair[0]]],
+            [pair for pair in pairs if short[pair[0]]],
+        )
 
     def _split_pairs(self) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
         present = [(name, code) for code, name in enumerate(SPLITS) if (self.split == code).any()]
@@ -499,22 +523,24 @@ class _Auditor:
                 if not (mine.any() and theirs.any()):
                     continue
                 found = (normal[mine], self.rows[mine], other_normal[theirs], other_rows[theirs])
-                pairs = _shared(*found)
+                pairs, short = self._apart(_shared(*found))
                 leak = (name == "train") != (other_name == "train")
                 where = f"{name} in {folder.name}'s {other_name}"
                 meaning = "training sentences of one are held out by the other"
                 meaning = meaning if leak else "sentences stand there too"
-                severity = ERROR if leak else WARNING
-                rows = [(row,) for row, _ in pairs]
-                self.add(
-                    f"sentences of {where}", severity, len(pairs), int(mine.sum()), meaning, rows
-                )
+                severity, total = ERROR if leak else WARNING, int(mine.sum())
+                rows = [row for row, _ in pairs]
+                self.add(f"sentences of {where}", severity, len(pairs), total, meaning, rows)
+                meaning = f"and these of fewer than {SHORT_WORDS} words"
+                rows = [row for row, _ in short]
+                self.add(f"sentences of {where}, short", NOTE, len(short), total, meaning, rows)
                 self._picture_leaks(self.pictures, code, pictures, other_code, where)
 
     def report(self) -> AuditReport:
         """The findings with their examples, which are read now."""
-        wanted = {row for _, shown in self.found for rows in shown for row in rows}
-        texts = {}
+        parts = {part for _, shown in self.found for parts in shown for part in parts}
+        wanted = {part for part in parts if isinstance(part, int)}
+        texts: dict[int | str, str] = {}
         if wanted:
             for number, split, row in self.shards.rows("id", "tokens", "image_id"):
                 if number in wanted:
@@ -523,7 +549,10 @@ class _Auditor:
                     words = words if len(words) <= 100 else f"{words[:97]}..."
                     texts[number] = f"{split} {row['id']}{picture}: {words}"
         for finding, shown in self.found:
-            finding.examples += [" <> ".join(texts[row] for row in rows) for rows in shown]
+            for example in shown:
+                finding.examples.append(
+                    " <> ".join(texts.get(part, part) for part in example if part != "")
+                )
         sizes = {
             name: int((self.split == code).sum())
             for code, name in enumerate(SPLITS)

@@ -5,8 +5,8 @@ for each row the number of its own. That is ordinary Parquet dictionary encoding
 undoes by itself, so a picture that a thousand sentences share is stored once a shard. Two pictures
 are the same if their bytes are.
 
-A shard is closed when its distinct pictures reach 32 MiB, or when its pictures would reach 256 MiB
-written out (what a reader of the whole row group gets), or at 50,000 rows. So the memory that
+A shard is closed when its distinct pictures reach 24 MiB, or when its pictures would reach 192 MiB
+written out (what a reader of the whole row group gets), or at 25,000 rows. So the memory that
 writing takes is bounded, however long the data set.
 """
 
@@ -26,9 +26,9 @@ MAX_PICTURE_BYTES = 64 * 2**20
 MAX_PICTURE_PIXELS = 50_000_000
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-_DISTINCT_BYTES = 32 * 2**20
-_EXPANDED_BYTES = 256 * 2**20
-_SHARD_ROWS = 50_000
+_DISTINCT_BYTES = 24 * 2**20
+_EXPANDED_BYTES = 192 * 2**20
+_SHARD_ROWS = 25_000
 _BATCH_ROWS = 1000
 
 Row = dict[str, Any]
@@ -162,6 +162,7 @@ class ShardWriter:
         texts = pa.Table.from_batches(self._batches)
         numbers = pa.array(self._numbers, pa.int32())
         pictures = pa.DictionaryArray.from_arrays(numbers, pa.array(self._pictures, pa.binary()))
+        self._pictures = {}  # they are in Arrow now: not twice in memory while the file is written
         names = texts["picture name"].combine_chunks()
         image = pa.StructArray.from_arrays(
             [pictures, names], names=["bytes", "path"], mask=numbers.is_null()
@@ -181,6 +182,8 @@ class ShardWriter:
             writer.add_key_value_metadata(self._schema.metadata)  # the features, for `datasets`
         self._count(table.nbytes - image.nbytes, path)
         self._start_shard()
+        del texts, pictures, image, table
+        pa.default_memory_pool().release_unused()
 
     @staticmethod
     def _compression(schema: pa.Schema) -> dict[str, str]:

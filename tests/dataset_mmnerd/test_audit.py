@@ -63,7 +63,10 @@ def test_faults_of_words_labels_and_ids(tmp_path):
         "ids repeated": ("error", 1),
     }
     assert report.failed()
-    assert finding(report, "labels not IOB2").examples == ["train train-0: a", "train train-1: a b"]
+    assert finding(report, "labels not IOB2").examples == [
+        "train train-0: a <> a I-PER",
+        "train train-1: a b <> b I-LOC",
+    ]
 
 
 def test_pictures_that_are_missing_broken_or_enormous(tmp_path):
@@ -108,9 +111,15 @@ def test_a_folder_that_is_no_data_set_is_an_error(tmp_path):
 
 def test_the_same_sentence_in_two_splits_exactly_and_after_normalising(built):
     folder = built(
-        train=[("Ana sings in Leeds", "O O O O"), ("RT @bea : Hello , world", "O O O O O O")],
+        train=[
+            ("Ana sings in Leeds", "O O O O"),
+            ("RT @bea : Hello , big bad world", "O O O O O O O O"),
+        ],
         validation=[("Ana sings in Leeds", "O O O O")],
-        test=[("hello World http://t.co/1", "O O O"), ("ana SINGS in Leeds !", "O O O O O")],
+        test=[
+            ("hello big bad World http://t.co/1", "O O O O O"),
+            ("ana SINGS in Leeds !", "O O O O O"),
+        ],
     )
     report = audit(folder)
     assert found(report) == {
@@ -140,6 +149,18 @@ def test_the_same_sentence_in_two_splits_exactly_and_after_normalising(built):
 )
 def test_what_normalising_takes_away(one, other):
     assert normalised(one.split()) == normalised(other.split())
+
+
+def test_short_sentences_in_two_splits_are_only_noted(built):
+    folder = built(train=[("Thanks !", "O O"), ("ok", "O")], test=[("thanks", "O"), ("ok", "O")])
+    report = audit(folder)
+    assert found(report) == {"test sentences in train, short": ("note", 2)}
+    assert not report.failed(strict=True)
+
+
+def test_sentences_of_addresses_alone_are_told_apart(built):
+    folder = built(train=[("http://a.org/1 www.b.org", "O O")], test=[("http://c.org/2", "O")])
+    assert found(audit(folder)) == {}
 
 
 def test_sentences_without_a_word_are_only_the_same_if_they_are():
@@ -208,6 +229,7 @@ def test_labels_that_look_machine_made(built):
     rows = [("in 1986", "O B-MISC"), ("of 24 - 7", "O B-MISC I-MISC I-MISC"), ("Ana", "B-PER")]
     report = audit(built(train=rows))
     assert found(report) == {"numbers as entities": ("warning", 2)}
+    assert finding(report, "numbers as entities").examples[0].endswith("in 1986 <> 1986 MISC")
 
 
 GERMAN = "Am Nachmittag ziehen von Westen her kräftige Schauer über das ganze Land hinweg ."
@@ -253,12 +275,12 @@ def test_the_twitter_2017_leak_is_found(built):
             (tweet, "O O O B-PER O B-LOC O O", {"image": "17_1.png"}),
             ("Ana sings", "B-PER O", {"image": "17_2.png"}),
         ],
-        test=[("Bea dances", "B-PER O")],
+        test=[("Bea dances all night", "B-PER O O O")],
     )
     twitter = built(
         "twitter2017",
         pictures={"1.jpg": picture_bytes(1, "JPEG")},
-        train=[("Carl runs", "B-PER O"), ("bea dances", "B-PER O")],
+        train=[("Carl runs", "B-PER O"), ("bea dances all night", "B-PER O O O")],
         test=[("Vince plays Tulsa tonight", "B-PER O B-LOC O", {"image": "1.jpg"})],
     )
     report = audit(mmnerd, against=twitter)
@@ -273,9 +295,12 @@ def test_the_twitter_2017_leak_is_found(built):
 
 
 def test_the_same_split_of_another_set_is_only_warned_of(built):
-    one = built("one", train=[("Ana sings", "O O")])
-    other = built("other", train=[("ana sings .", "O O O")])
-    assert found(audit(one, other)) == {"sentences of train in other's train": ("warning", 1)}
+    one = built("one", train=[("Ana sings so well", "O O O O"), ("Thanks !", "O O")])
+    other = built("other", train=[("ana sings so well .", "O O O O O"), ("thanks", "O")])
+    assert found(audit(one, other)) == {
+        "sentences of train in other's train": ("warning", 1),
+        "sentences of train in other's train, short": ("note", 1),
+    }
 
 
 # The report ---------------------------------------------------------------------------------------
