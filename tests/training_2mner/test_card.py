@@ -1,0 +1,232 @@
+"""The card says what the run's figures say, in the form that the Hub reads, and no more."""
+
+import json
+import re
+from copy import deepcopy
+
+import pytest
+from huggingface_hub import ModelCard
+
+from training_2mner.arguments import read_recipe
+from training_2mner.card import model_card, write_card
+
+LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+
+
+def figures(f1: float, gold: int = 400) -> dict:
+    counts = {"correct": int(f1 * gold), "predicted": gold, "gold": gold}
+    return {"precision": f1 - 0.01, "recall": f1 + 0.01, "f1": f1, **counts}
+
+
+def scores(f1: float, gold: int = 400) -> dict:
+    return {
+        "overall": figures(f1, 2 * gold),
+        "by_language": {"de": figures(f1 - 0.05), "pt": figures(f1 + 0.05)},
+        "mean_over_languages": figures(f1),
+        "by_type": {"LOC": figures(f1), "PER": figures(f1)},
+        "boundaries": figures(f1 + 0.04),
+        "by_picture": {"with": figures(f1, gold), "without": figures(0.5, gold)},
+        "pictures": {"given": 300, "read": 300, "unreadable": 0},
+    }
+
+
+def ways(real: float, other: float, gold: int = 400) -> dict:
+    others = {name: scores(other - 0.01, gold) for name in ("none", "blank")}
+    return {"real": scores(real, gold), **others, "shuffled": scores(other, gold)}
+
+
+PART = {"sentences": 1000, "by_language": {"de": 600, "pt": 400}, "with_picture": 300}
+RESULTS = {
+    "test": scores(0.8123456789),
+    "controls": ways(0.8123456789, 0.7),
+    "recipe": {
+        "file": "configs/2mner.yaml",
+        "model": {
+            "text_model": "FacebookAI/xlm-roberta-base",
+            "vision_model": "openai/clip-vit-base-patch32",
+            "global_vision_model": None,
+            "model_name_or_path": None,
+            "model_config": {"fusion": "concat", "alpha": 0.9},
+            "label_scheme": "BIO",
+        },
+        "data": {
+            "dataset_name": "me/mmnerd",
+            "dataset_config": None,
+            "train_files": None,
+            "validation_files": None,
+            "test_files": None,
+            "image_dir": None,
+            "languages": ["de", "pt"],
+        },
+        "training": {
+            "output_dir": "/home/ana/secret/runs/2mner",
+            "learning_rate": 5e-06,
+            "bf16": False,
+            "freeze": ["text_model.embeddings"],
+            "push_to_hub": True,
+            "hub_model_id": "me/2mner",
+            "hub_token": "<HUB_TOKEN>",
+        },
+    },
+    "seed": 19,
+    "data": {"train": PART, "validation": PART, "test": PART},
+    "training": {
+        "steps": 1200,
+        "epochs": 8.0,
+        "seconds": 3725.4,
+        "kept_step": 900,
+        "validation": {"eval_f1": 0.7654},
+        "parameters": {"all": 400_000_000, "trained": 200_000_000},
+        "processes": 2,
+        "device": "cuda:0",
+    },
+    "seconds": 4000.0,
+    "versions": {"python": "3.11.7", "torch": "2.13.0"},
+}
+
+
+def card_of(results: dict, **options) -> ModelCard:
+    options = {"labels": LABELS, "reads_pictures": True} | options
+    return model_card(results, "tagger", **options)
+
+
+def changed(path: str, value) -> dict:
+    """The results with something else at a dotted path; None removes it."""
+    results = deepcopy(RESULTS)
+    *parents, last = path.split(".")
+    place = results
+    for key in parents:
+        place = place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return results
+
+
+def test_the_hub_reads_the_scores_of_metrics_json_off_it():
+    data = ModelCard(str(card_of(RESULTS))).data
+    test = RESULTS["test"]
+    found = [
+        (result.dataset_config, result.metric_type, result.metric_value)
+        for result in data.eval_results
+    ]
+    assert found == [
+        (None, "precision", test["overall"]["precision"]),
+        (None, "recall", test["overall"]["recall"]),
+        (None, "f1", 0.8123456789),
+        ("de", "f1", test["by_language"]["de"]["f1"]),
+        ("pt", "f1", test["by_language"]["pt"]["f1"]),
+    ]
+    assert {result.dataset_type for result in data.eval_results} == {"me/mmnerd"}
+    assert {result.dataset_split for result in data.eval_results} == {"test"}
+    assert data.model_name == "tagger"
+
+
+def test_its_metadata_names_languages_data_towers_and_task():
+    data = ModelCard(str(card_of(RESULTS))).data
+    assert data.language == ["de", "pt"]
+    assert data.datasets == ["me/mmnerd"]
+    assert data.base_model == ["FacebookAI/xlm-roberta-base", "openai/clip-vit-base-patch32"]
+    assert (data.pipeline_tag, data.library_name) == ("token-classification", "transformers")
+    assert data.to_dict().get("co2_eq_emissions") is None
+
+
+def test_folders_of_this_machine_are_no_names_on_the_hub(tmp_path, monkeypatch):
+    (tmp_path / "backbones" / "text").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    results = changed("recipe.model.text_model", "backbones/text")
+    results["recipe"]["model"]["vision_model"] = "/home/ana/towers/vision"
+    results["recipe"]["data"]["dataset_name"] = "sample"
+    card = card_of(results)
+    assert card.data.base_model is None
+    assert card.data.datasets is None
+    assert "/home/ana" not in str(card)
+
+
+def test_its_tables_show_the_figures():
+    text = card_of(RESULTS).text
+    assert "| all | 80.2 | 82.2 | 81.2 | 800 |" in text
+    assert "| de | 75.2 | 77.2 | 76.2 | 400 |" in text
+    assert "| train | 1000 | 600 de, 400 pt | 300 |" in text
+    assert "1200 steps (epochs: 8) in 1 h 2 min on 2 x cuda:0; 200,000,000 of 400,000,000" in text
+    assert "The checkpoint of step 900 was kept, with an F1 of 76.5" in text
+    assert "PER, LOC: 5 labels in BIO" in text
+    assert "sentences in German and Portuguese, with the picture" in text
+
+
+@pytest.mark.parametrize(
+    ("real", "other", "entities", "verdict"),
+    [
+        (0.8, 0.7, 400, "**Yes.** On the 400 entities of sentences with a picture, F1 is 80.0"),
+        (0.71, 0.7, 400, "**That is not settled.** "),
+        (0.8, 0.7, 20, "**That is not settled.** "),
+        (0.7, 0.7, 400, "**No, the pictures do not help this model.** "),
+        (0.6, 0.7, 400, "**No, the pictures do not help this model.** "),
+    ],
+)
+def test_it_says_plainly_whether_the_pictures_help(real, other, entities, verdict):
+    text = card_of(changed("controls", ways(real, other, entities))).text
+    assert verdict in text
+    assert f"and {100 * other:.1f} with another's picture" in text
+    assert f"| another's picture | {100 * other:.1f} | {100 * other:.1f} |" in text
+
+
+def test_without_pictures_it_says_nothing_of_controls():
+    text = card_of(changed("controls", None), reads_pictures=False).text
+    assert "Do the pictures help" not in text
+    assert "another's picture" not in text
+    assert "from their words alone" in text
+    assert 'ner("Angela Merkel besucht Paris.")' in text
+
+
+def test_without_a_test_part_it_claims_no_scores():
+    results = changed("test", None)
+    del results["controls"]
+    card = card_of(results)
+    assert card.data.eval_results is None
+    assert "None: its recipe names no test part." in card.text
+
+
+def test_the_sample_is_called_made_up():
+    assert "made up" not in card_of(RESULTS).text
+    assert "**Its data is made up**" in card_of(changed("recipe.data.dataset_name", "sample")).text
+
+
+def test_its_recipe_can_be_followed(tmp_path):
+    block = re.search(r"```yaml\n(.*?)```", card_of(RESULTS).text, re.DOTALL)[1]
+    path = tmp_path / "recipe.yaml"
+    path.write_text(block)
+    _, model, data, training = read_recipe([str(path)])
+    assert model.model_config == {"fusion": "concat", "alpha": 0.9}
+    assert (data.dataset_name, data.languages) == ("me/mmnerd", ["de", "pt"])
+    assert (training.learning_rate, training.bf16) == (5e-06, False)
+    assert training.output_dir == "runs/2mner"
+    assert training.push_to_hub is False
+    assert "hub_token" not in block
+
+
+def test_an_adapters_card_names_its_base():
+    card = card_of(RESULTS, base="me/2mner")
+    assert (card.data.base_model, card.data.library_name) == (["me/2mner"], "peft")
+    assert "A LoRA adapter of " in card.text
+    assert 'base = "me/2mner"' in card.text
+    assert "PeftModel.from_pretrained(model, name)" in card.text
+
+
+def test_names_in_the_data_are_no_markup():
+    card = card_of(RESULTS, labels=["O", "B-<img src=x>", "B-A|B"])
+    assert "<img" not in card.text
+    assert r"A\|B" in card.text
+
+
+def test_it_is_written_into_the_runs_folder_with_the_carbon_that_was_measured(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps(RESULTS))
+    settings = {"labels": LABELS, "reads_pictures": True}
+    (tmp_path / "processor_config.json").write_text(json.dumps(settings))
+    (tmp_path / "emissions.csv").write_text("run_id,emissions\na,0.25\nb,0.5\n")
+    write_card(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.to_dict()["co2_eq_emissions"]["emissions"] == 750
+    assert "it emitted 750 g of CO2" in card.text
+    assert f"# {tmp_path.name}".replace("_", r"\_") in card.text

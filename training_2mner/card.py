@@ -1,0 +1,354 @@
+"""The model card: a run's `README.md`, written from the files in its folder.
+
+    write_card(Path("runs/demo"))
+
+What is unusual: nothing in it is typed in. Every figure is one of `metrics.json`; what is not
+known, such as the carbon of a run that nobody measured, is left out; and if the pictures do not
+help, the card says so.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from dataset_mmnerd.card import escaped
+from dataset_mmnerd.schema import LANGUAGES
+from modeling_2mner.labels_2mner import is_bioes, split_label
+
+from .report import CONTROL_NAMES
+
+__all__ = ["model_card", "write_card"]
+
+TEMPLATE = Path(__file__).with_name("card_template.md")
+TASK = {"task_type": "token-classification", "task_name": "Named entity recognition"}
+FIGURES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
+
+
+def write_card(run: Path) -> None:
+    """Write the card of a run into its folder.
+
+    Args:
+        run: the folder, with `metrics.json` and the saved processor; with `adapter_config.json` if
+            it holds an adapter, and with `emissions.csv` if codecarbon measured it.
+    """
+    results = json.loads((run / "metrics.json").read_text("utf-8"))
+    processor = json.loads((run / "processor_config.json").read_text("utf-8"))
+    adapter = run / "adapter_config.json"
+    base = None
+    if adapter.is_file():
+        base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"]
+    card = model_card(
+        results,
+        run.resolve().name,
+        processor["labels"],
+        reads_pictures=processor["reads_pictures"],
+        base=base,
+        emissions=_emissions(run / "emissions.csv"),
+    )
+    card.save(run / "README.md")
+
+
+def model_card(
+    results: dict[str, Any],
+    name: str,
+    labels: Sequence[str],
+    *,
+    reads_pictures: bool,
+    base: str | None = None,
+    emissions: float | None = None,
+) -> ModelCard:
+    """The card of a run.
+
+    Args:
+        results: what is in `metrics.json`.
+        name: what the model is called.
+        labels: the model's.
+        reads_pictures: whether it does.
+        base: the model that an adapter adapts; None for a whole model.
+        emissions: of the training, in kg of CO2; None if nobody measured them.
+    """
+    recipe = results["recipe"]
+    types = list(dict.fromkeys(split_label(label)[1] for label in labels if label != "O"))
+    languages = [code for code in results["data"]["train"]["by_language"] if code != "und"]
+    metadata = ModelCardData(
+        language=[code for code in languages if re.fullmatch("[a-z]{2,3}", code)] or None,
+        library_name="transformers" if base is None else "peft",
+        pipeline_tag="token-classification",
+        tags=[
+            "2mner",
+            "named-entity-recognition",
+            "multimodal",
+            *([] if base is None else ["lora"]),
+        ],
+        datasets=_on_the_hub([recipe["data"]["dataset_name"]]),
+        base_model=_on_the_hub([base] if base else _towers(recipe)),
+        metrics=list(FIGURES),
+        model_name=name,
+        eval_results=_eval_results(results),
+        co2_eq_emissions=_carbon(results, emissions),
+    )
+    return ModelCard.from_template(
+        metadata,
+        template_path=str(TEMPLATE),
+        name=json.dumps(name),
+        title=escaped(name),
+        base=base and json.dumps(_short(base)),
+        reads_pictures=reads_pictures,
+        made_up=recipe["data"]["dataset_name"] == "sample",
+        types=escaped(", ".join(types)),
+        labels=len(labels),
+        scheme="BIOES" if is_bioes(labels) else "BIO",
+        languages=_named(languages),
+        scores=_scores(results.get("test")),
+        controls=_controls(results.get("controls")),
+        source=escaped(_source(recipe["data"])),
+        data=_data(results["data"]),
+        training=_training(results, emissions),
+        recipe=_recipe(recipe),
+    )
+
+
+# Metadata -----------------------------------------------------------------------------------------
+
+
+def _on_the_hub(names: Iterable[str | None]) -> list[str] | None:
+    """Those that are names on the Hub and not folders of this machine."""
+    return [
+        name
+        for name in names
+        if name and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not Path(name).exists()
+        if name != "sample"
+    ] or None
+
+
+def _towers(recipe: dict[str, Any]) -> list[str | None]:
+    keys = ("text_model", "vision_model", "global_vision_model", "model_name_or_path")
+    return [recipe["model"][key] for key in keys]
+
+
+def _eval_results(results: dict[str, Any]) -> list[EvalResult] | None:
+    """The scores of the test part in the form that the Hub reads and shows."""
+    if "test" not in results:
+        return None
+    data = results["recipe"]["data"]
+    name = _source(data)
+    part = {
+        **TASK,
+        "dataset_type": (_on_the_hub([data["dataset_name"]]) or ["other"])[0],
+        "dataset_name": name,
+        "dataset_split": "test",
+        "dataset_config": data["dataset_config"],
+    }
+    test = results["test"]
+    found = [
+        EvalResult(**part, metric_type=key, metric_name=title, metric_value=test["overall"][key])
+        for key, title in FIGURES.items()
+    ]
+    if len(test["by_language"]) > 1:
+        for language, figures in test["by_language"].items():
+            part |= {"dataset_name": f"{name} ({language})", "dataset_config": language}
+            found.append(
+                EvalResult(**part, metric_type="f1", metric_name="F1", metric_value=figures["f1"])
+            )
+    return found
+
+
+def _emissions(path: Path) -> float | None:
+    """What codecarbon measured, in kg of CO2, if it did."""
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        return sum(float(row["emissions"]) for row in csv.DictReader(file))
+
+
+def _carbon(results: dict[str, Any], emissions: float | None) -> dict[str, Any] | None:
+    """The same as the Hub reads it, in grams."""
+    if emissions is None:
+        return None
+    device = results["training"]["device"]
+    return {
+        "emissions": emissions * 1000,
+        "source": "codecarbon",
+        "training_type": "fine-tuning",
+        "hardware_used": device,
+    }
+
+
+# Figures ------------------------------------------------------------------------------------------
+
+
+def _scores(test: dict[str, Any] | None) -> str | None:
+    """The scores of the test part; None if there was none."""
+    if test is None:
+        return None
+    groups = [{"all": test["overall"], "boundaries alone": test["boundaries"]}]
+    if len(test["by_language"]) > 1:
+        mean = {"mean over languages": test["mean_over_languages"]}
+        groups.append({**test["by_language"], **mean})
+    groups.append(test["by_type"])
+    if "by_picture" in test and len(test["by_picture"]) > 1:
+        groups.append({f"{key} picture": value for key, value in test["by_picture"].items()})
+    rows = [
+        (name, *(_percent(figures[key]) for key in FIGURES), str(figures.get("gold", "")))
+        for group in groups
+        for name, figures in group.items()
+    ]
+    text = _table(("", *FIGURES.values(), "entities"), rows)
+    if "picture_decided" in test:
+        decided = test["picture_decided"]
+        text += (
+            f"\n\nOf {decided['entities']} entities whose type only the picture tells, "
+            f"{_percent(decided['accuracy'])} % were found and typed right."
+        )
+    return text
+
+
+def _controls(scores: dict[str, Any] | None) -> str | None:
+    """The controls and what they come to; None if there were no pictures."""
+    if scores is None:
+        return None
+    decided = "picture_decided" in scores["real"]
+    rows = [
+        (
+            CONTROL_NAMES[name],
+            _percent(figures["overall"]["f1"]),
+            _percent(_f1_with_picture(figures)),
+            *([_percent(figures["picture_decided"]["accuracy"])] if decided else []),
+        )
+        for name, figures in scores.items()
+    ]
+    head = ["each sentence with", "F1", "F1 where there is a picture"]
+    head += ["type told by the picture alone"] if decided else []
+    return f"{_verdict(scores)}\n\n{_table(head, rows)}"
+
+
+def _f1_with_picture(figures: dict[str, Any]) -> float:
+    return figures["by_picture"]["with"]["f1"]
+
+
+def _verdict(scores: dict[str, Any]) -> str:
+    """Whether a sentence's own picture is better than each of the other ways, and surely so."""
+    own = _f1_with_picture(scores["real"])
+    best, other = max(
+        ((name, _f1_with_picture(scores[name])) for name in scores if name != "real"),
+        key=lambda pair: pair[1],
+    )
+    entities = scores["real"]["by_picture"]["with"]["gold"]
+    # Twice the standard error of the difference of two fractions of so many entities.
+    margin = 2 * math.sqrt((own * (1 - own) + other * (1 - other)) / max(entities, 1))
+    compared = (
+        f"On the {entities} entities of sentences with a picture, F1 is {_percent(own)} with their "
+        f"own picture and {_percent(other)} with {CONTROL_NAMES[best]}"
+    )
+    if own <= other:
+        return f"**No, the pictures do not help this model.** {compared}."
+    if own - other < margin:
+        return (
+            f"**That is not settled.** {compared}: a difference that chance alone can make with so "
+            "few entities."
+        )
+    return f"**Yes.** {compared}, the best of the other ways."
+
+
+def _data(parts: dict[str, Any]) -> str:
+    rows = [
+        (
+            split,
+            str(part["sentences"]),
+            ", ".join(f"{count} {code}" for code, count in part["by_language"].items()),
+            str(part["with_picture"]),
+        )
+        for split, part in parts.items()
+    ]
+    return _table(("part", "sentences", "languages", "with a picture"), rows)
+
+
+def _source(data: dict[str, Any]) -> str:
+    """What the model was scored on, and trained on other parts of."""
+    if data["train_files"] is not None:
+        names = [_short(name) for name in data["test_files"] or data["train_files"]]
+        more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
+        return f"{', '.join(names[:3])}{more}"
+    if data["dataset_name"] == "sample":
+        return "2M-NER's embedded sample"
+    return _short(data["dataset_name"])
+
+
+def _training(results: dict[str, Any], emissions: float | None) -> str:
+    training = results["training"]
+    parameters = training["parameters"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    text = (
+        f"{training['steps']} steps (epochs: {training['epochs']:.3g}) in "
+        f"{_duration(training['seconds'])} on {training['processes']} x {training['device']}; "
+        f"{parameters['trained']:,} of {parameters['all']:,} parameters were trained. "
+        f"Seed {results['seed']}. "
+    )
+    kept = training["validation"]
+    if kept is not None:
+        text += (
+            f"The checkpoint of step {training['kept_step']} was kept, with an F1 of "
+            f"{_percent(kept['eval_f1'])} on the validation part. "
+        )
+    if emissions is not None:
+        text += f"By codecarbon's measure it emitted {emissions * 1000:.3g} g of CO2. "
+    return f"{text}With {versions}."
+
+
+def _recipe(recipe: dict[str, Any]) -> str:
+    """The recipe as YAML that `train.py` reads; paths of one machine are cut short."""
+    keys = {
+        key: _short_paths(value)
+        for part in ("model", "data", "training")
+        for key, value in recipe[part].items()
+        if value is not None and not key.startswith(("hub_", "push_to_hub"))
+    }
+    return yaml.safe_dump(keys, sort_keys=False, allow_unicode=True, width=100).strip()
+
+
+# Pieces -------------------------------------------------------------------------------------------
+
+
+def _short(path: str) -> str:
+    """A name on the Hub or a relative path as it is; of an absolute path its last two pieces: where
+    it lay on this machine is nobody's business."""
+    return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
+
+
+def _short_paths(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_short_paths(item) for item in value]
+    return _short(value) if isinstance(value, str) else value
+
+
+def _named(languages: Sequence[str]) -> str:
+    """Such as "English, German and Dutch"; a language whose name is not known by its code."""
+    names = [LANGUAGES.get(code, escaped(code)) for code in languages]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; names to the left, figures to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(map(escaped, line))} |" for line in lines)
