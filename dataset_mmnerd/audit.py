@@ -190,7 +190,6 @@ class _Words:
     short: array[int] = field(default_factory=lambda: array("B"))
     mention_split: array[int] = field(default_factory=lambda: array("B"))
     mention: array[int] = field(default_factory=lambda: array("Q"))
-    mention_row: array[int] = field(default_factory=lambda: array("Q"))
     flagged: defaultdict[str, list[tuple[int, str]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -223,7 +222,6 @@ class _Words:
         for entity_type, words in _entities(tokens, tags):
             self.mention_split.append(code)
             self.mention.append(_hash(f"{entity_type} {words.casefold()}"))
-            self.mention_row.append(number)
             if _NUMBER.fullmatch(words):
                 self.flag("numbers as entities", number, f"{words} {entity_type}")
         if row["lang"] != UNKNOWN_LANGUAGE and sum(map(str.isalpha, text)) >= _LANGUAGE_LETTERS:
@@ -460,14 +458,13 @@ class _Auditor:
 
     def entities(self) -> None:
         split, mention = _numbers(self.words.mention_split), _numbers(self.words.mention)
-        row = _numbers(self.words.mention_row)
         train = split == 0
         for code, name in enumerate(SPLITS[1:], start=1):
             mine = split == code
             if train.any() and mine.any():
-                seen = _shared(mention[mine], row[mine], mention[train], row[train])
+                seen = int(np.isin(mention[mine], mention[train]).sum())
                 meaning = f"entity mentions of {name} stand in train with the same type"
-                self.add(f"{name} entities seen", NOTE, len(seen), int(mine.sum()), meaning)
+                self.add(f"{name} entities seen", NOTE, seen, int(mine.sum()), meaning)
         check = "numbers as entities"
         count = self.words.counts[check]
         severity = WARNING if count > _NUMBERS_SHARE * len(mention) else NOTE

@@ -30,6 +30,7 @@ _TEMPLATE = Path(__file__).with_name("card_template.md")
 _BAR_COLORS = ("#0b6ec0", "#e0a526", "#199a5b", "#c9444d", "#7a4cc2", "#3aa6b0", "#8a8d93")
 _MARKUP = re.compile(r"([\\`*_\[\]|~$])")
 _STRIP_PICTURES = 6
+_EXAMPLE_WORDS = 40
 _STRIP_HEIGHT = 200
 
 
@@ -252,7 +253,8 @@ def _marked(row: dict[str, Any]) -> str:
     for word in words:
         _, entity_type, name = word.split("\0") if word.startswith("\0") else ("", "", word)
         shown.append(f"**{name}** ({entity_type})" if entity_type else name)
-    return f"({row['lang']}) {' '.join(shown)}"
+    words = shown if len(shown) <= _EXAMPLE_WORDS else [*shown[:_EXAMPLE_WORDS], "…"]
+    return f"({row['lang']}) {' '.join(words)}"
 
 
 def _strip(pictures: Sequence[bytes]) -> Image.Image:
@@ -280,8 +282,8 @@ def _strip(pictures: Sequence[bytes]) -> Image.Image:
 
 
 def _round_up(value: float) -> int:
-    """The next of 1, 2, 5, 10, 20, 50, ... from a value on."""
-    rounds = (base * 10**power for power in range(12) for base in (1, 2, 5))
+    """The next of 1, 2, 5, 10, 20, 25, 50, 100, ... from a value on."""
+    rounds = (base * 10**power // 100 for power in range(12) for base in (100, 200, 250, 500))
     return next(number for number in rounds if number >= value)
 
 

@@ -5,9 +5,9 @@ for each row the number of its own. That is ordinary Parquet dictionary encoding
 undoes by itself, so a picture that a thousand sentences share is stored once a shard. Two pictures
 are the same if their bytes are.
 
-A shard is closed when its distinct pictures reach 24 MiB, or when its pictures would reach 192 MiB
-written out (what a reader of the whole row group gets), or at 25,000 rows. So the memory that
-writing takes is bounded, however long the data set.
+A shard is closed when its distinct pictures reach 12 MiB, or when its pictures would reach 96 MiB
+written out (what a reader of the whole row group gets), or at 20,000 rows. Writing one takes about
+four times its distinct pictures, so memory is bounded, however long the data set.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MAX_PICTURE_BYTES = 64 * 2**20
 MAX_PICTURE_PIXELS = 50_000_000
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-_DISTINCT_BYTES = 24 * 2**20
-_EXPANDED_BYTES = 192 * 2**20
-_SHARD_ROWS = 25_000
+_DISTINCT_BYTES = 12 * 2**20
+_EXPANDED_BYTES = 96 * 2**20
+_SHARD_ROWS = 20_000
 _BATCH_ROWS = 1000
 
 Row = dict[str, Any]

@@ -34,7 +34,7 @@ from .schema import features, to_iob2
 
 logger = logging.getLogger(__name__)
 
-_PICTURE_CACHE_BYTES = 16 * 2**20
+_PICTURE_CACHE_BYTES = 8 * 2**20
 _EXAMPLES = 24
 
 Row = dict[str, Any]
@@ -286,7 +286,8 @@ def _count(row: Row, picture: bytes | None, part: PartSummary, report: BuildRepo
         report.warn("sentences are empty", row["id"])
     if to_iob2(tags) != tags:
         report.warn("sentences have labels that continue nothing, kept as they are", row["id"])
-    if picture is not None and types and len(report.examples) < _EXAMPLES:
+    unseen = all(picture != seen for _, seen in report.examples)
+    if picture is not None and types and unseen and len(report.examples) < _EXAMPLES:
         shown = {(seen["lang"], tag) for seen, _ in report.examples for tag in seen["ner_tags"]}
         if any((row["lang"], f"B-{name}") not in shown for name in types):
             report.examples.append((row, picture))
