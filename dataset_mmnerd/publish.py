@@ -180,14 +180,15 @@ def build(
         facts: what the data card says that data cannot tell: licence, origin, title.
         with_audit: run the audit and put its summary into the card.
         strict: warnings, and what the audit warns of, are errors.
-        overwrite: replace `out` if it is there.
+        overwrite: replace `out` if it is a data set; anything else is never replaced.
 
     Raises:
         BuildError, SourceError, MalformedLineError, FileNotFoundError: nothing is left at `out`.
     """
     out = Path(out)
-    if out.exists() and not overwrite:
-        raise BuildError(f"{out}: found something there, expected nothing (or --overwrite)")
+    if out.exists() and not (overwrite and _is_data_set(out)):
+        expected = "a data set to replace" if overwrite else "nothing (or --overwrite)"
+        raise BuildError(f"{out}: found something there, expected {expected}")
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(
         tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".unfinished", dir=out.parent)
@@ -212,6 +213,10 @@ def build(
     for kind, count in report.warnings.items():
         logger.warning("%s: %d %s, the first: %s", out, count, kind, report.first[kind])
     return report
+
+
+def _is_data_set(folder: Path) -> bool:
+    return (folder / "README.md").is_file() and any(folder.glob("data/*/*.parquet"))
 
 
 def _told(report: BuildReport) -> str:

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LABEL = re.compile(r"O|[BI]-\S+")
 _SLICE = re.compile(r"(?P<path>.+)\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\]")
-_JSON_OBJECT = re.compile(r'\{\s*(["}]|$)')
+_JSON_OBJECT = re.compile(r"\{.*\}\s*")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _CONTEXT = ("objects", "captions", "ocr")
 _ROWS_AT_A_TIME = 1000
@@ -104,7 +104,7 @@ def _parse_conll(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentenc
             if sentence is not None:
                 yield sentence
             sentence = None
-        elif line.startswith("IMGID:"):
+        elif line.startswith("IMGID:") and "\t" not in line:
             if sentence is not None:
                 yield sentence
             name = line.removeprefix("IMGID:").strip()
@@ -230,10 +230,10 @@ def recognise(path: Path | str) -> str:
     path = Path(path)
     for number, line in _lines(path):
         columns = line.split("\t")
+        if _JSON_OBJECT.fullmatch(line):
+            return "jsonl"
         if line.startswith("IMGID:") or (len(columns) == 2 and columns[0]):
             return "conll"
-        if _JSON_OBJECT.match(line):
-            return "jsonl"
         if len(columns) >= 3 and columns[0].isdecimal():
             return "conllu"
         if line.strip(" \t") and not line.startswith("#"):

@@ -5,7 +5,15 @@ from collections import defaultdict
 
 import pytest
 
-from dataset_mmnerd.mmnerd import MMNERD, OpenSource, SourceError, split_by_group, split_of
+from dataset_mmnerd import mmnerd
+from dataset_mmnerd.mmnerd import (
+    MMNERD,
+    OpenSource,
+    Source,
+    SourceError,
+    split_by_group,
+    split_of,
+)
 from dataset_mmnerd.readers import MalformedLineError
 from dataset_mmnerd.sample import SAMPLE_LANGUAGES, load_sample
 from dataset_mmnerd.schema import SPLITS, bio_labels
@@ -76,6 +84,26 @@ def test_one_file_is_a_source_too(tmp_path):
     assert [row["id"] for row in rows_by_split(OpenSource("jsonl", path))["test"]] == [
         "some_test_fr-0"
     ]
+
+
+def test_a_source_is_added_by_a_function_and_a_row(tmp_path, monkeypatch):
+    def find_tweets(data_dir, image_dir):
+        pictures = image_dir or data_dir / "media"
+        paths = sorted(data_dir.glob("*.tweets"))
+        return [mmnerd._part(path, data_dir, pictures, "pt") for path in paths]
+
+    monkeypatch.setitem(mmnerd.SOURCES, "tweets", Source(find_tweets, entity_types=("PER", "LOC")))
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "1.png").write_bytes(picture_bytes())
+    (tmp_path / "dev.tweets").write_text(conll(("1", ["Ana"], ["B-PER"])))
+    opened = OpenSource("tweets", tmp_path)
+    ((split, row),) = opened.rows()
+    assert (split, row["lang"], row["image"]) == (
+        "validation",
+        "pt",
+        str(tmp_path / "media" / "1.png"),
+    )
+    assert opened.labels == bio_labels(["PER", "LOC"])
 
 
 def test_a_label_outside_the_set_names_file_and_line(mmnerd_folder):

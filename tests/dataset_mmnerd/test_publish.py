@@ -222,16 +222,22 @@ def test_of_two_builds_at_once_the_first_to_finish_stays(mmnerd_folder, tmp_path
     assert [path.name for path in (out / "data").iterdir()] == ["de"]
 
 
-def test_what_is_there_is_only_replaced_when_asked(mmnerd_folder, tmp_path):
+def test_only_a_data_set_is_replaced_and_only_when_asked(mmnerd_folder, tmp_path):
     out = tmp_path / "mine" / "mmnerd"
     out.mkdir(parents=True)
     (out / "precious.txt").write_text("mine")
     with pytest.raises(BuildError, match="found something there"):
         build("mmnerd", mmnerd_folder, out, with_audit=False)
     assert (out / "precious.txt").read_text() == "mine"
-    build("mmnerd", mmnerd_folder, out, with_audit=False, overwrite=True)
+    with pytest.raises(BuildError, match="expected a data set to replace"):
+        build("mmnerd", mmnerd_folder, out, with_audit=False, overwrite=True)
+    assert (out / "precious.txt").read_text() == "mine"
+    (out / "precious.txt").unlink()
+    out.rmdir()
+    build("mmnerd", mmnerd_folder, out, with_audit=False)
+    build("mmnerd", mmnerd_folder, out, languages=["fr"], with_audit=False, overwrite=True)
     assert everything(out) == ["mmnerd"]
-    assert not (out / "precious.txt").exists()
+    assert [path.name for path in (out / "data").iterdir()] == ["fr"]
 
 
 def test_two_builds_of_the_same_files_give_the_same_bytes(mmnerd_folder, tmp_path):

@@ -4,6 +4,8 @@ import json
 import logging
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from dataset_mmnerd.readers import (
@@ -142,6 +144,36 @@ def test_byte_order_mark_and_windows_line_ends_change_nothing(write):
 def test_only_a_line_feed_ends_a_line(write):
     path = write("a.txt", "one\u2028two\tO\nthree\x85\x0b\tO\n")
     assert rows(path)[0]["tokens"] == ["one\u2028two", "three\x85\x0b"]
+
+
+TOKEN = st.text(
+    st.characters(exclude_characters="\n\t", exclude_categories=["Cs"]), min_size=1, max_size=8
+)
+SENTENCE = st.lists(st.tuples(TOKEN, st.sampled_from(["O", "B-PER", "I-X-Y"])), min_size=1)
+
+
+@given(st.lists(SENTENCE, min_size=1, max_size=4), st.booleans())
+def test_whatever_tokens_are_written_are_read(tmp_path_factory, sentences, indexed):
+    path = tmp_path_factory.mktemp("any") / "a.txt"
+    lines = []
+    for sentence in sentences:
+        for index, (token, tag) in enumerate(sentence):
+            lines.append(f"{index}\t{token}\t{tag}" if indexed else f"{token}\t{tag}")
+        lines.append("")
+    text = "\n".join(lines)
+    path.write_bytes(text.encode())
+    assume(text[0] != "\ufeff")  # a byte order mark is no part of the first token
+    assume(recognise(path) == ("conllu" if indexed else "conll"))
+    found = [list(zip(row["tokens"], row["ner_tags"], strict=True)) for row in rows(path)]
+    assert found == sentences
+
+
+def test_a_token_may_look_like_a_picture_id(write):
+    assert rows(write("a.txt", "IMGID:7\nIMGID:8\tO\n"))[0]["tokens"] == ["IMGID:8"]
+
+
+def test_json_lines_may_have_tabs_between_their_parts(write):
+    assert recognise(write("a", '{"tokens":\t["a"], "ner_tags": ["O"]}\n')) == "jsonl"
 
 
 # What is wrong ------------------------------------------------------------------------------------
