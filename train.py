@@ -3,9 +3,11 @@
     python train.py configs/demo.yaml
     python train.py configs/demo.yaml --learning_rate 1e-4 --output_dir runs/slower
     python train.py configs/text_only.yaml --train_files de/train.txt --validation_files de/dev.txt
+    python train.py configs/2mner.yaml --push_to_hub --hub_model_id me/2mner
 
 The recipe gives the defaults, the command line wins; `--help` lists every key. In the run's folder:
-the model with its processor and code, `metrics.json`, `predictions.jsonl`, and the best checkpoint.
+the model with its processor and code, or its adapter; its card, `README.md`; `metrics.json`,
+`predictions.jsonl`, and the best checkpoint.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from training_2mner.arguments import (
     read_recipe,
     unknown_key,
 )
+from training_2mner.card import write_card
 from training_2mner.collator import WordCollator
 from training_2mner.evaluation import (
     evaluate,
@@ -45,6 +48,13 @@ from training_2mner.evaluation import (
     picture_keys,
     write_json,
     write_lines,
+)
+from training_2mner.lora import add_lora
+from training_2mner.publish import (
+    PublishError,
+    prepare_repository,
+    publish,
+    refuse_local_base,
 )
 from training_2mner.report import score_table
 from training_2mner.trainer import TwoMNERTrainer, freeze_parameters
@@ -59,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Raises:
         RecipeError: if the recipe cannot be followed.
+        PublishError: if its model cannot be pushed; as far as that can be known, before training.
         MalformedLineError: at the first line of a data file that does not fit.
         FileNotFoundError: if there is no such data file.
     """
@@ -69,12 +80,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up_logging(arguments)
     refuse_separate_trainings(arguments)
     set_seed(arguments.seed)
+    repository = prepare_push(model_arguments, arguments)
 
     processor = None
     if model_arguments.model_name_or_path is not None:
         processor = TwoMNERProcessor.from_pretrained(model_arguments.model_name_or_path)
     data = load_data(data_arguments, None if processor is None else processor.labels)
     model, processor = load_model(model_arguments, processor, label_names(data["train"]))
+    if model_arguments.lora:
+        model = add_lora(model, model_arguments.lora_rank)
     freeze_parameters(model, arguments.freeze)
     trainer = build_trainer(model, processor, data, arguments)
     log_setting(trainer, data)
@@ -100,9 +114,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         write_lines(run / "predictions.jsonl", records)
         write_json(run / "metrics.json", results)
+        write_card(run)
         if "test" in results:
             sys.stdout.write(f"\n{score_table(results)}\n")
         sys.stdout.write(f"\nThe model and its figures are in {run}\n")
+        if repository is not None:
+            sys.stdout.write(f"Published: {publish(run, repository, token=arguments.hub_token)}\n")
 
 
 # Before -------------------------------------------------------------------------------------------
@@ -125,6 +142,26 @@ def refuse_separate_trainings(arguments: TwoMNERTrainingArguments) -> None:
             f"the launcher started {launched} processes (WORLD_SIZE), but each of them would train "
             "by itself; see accelerate_config.yaml for settings that let them train together"
         )
+
+
+def prepare_push(
+    model_arguments: ModelArguments, arguments: TwoMNERTrainingArguments
+) -> str | None:
+    """The repository that the run will be pushed to, made sure of before hours of training; None
+    without `--push_to_hub`."""
+    if not arguments.push_to_hub:
+        return None
+    # `Trainer` would push by itself too, in a commit for every checkpoint.
+    arguments.push_to_hub = False
+    if arguments.process_index > 0:
+        return None
+    if model_arguments.lora:
+        refuse_local_base(model_arguments.model_name_or_path)
+    return prepare_repository(
+        arguments.hub_model_id or Path(arguments.output_dir).name,
+        private=arguments.hub_private_repo or None,
+        token=arguments.hub_token,
+    )
 
 
 # Data ---------------------------------------------------------------------------------------------
@@ -369,5 +406,5 @@ def describe_versions() -> dict[str, str]:
 if __name__ == "__main__":
     try:
         main()
-    except (RecipeError, MalformedLineError, FileNotFoundError) as error:
+    except (RecipeError, MalformedLineError, PublishError, FileNotFoundError) as error:
         sys.exit(f"train.py: {error}")

@@ -10,8 +10,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import string
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -153,27 +155,50 @@ def hub(tmp_path) -> Iterator[HubServer]:
         yield server
 
 
-@pytest.fixture
-def client(hub, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+# `-S` leaves out the site packages' .pth files, and with them an editable install of the project.
+STRANGER = f"""
+import importlib.util, sys
+sys.path.append({sysconfig.get_path("purelib")!r})
+assert importlib.util.find_spec("modeling_2mner") is None
+"""
+
+
+def run_client(
+    hub: HubServer,
+    root: Path,
+    *code: str,
+    token: str | None = None,
+    home: str = "home",
+    stranger: bool = False,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
     """Run Python code in a fresh process that knows `hub` and no other network.
 
-    `client(code, token=..., home=...)`: another `home` is another machine with an empty cache.
+    Another `home`, a folder under `root`, is another machine with an empty cache; a `stranger` has
+    never seen the project.
     """
+    environment = hub.environment(root / home, token)
+    if stranger:
+        environment.pop("PYTHONPATH", None)
+    folder = root / home
+    folder.mkdir(exist_ok=True)
+    program = "".join(map(textwrap.dedent, (*[STRANGER] * stranger, *code)))
+    options = ["-S"] * stranger
+    result = subprocess.run(
+        [sys.executable, *options, "-c", program],
+        env=environment,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,  # nobody answers questions
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if check:
+        assert result.returncode == 0, result.stderr[-4000:]
+    return result
 
-    def run(*code: str, token: str | None = None, home: str = "home", check: bool = True):
-        environment = hub.environment(tmp_path / home, token)
-        folder = tmp_path / home
-        folder.mkdir(exist_ok=True)
-        result = subprocess.run(
-            [sys.executable, "-c", "".join(map(textwrap.dedent, code))],
-            env=environment,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        if check:
-            assert result.returncode == 0, result.stderr[-4000:]
-        return result
 
-    return run
+@pytest.fixture
+def client(hub, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`client(*code, token=..., home=..., stranger=..., check=...)`: see `run_client`."""
+    return partial(run_client, hub, tmp_path)

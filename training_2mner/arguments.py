@@ -61,6 +61,11 @@ class ModelArguments:
         default=None,
         metadata={"help": "Switches of TwoMNERConfig for a model built from towers; here as JSON."},
     )
+    lora: bool = field(
+        default=False,
+        metadata={"help": "Train an adapter (LoRA) of the saved 2M-NER, not the model itself."},
+    )
+    lora_rank: int = field(default=8, metadata={"help": "Rank of the adapter's matrices."})
     label_scheme: str = field(
         default="BIO", metadata={"help": "Labels of a model built from towers: BIO or BIOES."}
     )
@@ -81,6 +86,13 @@ class ModelArguments:
                 f"(go on with a saved model), found {self.text_model!r} and "
                 f"{self.model_name_or_path!r}"
             )
+        if self.lora and self.model_name_or_path is None:
+            raise ValueError(
+                "lora adapts a saved model, which the adapter then names as its base: expected "
+                f"model_name_or_path, found text_model {self.text_model!r}"
+            )
+        if self.lora_rank < 1:
+            raise ValueError(f"lora_rank is {self.lora_rank}, expected at least 1")
 
 
 @dataclass
@@ -165,6 +177,9 @@ class TwoMNERTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(
         default="f1", metadata={"help": "Best by f1, f1_de, picture_decided_accuracy or loss."}
     )
+    hub_private_repo: bool = field(
+        default=False, metadata={"help": "Push to a repository for its owner alone."}
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Stays off: the collator reads words and pictures."}
     )
@@ -177,6 +192,12 @@ class TwoMNERTrainingArguments(TrainingArguments):
             )
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay off: the collator reads whole rows")
+        for key in ("hub_strategy", "hub_always_push", "hub_revision"):
+            if getattr(self, key) != TrainingArguments.__dataclass_fields__[key].default:
+                raise ValueError(
+                    f"{key} is {getattr(self, key)!r}, expected nothing: the run is pushed once, "
+                    "in one commit to main, when it is done"
+                )
         if self.train_sampling_strategy not in ("group_by_length", "random"):
             raise ValueError(
                 f"train_sampling_strategy is {self.train_sampling_strategy!r}, expected "

@@ -100,6 +100,10 @@ def test_bf16_follows_the_processor(tmp_path, flags, expected):
         (["train_sampling_strategy: sorted"], "expected group_by_length or random"),
         (["model_name_or_path: runs/a"], "expected one of text_model .* and model_name_or_path"),
         (["validation_files: [a]"], "need train_files"),
+        (["lora: true"], "lora adapts a saved model, .* expected model_name_or_path"),
+        (["lora_rank: 0"], "lora_rank is 0, expected at least 1"),
+        (["hub_strategy: checkpoint"], "hub_strategy is 'checkpoint', expected nothing"),
+        (["hub_revision: dev"], "hub_revision is 'dev', expected nothing"),
     ],
 )
 def test_a_mistake_in_the_file_is_named_with_the_file(recipe, lines, message):
