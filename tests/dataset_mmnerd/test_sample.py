@@ -97,6 +97,16 @@ def test_the_frames_where_the_picture_decides_hold_one_name_and_others_none_of_t
         assert not any("{" in frame for frame in sections["no entity"])
 
 
+def test_names_need_no_elision_in_french_and_no_other_and_in_spanish():
+    for name in _sections("names.txt")[""]:
+        assert name[0] not in "AEIOUYH" and name.isascii()
+    french, spanish = _sections("fr.txt"), _sections("es.txt")
+    names = [name for key in french if key.startswith("names") for name in french[key]]
+    assert not [name for name in names if name[0] in "AEIOUYHÀÂÉÈÊÎÔÛ"]
+    names = [name for key in spanish if key.startswith("names PER") for name in spanish[key]]
+    assert not [name for name in names if name.startswith(("I", "Hi", "Y"))]
+
+
 def test_ids_are_unique_and_labels_are_valid(sample):
     rows = [row for split in SPLITS for row in sample[split]]
     assert len({row["id"] for row in rows}) == len(rows)
