@@ -174,7 +174,6 @@ class ShardWriter:
             path,
             table.schema,
             store_schema=False,  # or readers would see a dictionary type where `Image` has bytes
-            dictionary_pagesize_limit=2 * _EXPANDED_BYTES,
             compression=self._compression(table.schema),
             write_page_index=True,
         ) as writer:

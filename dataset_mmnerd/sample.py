@@ -144,10 +144,9 @@ class _Writer:
         name = name.replace(" 's", "'s").replace(" n't", "n't")
         return [self.boards[scene], name] if name.isascii() else [self.boards[scene]]
 
-    def rows(self, count: int, pool: Sequence[str], offset: int) -> list[Row]:
-        """`count` rows in random order, with ids and what is to be drawn (`scene`, `board`)."""
-        of_each_type = round(count * _PICTURE_DECIDES / len(DEFAULT_ENTITY_TYPES))
-        rows = [*self.picture_decides(of_each_type, pool, offset)]
+    def rows(self, count: int, names: Sequence[str]) -> list[Row]:
+        """`count` rows in random order; `names` are for the sentences whose picture decides."""
+        rows = [*self.picture_decides(names)]
         fitting, other = round(count * _FITTING_PICTURE), round(count * _OTHER_PICTURE)
         without = round(count * _NO_ENTITY)
         decided = count - len(rows) - without
@@ -162,10 +161,9 @@ class _Writer:
         self.random.shuffle(rows)
         return [self.finished(row, index) for index, row in enumerate(rows)]
 
-    def picture_decides(self, of_each_type: int, pool: Sequence[str], offset: int) -> Iterator[Row]:
-        """As many sentences of each type; the same names for each of the types."""
-        names = pool[offset : offset + of_each_type]
-        frames = self.frames("picture decides", of_each_type * len(DEFAULT_ENTITY_TYPES))
+    def picture_decides(self, names: Sequence[str]) -> Iterator[Row]:
+        """A sentence for each name and type."""
+        frames = self.frames("picture decides", len(names) * len(DEFAULT_ENTITY_TYPES))
         for index, frame in enumerate(frames):
             entity_type = DEFAULT_ENTITY_TYPES[index % len(DEFAULT_ENTITY_TYPES)]
             name = names[index // len(DEFAULT_ENTITY_TYPES)]
@@ -226,9 +224,9 @@ def sample_rows(
     count = round(sentences * _SENTENCE_SHARES[split])
     of_each_type = round(count * _PICTURE_DECIDES / len(DEFAULT_ENTITY_TYPES))
     for lang in languages:
-        offset = SAMPLE_LANGUAGES.index(lang) * of_each_type
-        names = list(islice(cycle(pool), offset + of_each_type))
-        yield from _Writer(lang, split, seed).rows(count, names, offset)
+        start = SAMPLE_LANGUAGES.index(lang) * of_each_type
+        names = list(islice(cycle(pool), start, start + of_each_type))
+        yield from _Writer(lang, split, seed).rows(count, names)
 
 
 def load_sample(
