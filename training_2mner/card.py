@@ -52,7 +52,7 @@ def write_card(run: Path) -> None:
         processor["labels"],
         reads_pictures=processor["reads_pictures"],
         base=base,
-        emissions=_emissions(run / "emissions.csv"),
+        emissions=_emissions(run, results),
     )
     card.save(run / "README.md")
 
@@ -101,7 +101,7 @@ def model_card(
         template_path=str(TEMPLATE),
         name=json.dumps(name),
         title=escaped(name),
-        base=base and json.dumps(_short(base)),
+        base=base and _short(base),
         reads_pictures=reads_pictures,
         made_up=recipe["data"]["dataset_name"] == "sample",
         types=escaped(", ".join(types)),
@@ -162,12 +162,13 @@ def _eval_results(results: dict[str, Any]) -> list[EvalResult] | None:
     return found
 
 
-def _emissions(path: Path) -> float | None:
-    """What codecarbon measured, in kg of CO2, if it did."""
-    if not path.is_file():
+def _emissions(run: Path, results: dict[str, Any]) -> float | None:
+    """What codecarbon measured of this run, in kg of CO2, if it did: its file's last line."""
+    if "codecarbon" not in results["recipe"]["training"].get("report_to", []):
         return None
-    with path.open(encoding="utf-8", newline="") as file:
-        return sum(float(row["emissions"]) for row in csv.DictReader(file))
+    with (run / "emissions.csv").open(encoding="utf-8", newline="") as file:
+        *_, last = csv.DictReader(file)
+    return float(last["emissions"])
 
 
 def _carbon(results: dict[str, Any], emissions: float | None) -> dict[str, Any] | None:

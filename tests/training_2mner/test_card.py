@@ -209,7 +209,7 @@ def test_its_recipe_can_be_followed(tmp_path):
 def test_an_adapters_card_names_its_base():
     card = card_of(RESULTS, base="me/2mner")
     assert (card.data.base_model, card.data.library_name) == (["me/2mner"], "peft")
-    assert "A LoRA adapter of " in card.text
+    assert "A LoRA adapter of `me/2mner`. Finds" in card.text
     assert 'base = "me/2mner"' in card.text
     assert "PeftModel.from_pretrained(model, name)" in card.text
 
@@ -221,12 +221,16 @@ def test_names_in_the_data_are_no_markup():
 
 
 def test_it_is_written_into_the_runs_folder_with_the_carbon_that_was_measured(tmp_path):
-    (tmp_path / "metrics.json").write_text(json.dumps(RESULTS))
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps(RESULTS))
     settings = {"labels": LABELS, "reads_pictures": True}
     (tmp_path / "processor_config.json").write_text(json.dumps(settings))
     (tmp_path / "emissions.csv").write_text("run_id,emissions\na,0.25\nb,0.5\n")
     write_card(tmp_path)
+    assert "CO2" not in (tmp_path / "README.md").read_text()  # that is of an earlier run
+    metrics.write_text(json.dumps(changed("recipe.training.report_to", ["codecarbon"])))
+    write_card(tmp_path)
     card = ModelCard.load(tmp_path / "README.md")
-    assert card.data.to_dict()["co2_eq_emissions"]["emissions"] == 750
-    assert "it emitted 750 g of CO2" in card.text
+    assert card.data.to_dict()["co2_eq_emissions"]["emissions"] == 500
+    assert "it emitted 500 g of CO2" in card.text
     assert f"# {tmp_path.name}".replace("_", r"\_") in card.text
