@@ -332,9 +332,9 @@ def log_setting(trainer: TwoMNERTrainer, data: DatasetDict) -> None:
         logger.info("%s: %d sentences (%s)", split, len(rows), counts)
     arguments, parameters = trainer.args, describe_parameters(trainer)
     logger.info(
-        "%d of %d million parameters are trained, %s, %s, %d process(es) (%s), %d thread(s) each",
-        parameters["trained"] // 10**6,
-        parameters["all"] // 10**6,
+        "%.1f of %.1f million parameters are trained, %s, %s, %d process(es) (%s), %d thread(s) each",
+        parameters["trained"] / 10**6,
+        parameters["all"] / 10**6,
         "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
         arguments.device,
         arguments.world_size,
