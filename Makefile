@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Where other programs share the cores, threads that spin while they wait cost more than they save.
+export OMP_WAIT_POLICY := passive
 
 .PHONY: demo test lint clean
 
