@@ -149,7 +149,9 @@ def _feature_size(config: PreTrainedConfig) -> int:
 
 def _read_pictures(tower: PreTrainedModel, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
     """Run a vision tower: `[B, 3, h, w]` -> regions `[B, P, C]` and the picture vector `[B, C]`."""
-    outputs = tower(pixel_values=pixel_values.to(tower.dtype), return_dict=True)
+    # Channels last: convolutions are faster so, on processors and on GPUs.
+    pixel_values = pixel_values.to(tower.dtype, memory_format=torch.channels_last)
+    outputs = tower(pixel_values=pixel_values, return_dict=True)
     regions = outputs.last_hidden_state
     if regions.ndim == 4:  # [B, C, h', w'] -> [B, h' * w', C]
         regions = regions.flatten(2).transpose(1, 2)

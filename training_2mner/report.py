@@ -1,11 +1,18 @@
-"""What came of a run, as a table for the terminal: pure text from the figures of `metrics.json`."""
+"""What came of a run, as a table for the terminal: pure text from the figures of `metrics.json`.
+
+python -m training_2mner.report runs/demo
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["score_table"]
+__all__ = ["main", "score_table"]
 
 COLUMNS = ("precision", "recall", "F1", "entities")
 CONTROL_COLUMNS = ("F1", "boundaries", "picture-decided", "pictures read")
@@ -88,3 +95,19 @@ def _table(head: Sequence[str], blocks: Iterable[Sequence[Sequence[str]]]) -> st
     for block in blocks:
         lines += [rule, *map(line, block)]
     return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table of a run's folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training_2mner.report", description="Print the scores of a run."
+    )
+    parser.add_argument("run", type=Path, help="folder of a run")
+    path = parser.parse_args(argv).run / "metrics.json"
+    if not path.is_file():
+        parser.error(f"there is no {path}: the run is not finished, or is none")
+    sys.stdout.write(f"{score_table(json.loads(path.read_text(encoding='utf-8')))}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""`scripts/predict.py` as a user runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "predict.py"
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, text_tower, vision_tower):
+    folder = tmp_path_factory.mktemp("run")
+    towers = [text_tower(), vision_tower()]
+    TwoMNERForTokenClassification.from_towers(*towers).save_pretrained(folder)
+    TwoMNERProcessor.from_towers(*towers).save_pretrained(folder)
+    return folder
+
+
+def predict(*arguments):
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_two_examples_with_and_without_their_picture(run_folder):
+    lines = predict(run_folder).stdout.splitlines()
+    blank, sentence, with_picture, without = lines[:4]
+    assert (blank, len(lines)) == ("", 8)
+    assert sentence
+    assert with_picture.startswith("  with its picture:  ")
+    assert without.startswith("  without a picture: ")
+
+
+def test_a_sentence_and_picture_of_ones_own(run_folder, tmp_path):
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    found = predict(run_folder, "--text", "Ana lives in Lima.", "--image", tmp_path / "red.png")
+    assert found.stdout.splitlines()[1] == "Ana lives in Lima."
+    assert "with its picture" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere holds no trained model (no config.json)"),
+        (["RUN", "--image", "none.png", "--text", "a"], "--image: there is no none.png"),
+        (["RUN", "--image", str(SCRIPT)], "--image needs the sentence it belongs to"),
+    ],
+)
+def test_a_mistake_is_one_line(run_folder, arguments, message):
+    found = predict(*(run_folder if argument == "RUN" else argument for argument in arguments))
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
