@@ -332,7 +332,7 @@ def log_setting(trainer: TwoMNERTrainer, data: DatasetDict) -> None:
         logger.info("%s: %d sentences (%s)", split, len(rows), counts)
     arguments, parameters = trainer.args, describe_parameters(trainer)
     logger.info(
-        "%.1f of %.1f million parameters are trained, %s, %s, %d process(es) (%s), %d thread(s) each",
+        "training %.1f of %.1f million parameters, %s, %s, %d process(es) (%s), %d thread(s) each",
         parameters["trained"] / 10**6,
         parameters["all"] / 10**6,
         "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
