@@ -41,7 +41,7 @@ class RecipeError(ValueError):
 
 @dataclass
 class ModelArguments:
-    """Which model: towers to build one from, or a saved one to go on with."""
+    """Which model: towers to build one from, or a saved one to go on with, which then wins."""
 
     text_model: str | None = field(
         default=None,
@@ -80,11 +80,14 @@ class ModelArguments:
             raise ValueError(f"model_config is {self.model_config!r}, expected a mapping")
         if self.label_scheme not in ("BIO", "BIOES"):
             raise ValueError(f"label_scheme is {self.label_scheme!r}, expected BIO or BIOES")
-        if (self.text_model is None) == (self.model_name_or_path is None):
+        if self.model_name_or_path is not None:
+            # Any recipe can go on with a saved model: what it says of towers does not count then.
+            self.text_model = self.vision_model = self.global_vision_model = None
+            self.model_config = None
+        elif self.text_model is None:
             raise ValueError(
-                "expected one of text_model (build from towers) and model_name_or_path "
-                f"(go on with a saved model), found {self.text_model!r} and "
-                f"{self.model_name_or_path!r}"
+                "expected text_model (build from towers) or model_name_or_path (go on with a saved "
+                "model), found neither"
             )
         if self.lora and self.model_name_or_path is None:
             raise ValueError(

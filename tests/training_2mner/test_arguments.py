@@ -98,7 +98,6 @@ def test_bf16_follows_the_processor(tmp_path, flags, expected):
         (["label_smoothing_factor: 0.1"], "label_smoothing_factor is 0.1, expected 0"),
         (["remove_unused_columns: true"], "remove_unused_columns must stay off"),
         (["train_sampling_strategy: sorted"], "expected group_by_length or random"),
-        (["model_name_or_path: runs/a"], "expected one of text_model .* and model_name_or_path"),
         (["validation_files: [a]"], "need train_files"),
         (["lora: true"], "lora adapts a saved model, .* expected model_name_or_path"),
         (["lora_rank: 0"], "lora_rank is 0, expected at least 1"),
@@ -111,6 +110,20 @@ def test_a_mistake_in_the_file_is_named_with_the_file(recipe, lines, message):
     with pytest.raises(RecipeError, match=message) as error:
         read_recipe(argv)
     assert str(error.value).startswith(f"{argv[0]}: ")
+
+
+def test_without_towers_and_a_saved_model_there_is_nothing_to_train(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("dataset_name: sample\noutput_dir: runs/x\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"text_model .* or model_name_or_path .* found neither"):
+        read_recipe([str(path)])
+
+
+def test_any_recipe_can_go_on_with_a_saved_model(recipe):
+    argv = recipe("vision_model: some/tower", "model_config: {fusion: concat}")
+    _, model, _, _ = read_recipe([*argv, "--model_name_or_path", "runs/a", "--lora", "true"])
+    assert (model.model_name_or_path, model.lora) == ("runs/a", True)
+    assert (model.text_model, model.vision_model, model.model_config) == (None, None, None)
 
 
 @pytest.mark.parametrize(
