@@ -5,7 +5,8 @@
     python -m dataset_mmnerd audit mmnerd/ --against twitter2017/
     python -m dataset_mmnerd push mmnerd/ --repo-id me/mmnerd --private
 
-The exit status is 0 if all is well, 1 if something is wrong with the data, 2 for a wrong command.
+The exit status is 0 if all is well, 1 if something is wrong with the data or on the way to the Hub,
+2 for a wrong command.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
 from .audit import audit
 from .card import CardFacts
+from .hub import PublishError
 from .mmnerd import SOURCES
 from .publish import build, push
 
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = {"build": _build, "audit": _audit, "push": _push}[options.command]
     try:
         return command(options)
-    except (ValueError, OSError, HfHubHTTPError, HFValidationError) as error:
+    except (ValueError, OSError, PublishError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

@@ -30,9 +30,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
-from huggingface_hub import DatasetCard
 from PIL import Image
 
+from .card import missing_files
 from .parquet import MAX_PICTURE_PIXELS, BadPictureError, check_picture
 from .schema import SPLITS, UNKNOWN_LANGUAGE, to_iob2
 
@@ -349,13 +349,8 @@ class _Auditor:
         return finding
 
     def files(self) -> None:
-        missing = []
-        card = self.shards.folder / "README.md"
-        if card.is_file():
-            for config in DatasetCard.load(card).data.to_dict().get("configs") or []:
-                patterns = [data_files["path"] for data_files in config["data_files"]]
-                missing += [path for path in patterns if not any(self.shards.folder.glob(path))]
-        missing = sorted(set(missing))
+        folder = self.shards.folder
+        missing = missing_files(folder) if (folder / "README.md").is_file() else []
         total = len(self.shards.paths) + len(self.shards.broken)
         meaning = "files that the card names are not there"
         self.add("files missing", ERROR, len(missing), total, meaning).examples = missing[
@@ -580,6 +575,7 @@ def audit(folder: Path | str, against: Path | str | None = None) -> AuditReport:
 
     Raises:
         FileNotFoundError: if one of them holds no data set.
+        ValueError: if the metadata of the first one's card is no YAML.
     """
     auditor = _Auditor(Path(folder))
     auditor.files()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from datasets import DatasetInfo, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
@@ -46,6 +47,23 @@ class CardFacts:
 def escaped(text: str) -> str:
     """Text as Markdown that shows just it."""
     return _MARKUP.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def missing_files(folder: Path) -> list[str]:
+    """The patterns of files that the folder's card names and no file fits, sorted.
+
+    Raises:
+        ValueError: if the card's metadata is no YAML.
+    """
+    path = folder / "README.md"
+    try:
+        metadata = DatasetCard.load(path).data.to_dict()
+    except (yaml.YAMLError, ValueError) as error:
+        found = " ".join(str(error).split())
+        raise ValueError(f"{path}: found {found}, expected YAML between its lines `---`") from error
+    configs = metadata.get("configs") or []
+    patterns = {files["path"] for config in configs for files in config["data_files"]}
+    return sorted(pattern for pattern in patterns if not any(folder.glob(pattern)))
 
 
 def write_card(
@@ -319,4 +337,4 @@ def _plot(report: BuildReport, languages: Sequence[str], types: Sequence[str]) -
     return plot
 
 
-__all__ = ["CardFacts", "escaped", "write_card"]
+__all__ = ["CardFacts", "escaped", "missing_files", "write_card"]

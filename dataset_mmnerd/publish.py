@@ -23,10 +23,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import DatasetCard, HfApi
+from huggingface_hub import HfApi
 
 from .audit import AuditReport, audit
-from .card import CardFacts, write_card
+from .card import CardFacts, missing_files, write_card
+from .hub import explained, open_repository
 from .mmnerd import DEFAULT_SHARES, OpenSource, SourceError
 from .parquet import BadPictureError, ShardWriter, Written, check_picture, read_picture
 from .readers import is_safe_name
@@ -204,7 +205,7 @@ def build(
         if with_audit:
             report.audit = audit(unfinished)
             (unfinished / "audit.json").write_text(report.audit.to_json(), encoding="utf-8")
-            if report.audit.failed(strict=strict) and strict:
+            if strict and report.audit.failed(strict=True):
                 raise BuildError(f"{out}: found faults, expected none (--strict)\n{report.audit}")
         write_card(unfinished, out.name, opened, report, facts or CardFacts(title=out.name))
         _put_in_place(unfinished, out, overwrite)
@@ -316,36 +317,32 @@ def push(
         The files by name with their sizes in bytes.
 
     Raises:
-        BuildError: if the folder is no finished data set, or the repository is public.
+        BuildError: if the folder is no finished data set.
+        ValueError: if its card's metadata is no YAML.
+        PublishError: if the repository cannot be written, or is public and should not be.
     """
     folder = Path(folder)
     files = _sendable(folder)
     if dry_run:
         return files
-    api = HfApi()
-    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    if private and not api.dataset_info(repo_id).private:
-        raise BuildError(f"{repo_id}: found a public repository, expected a private one or none")
-    api.upload_folder(
-        repo_id=repo_id,
-        repo_type="dataset",
-        folder_path=folder,
-        allow_patterns=[name for name, _ in files],
-        delete_patterns=["data/**"],  # the shards of an earlier version
-        commit_message="Publish the data set",
-    )
+    repo_id = open_repository(repo_id, "dataset", private=private or None).id
+    with explained(repo_id):
+        HfApi().upload_folder(
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=folder,
+            allow_patterns=[name for name, _ in files],
+            delete_patterns=["data/**"],  # the shards of an earlier version
+            commit_message="Publish the data set",
+        )
     return files
 
 
 def _sendable(folder: Path) -> list[tuple[str, int]]:
-    card = folder / "README.md"
-    if not card.is_file():
+    if not (folder / "README.md").is_file():
         raise BuildError(f"{folder}: found no README.md, expected a folder that `build` made")
-    for config in DatasetCard.load(card).data.to_dict().get("configs") or []:
-        for data_files in config["data_files"]:
-            if not any(folder.glob(data_files["path"])):
-                pattern = data_files["path"]
-                raise BuildError(f"{folder}: found no file {pattern}, expected what its card says")
+    for pattern in missing_files(folder):
+        raise BuildError(f"{folder}: found no file {pattern}, expected what its card says")
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     visible = (path.relative_to(folder) for path in paths)
     return [

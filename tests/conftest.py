@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from transformers import (
     AutoModel,
     BertConfig,
@@ -153,6 +155,21 @@ def hub(tmp_path) -> Iterator[HubServer]:
     """A Hub on loopback with two users: `me`, whose token is `hf_me`, and `you` with `hf_you`."""
     with HubServer(tmp_path / "hub", tokens={"hf_me": "me", "hf_you": "you"}) as server:
         yield server
+
+
+@pytest.fixture
+def online(hub, monkeypatch) -> Iterator[HubServer]:
+    """This process knows the Hub on loopback, and has the token of `me`."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("HF_TOKEN", "hf_me")
+    disable_progress_bars()
+    yield hub
+    enable_progress_bars()
 
 
 # `-S` leaves out the site packages' .pth files, and with them an editable install of the project.

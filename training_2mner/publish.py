@@ -16,19 +16,13 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from httpx2 import TransportError
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    OfflineModeIsEnabled,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+from dataset_mmnerd.hub import PublishError, explained, open_repository
 
 __all__ = ["PublishError", "prepare_repository", "publish", "refuse_local_base"]
 
@@ -46,50 +40,6 @@ MODEL_FILES = (
     "tokenizer_config.json",
 )
 METRIC_FILES = ("README.md", "*.py")
-
-LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
-
-
-class PublishError(RuntimeError):
-    """Why nothing was published, and what to do, in one line."""
-
-
-@contextmanager
-def _explained(repo_id: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into one line.
-
-    Raises:
-        PublishError: in its place.
-    """
-    try:
-        yield
-    except HFValidationError as error:
-        raise PublishError(f"{repo_id!r} is no name for a repository: {error}") from error
-    except LocalTokenNotFoundError as error:
-        raise PublishError(f"there is no token for the Hub: {LOG_IN}") from error
-    except OfflineModeIsEnabled as error:
-        raise PublishError("HF_HUB_OFFLINE is set: unset it to publish") from error
-    except (HfHubHTTPError, TransportError, RuntimeError) as error:
-        cause: BaseException | None = error
-        while not isinstance(cause, HfHubHTTPError | TransportError):
-            if cause is None:
-                raise
-            cause = cause.__cause__  # uploads come wrapped in a RuntimeError
-        if isinstance(cause, TransportError):
-            raise PublishError(
-                f"the Hub at {HfApi().endpoint} cannot be reached: check the network ({cause})"
-            ) from error
-        raise PublishError(_refusal(repo_id, cause)) from error
-
-
-def _refusal(repo_id: str, error: HfHubHTTPError) -> str:
-    status = error.response.status_code
-    if status == 401:
-        return f"the Hub does not accept the token: {LOG_IN}"
-    if status == 403:
-        return f"{repo_id}: your token may not write there: name a repository of yours, or {LOG_IN}"
-    reason = error.server_message or error.response.reason_phrase
-    return f"{repo_id}: the Hub answered {status} ({reason}); nothing was changed there"
 
 
 def _kind(folder: Path) -> tuple[str, tuple[str, ...]]:
@@ -139,28 +89,15 @@ def prepare_repository(
         PublishError: if there is no token, or one that may not write there; if the Hub cannot be
             reached; if the repository exists and is public, or holds something else.
     """
-    api = HfApi(token=token)
-    with _explained(repo_id):
-        if token is None and get_token() is None:
-            raise LocalTokenNotFoundError
-        sdk = "static" if kind == "space" else None
-        created = api.create_repo(
-            repo_id, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk
-        )
-        repo_id = created.repo_id
-        info = api.repo_info(repo_id, repo_type=kind)
-    if private and not info.private:
-        raise PublishError(
-            f"{repo_id} exists and is public: make it private in its settings, or name another one"
-        )
+    info = open_repository(repo_id, kind, private=private, token=token)
     files = {file.rfilename for file in info.siblings} - {".gitattributes", "README.md"}
     if files and not any(fnmatch(file, "*_2mner.py") for file in files):
         raise PublishError(
-            f"{repo_id} exists and holds something else ({min(files)}): name another repository"
+            f"{info.id} exists and holds something else ({min(files)}): name another repository"
         )
     if files:
-        logger.info("%s exists; what is in it now stays at revision %s", repo_id, info.sha)
-    return repo_id
+        logger.info("%s exists; what is in it now stays at revision %s", info.id, info.sha)
+    return info.id
 
 
 def publish(
@@ -194,7 +131,7 @@ def publish(
     files = {path.name: path for path in sorted(folder.iterdir()) if _fits(path.name, patterns)}
     api = HfApi(token=token)
     try:
-        with _explained(repo_id):
+        with explained(repo_id):
             there = api.list_repo_files(repo_id, repo_type=kind)
             stale = [name for name in there if _fits(name, patterns) and name not in files]
             commit = api.create_commit(

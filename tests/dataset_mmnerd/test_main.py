@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from huggingface_hub import constants
 
 from dataset_mmnerd.__main__ import main
 
@@ -17,6 +18,13 @@ def folder(tmp_path, monkeypatch):
     sentences = [(None, [f"w{n}", "Ana"], ["O", "B-PER"]) for n in range(60)]
     (tmp_path / "data" / "any_en.txt").write_text(conll(*sentences))
     return tmp_path
+
+
+def refused(command: list[str], capsys) -> str:
+    """The one line that a command says when it exits with 1."""
+    assert main(command) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
 def test_build_audit_and_a_dry_push(folder, capsys):
@@ -66,10 +74,60 @@ def test_an_audit_with_warnings_exits_with_1_if_strict(folder):
     ],
 )
 def test_what_goes_wrong_is_one_line_and_exit_status_1(folder, capsys, command, message):
-    assert main(command.split()) == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1
+    assert message in refused(command.split(), capsys)
+
+
+BAD_DAYS = {
+    "a wrong token": ("HF_TOKEN", "hf_wrong", "the Hub does not accept the token: log in with"),
+    "no token": ("HF_TOKEN", "", "there is no token for the Hub: log in with `hf auth login`"),
+    "no network": ("ENDPOINT", "http://127.0.0.1:9", "cannot be reached: check the network"),
+    "offline on purpose": ("HF_HUB_OFFLINE", True, "HF_HUB_OFFLINE is set: unset it to publish"),
+}
+
+
+@pytest.mark.parametrize("day", BAD_DAYS)
+def test_a_push_without_network_or_token_is_one_line_and_exit_status_1(
+    built, online, monkeypatch, tmp_path, capsys, day
+):
+    setting, value, message = BAD_DAYS[day]
+    if setting == "HF_TOKEN":
+        monkeypatch.setenv("HF_TOKEN", value)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    else:
+        monkeypatch.setattr(constants, setting, value)
+    folder = built(train=[("Ana", "B-PER")])
+    assert message in refused(["push", str(folder), "--repo-id", "me/set"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "status"),
+    [
+        ("POST", "^/api/validate-yaml$", 400),
+        ("PUT", "^/lfs/", 507),
+        ("POST", "/commit/main$", 507),
+    ],
+)
+def test_a_push_that_the_hub_refuses_is_one_line_and_leaves_nothing(
+    built, online, capsys, method, address, status
+):
+    folder = built(train=[("Ana", "B-PER")])
+    online.fail(method, address, status=status)
+    command = ["push", str(folder), "--repo-id", "me/set"]
+    message = refused(command, capsys)
+    assert message.startswith(f"PublishError: me/set: the Hub answered {status} (")
+    assert message.endswith("nothing was changed there")
+    assert set(online.repository("datasets", "me/set").resolve("main").files) == {".gitattributes"}
+    assert main(command) == 0
+
+
+def test_a_card_that_was_changed_for_the_worse_is_one_line_and_exit_status_1(built, capsys):
+    folder = built(train=[("Ana", "B-PER")])
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("language:", "language: [: {"))
+    for command in (["audit", str(folder)], ["push", str(folder), "--repo-id", "me/set"]):
+        message = refused(command, capsys)
+        assert message.startswith(f"ValueError: {card}: found ")
+        assert message.endswith("expected YAML between its lines `---`")
 
 
 BAD_FILES = {
@@ -83,8 +141,8 @@ BAD_FILES = {
 def test_a_bad_file_is_one_line_and_exit_status_1(folder, capsys, kind):
     content, message = BAD_FILES[kind]
     (folder / "data" / "train_en.txt").write_bytes(content)
-    assert main(["build", "--source", "conll", "--data-dir", "data", "--out", "set"]) == 1
-    assert message in capsys.readouterr().err
+    command = "build --source conll --data-dir data --out set"
+    assert message in refused(command.split(), capsys)
     assert not (folder / "set").exists()
 
 

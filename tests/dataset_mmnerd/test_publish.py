@@ -353,7 +353,7 @@ def test_private_data_is_never_sent_to_a_public_repository(built, hub, client):
     """
     code = PUSH.format(folder=str(folder), private=True)
     failed = client(make, code, token="hf_me", check=False)
-    assert "found a public repository, expected a private one" in failed.stderr
+    assert "me/mmnerd exists and is public: make it private in its settings" in failed.stderr
     assert "README.md" not in hub.repository("datasets", "me/mmnerd").resolve("main").files
 
 

@@ -3,25 +3,10 @@
 import json
 
 import pytest
-from huggingface_hub import constants
 
-from training_2mner import publish as publishing
 from training_2mner.publish import PublishError, main, prepare_repository, publish
 
 CARD = '---\ntags: [ner]\n---\n# demo\n\nname = "demo"\npipeline(model=name)\n'
-
-
-@pytest.fixture
-def online(hub, monkeypatch):
-    """This process knows the Hub on loopback, and has the token of `me`."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("HF_TOKEN", "hf_me")
-    return hub
 
 
 @pytest.fixture
@@ -129,31 +114,6 @@ def test_what_should_be_private_never_goes_to_a_public_repository(online, run):
         publish(run, "me/demo", private=True)
 
 
-def test_each_bad_day_is_one_line_that_says_what_to_do(online, monkeypatch, tmp_path):
-    def told(repo_id: str, **options) -> str:
-        with pytest.raises(PublishError) as caught:
-            prepare_repository(repo_id, **options)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
-
-    log_in = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
-    assert told("you/demo") == (
-        f"you/demo: your token may not write there: name a repository of yours, or {log_in}"
-    )
-    assert told("me/demo", token="hf_wrong") == f"the Hub does not accept the token: {log_in}"
-    assert told("me/a/b").startswith("'me/a/b' is no name for a repository: ")
-    monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    assert told("me/demo") == f"there is no token for the Hub: {log_in}"
-    monkeypatch.setenv("HF_TOKEN", "hf_me")
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert told("me/demo").startswith(
-        "the Hub at http://127.0.0.1:9 cannot be reached: check the network ("
-    )
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert told("me/demo") == "HF_HUB_OFFLINE is set: unset it to publish"
-
-
 def test_an_adapter_of_a_folder_is_of_use_to_nobody(online, run, monkeypatch):
     monkeypatch.chdir(run.parents[1])
     for base in (str(run), "runs/demo"):
@@ -191,8 +151,3 @@ def test_the_command_tells_the_address_or_why_not(online, run, capsys):
     with pytest.raises(SystemExit) as caught:
         main([str(run), "you/demo"])
     assert caught.value.code.startswith("publish: you/demo: your token may not write there")
-
-
-def test_what_is_no_fault_of_the_hub_stays_what_it_is():
-    with pytest.raises(RuntimeError, match=r"^mine$"), publishing._explained("me/demo"):
-        raise RuntimeError("mine")

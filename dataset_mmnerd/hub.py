@@ -1,0 +1,100 @@
+"""What data sets, models and metrics share on their way to the Hub: a repository that may be
+written, and one line for whatever the Hub's client raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from httpx2 import TransportError
+from huggingface_hub import DatasetInfo, HfApi, ModelInfo, SpaceInfo, get_token
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
+
+_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
+
+
+class PublishError(RuntimeError):
+    """Why nothing was published, and what to do, in one line."""
+
+
+@contextmanager
+def explained(repo_id: str) -> Iterator[None]:
+    """Turn what the Hub's client raises into one line; what is no fault of the Hub passes.
+
+    Raises:
+        PublishError: in its place.
+    """
+    try:
+        yield
+    except HFValidationError as error:
+        raise PublishError(f"{repo_id!r} is no name for a repository: {error}") from error
+    except LocalTokenNotFoundError as error:
+        raise PublishError(f"there is no token for the Hub: {_LOG_IN}") from error
+    except OfflineModeIsEnabled as error:
+        raise PublishError("HF_HUB_OFFLINE is set: unset it to publish") from error
+    except (HfHubHTTPError, TransportError, RuntimeError, ValueError) as error:
+        cause: BaseException | None = error
+        while not isinstance(cause, HfHubHTTPError | TransportError):
+            if cause is None:
+                raise
+            # Uploads come wrapped in a RuntimeError, cards that are refused in a ValueError.
+            cause = cause.__cause__
+        if isinstance(cause, TransportError):
+            raise PublishError(
+                f"the Hub at {HfApi().endpoint} cannot be reached: check the network ({cause})"
+            ) from error
+        raise PublishError(_refusal(repo_id, cause)) from error
+
+
+def _refusal(repo_id: str, error: HfHubHTTPError) -> str:
+    status = error.response.status_code
+    if status == 401:
+        return f"the Hub does not accept the token: {_LOG_IN}"
+    if status == 403:
+        own = "name a repository of yours"
+        return f"{repo_id}: your token may not write there: {own}, or {_LOG_IN}"
+    reason = " ".join((error.server_message or error.response.reason_phrase).split())
+    return f"{repo_id}: the Hub answered {status} ({reason}); nothing was changed there"
+
+
+def open_repository(
+    repo_id: str, kind: str, *, private: bool | None = None, token: str | None = None
+) -> ModelInfo | DatasetInfo | SpaceInfo:
+    """Make sure that there is a repository which a push may go to.
+
+    Args:
+        repo_id: `owner/name`, or a name under the token's own user.
+        kind: "model", "dataset" or "space".
+        private: make it for its owner alone; one that is public already is refused.
+        token: by default the one of this machine.
+
+    Returns:
+        What the Hub says of it: its whole name as `id`, its head as `sha`, its files as `siblings`.
+
+    Raises:
+        PublishError: if there is no token, or one that may not write there; if the Hub cannot be
+            reached; if the repository exists and is public.
+    """
+    api = HfApi(token=token)
+    with explained(repo_id):
+        if token is None and get_token() is None:
+            raise LocalTokenNotFoundError
+        sdk = "static" if kind == "space" else None
+        created = api.create_repo(
+            repo_id, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk
+        )
+        info = api.repo_info(created.repo_id, repo_type=kind)
+    if private and not info.private:
+        raise PublishError(
+            f"{info.id} exists and is public: make it private in its settings, or name another one"
+        )
+    return info
+
+
+__all__ = ["PublishError", "explained", "open_repository"]
