@@ -279,9 +279,8 @@ def _look(content: bytes) -> int:
     import imagehash
 
     with Image.open(io.BytesIO(content)) as picture:
-        picture.draft(
-            "L", (64, 64)
-        )  # a JPEG is read at an eighth of its size, where that is enough
+        # A JPEG is read at an eighth of its size, where that is enough.
+        picture.draft("L", (64, 64))
         bits = imagehash.phash(picture.convert("RGB")).hash
     return int.from_bytes(np.packbits(bits.flatten()).tobytes())
 

@@ -10,7 +10,7 @@ import html
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,20 @@ class CardFacts:
 def escaped(text: str) -> str:
     """Text as Markdown that shows just it."""
     return _MARKUP.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Such as "English, German and Dutch"; nothing of no names."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
+    """A Markdown table; names to the left, figures to the right."""
+    lines = [f"| {' | '.join(map(escaped, head))} |", f"|---|{'---:|' * (len(head) - 1)}"]
+    for row in rows:
+        cells = (f"{cell:,}" if isinstance(cell, int) else escaped(cell) for cell in row)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def missing_files(folder: Path) -> list[str]:
@@ -95,7 +109,7 @@ def write_card(
         first_language=languages[0],
         sentences=f"{sum(part.rows for part in written):,}",
         pictures=f"{pictures:,}" if pictures else "",
-        languages=_listed([LANGUAGES.get(lang, lang) for lang in languages]),
+        languages=listed([LANGUAGES.get(lang, lang) for lang in languages]),
         about=opened.source.about,
         is_sample=opened.source.is_sample,
         license=escaped(facts.license or "not stated"),
@@ -176,18 +190,6 @@ def _size_category(count: int) -> str:
 # Tables -------------------------------------------------------------------------------------------
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    for first, *values in rows:
-        cells = [f"{value:,}" if isinstance(value, int) else value for value in values]
-        lines.append("| " + " | ".join([first, *cells]) + " |")
-    return "\n".join(lines)
-
-
 def _size_table(report: BuildReport, languages: Sequence[str]) -> str:
     rows = []
     for lang in languages:
@@ -196,7 +198,7 @@ def _size_table(report: BuildReport, languages: Sequence[str]) -> str:
                 part = report.parts[lang, split]
                 numbers = [part.written.rows, part.words, part.entities.total(), part.pictures]
                 rows.append([f"{LANGUAGES.get(lang, lang)}, {split}", *numbers])
-    return _table(["", "sentences", "words", "entities", "with picture"], rows)
+    return table(["", "sentences", "words", "entities", "with picture"], rows)
 
 
 def _entity_counts(report: BuildReport, lang: str) -> Counter[str]:
@@ -212,7 +214,7 @@ def _entity_table(report: BuildReport, languages: Sequence[str], types: Sequence
     for lang in languages:
         counts = _entity_counts(report, lang)
         rows.append([LANGUAGES.get(lang, lang), *(counts[name] for name in types)])
-    return _table(["", *map(escaped, types)], rows)
+    return table(["", *types], rows)
 
 
 def _storage(report: BuildReport) -> str:
@@ -230,10 +232,10 @@ def _audit_table(report: BuildReport) -> str:
     if not found:
         return "The audit found nothing."
     rows = [
-        [escaped(finding.check), finding.severity, finding.count, finding.of, finding.meaning]
+        [finding.check, finding.severity, finding.count, finding.of, finding.meaning]
         for finding in found
     ]
-    return "The audit (`audit.json` has examples):\n\n" + _table(
+    return "The audit (`audit.json` has examples):\n\n" + table(
         ["check", "severity", "found", "of", "meaning"], rows
     )
 
@@ -337,4 +339,4 @@ def _plot(report: BuildReport, languages: Sequence[str], types: Sequence[str]) -
     return plot
 
 
-__all__ = ["CardFacts", "escaped", "missing_files", "write_card"]
+__all__ = ["CardFacts", "escaped", "listed", "missing_files", "table", "write_card"]

@@ -3,8 +3,7 @@
 A *source* says where its files are, to which split and language each belongs, and which entity
 types it has (`SOURCES`). Adding one is a function that finds files and a row in that table.
 
->>> MMNERD("de", source="mmnerd", data_dir="MMNERD/").download_and_prepare()
->>> python -m dataset_mmnerd build --source mmnerd --data-dir MMNERD/ --out mmnerd/
+>>> MMNERD(config_name="de", source="mmnerd", data_dir="MMNERD/").download_and_prepare()
 
 The builder goes through the cache and the Arrow files of `datasets`, as builders do. `publish.py`
 reads the same sources, but writes Parquet with pictures at once.

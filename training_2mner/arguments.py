@@ -1,6 +1,6 @@
 """What a recipe may say: three dataclasses, and how YAML and the command line fill them.
 
-    model_arguments, data_arguments, training_arguments = read_recipe(
+    recipe, model_arguments, data_arguments, training_arguments = read_recipe(
         ["configs/demo.yaml", "--learning_rate", "1e-4"]
     )
 

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from dataset_mmnerd.card import escaped
+from dataset_mmnerd.card import escaped, listed, table
 from dataset_mmnerd.schema import LANGUAGES
 from modeling_2mner.labels_2mner import is_bioes, split_label
 
@@ -107,7 +107,7 @@ def model_card(
         types=escaped(", ".join(types)),
         labels=len(labels),
         scheme="BIOES" if is_bioes(labels) else "BIO",
-        languages=_named(languages),
+        languages=listed([LANGUAGES.get(code, escaped(code)) for code in languages]),
         scores=_scores(results.get("test")),
         controls=_controls(results.get("controls")),
         source=escaped(_source(recipe["data"])),
@@ -203,7 +203,7 @@ def _scores(test: dict[str, Any] | None) -> str | None:
         for group in groups
         for name, figures in group.items()
     ]
-    text = _table(("", *FIGURES.values(), "entities"), rows)
+    text = table(("", *FIGURES.values(), "entities"), rows)
     if "picture_decided" in test:
         decided = test["picture_decided"]
         text += (
@@ -229,7 +229,7 @@ def _controls(scores: dict[str, Any] | None) -> str | None:
     ]
     head = ["each sentence with", "F1", "F1 where there is a picture"]
     head += ["type told by the picture alone"] if decided else []
-    return f"{_verdict(scores)}\n\n{_table(head, rows)}"
+    return f"{_verdict(scores)}\n\n{table(head, rows)}"
 
 
 def _f1_with_picture(figures: dict[str, Any]) -> float:
@@ -270,7 +270,7 @@ def _data(parts: dict[str, Any]) -> str:
         )
         for split, part in parts.items()
     ]
-    return _table(("part", "sentences", "languages", "with a picture"), rows)
+    return table(("part", "sentences", "languages", "with a picture"), rows)
 
 
 def _source(data: dict[str, Any]) -> str:
@@ -331,12 +331,6 @@ def _short_paths(value: Any) -> Any:
     return _short(value) if isinstance(value, str) else value
 
 
-def _named(languages: Sequence[str]) -> str:
-    """Such as "English, German and Dutch"; a language whose name is not known by its code."""
-    names = [LANGUAGES.get(code, escaped(code)) for code in languages]
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
@@ -347,9 +341,3 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; names to the left, figures to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(map(escaped, line))} |" for line in lines)
