@@ -94,10 +94,8 @@ class File:
         """The fields that every listing of files shares."""
         fields: dict[str, Any] = {"size": self.size}
         if self.large:
-            names = {
-                "oid": self.sha256,
-                "sha256": self.sha256,
-            }  # listings say the one, info the other
+            # Listings say the one, info the other.
+            names = {"oid": self.sha256, "sha256": self.sha256}
             fields["lfs"] = {**names, "size": self.size, "pointerSize": 134}
         return fields
 

@@ -381,16 +381,20 @@ def test_every_parameter_takes_part_in_each_training_step(towers, pictures):
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
-def test_it_learns_one_sentence_by_heart(towers):
-    model, processor = towers()
-    batch = processor(SENTENCES[:2], images=PICTURES[:2], labels=LABELS[:2])
+def learn(model, batch, steps: int) -> None:
     model.train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _step in range(150):
+    for _ in range(steps):
         optimizer.zero_grad()
         model(**batch).loss.backward()
         optimizer.step()
     model.eval()
+
+
+def test_it_learns_one_sentence_by_heart(towers):
+    model, processor = towers()
+    batch = processor(SENTENCES[:2], images=PICTURES[:2], labels=LABELS[:2])
+    learn(model, batch, steps=150)
     outputs = run(model, batch)
     entities = processor.post_process_entities(outputs, SENTENCES[:2])
     assert [(entity["label"], entity["text"]) for entity in entities[0]] == [
@@ -406,13 +410,7 @@ def test_it_learns_what_only_the_picture_tells(towers):
     sentences = [["I", "saw", "Valdora"]] * 2
     labels = [["O", "O", "B-PER"], ["O", "O", "B-LOC"]]
     batch = processor(sentences, images=PICTURES[:2], labels=labels)
-    model.train()
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _step in range(200):
-        optimizer.zero_grad()
-        model(**batch).loss.backward()
-        optimizer.step()
-    model.eval()
+    learn(model, batch, steps=200)
     entities = processor.post_process_entities(run(model, batch), sentences)
     assert [entity["label"] for (entity,) in entities] == ["PER", "LOC"]
 

@@ -62,18 +62,10 @@ def towers(text_tower, vision_tower) -> tuple[str, str]:
 
 
 @pytest.fixture
-def trainer_for(text_tower, vision_tower, rows, tmp_path):
-    """A function that builds a trainer of a tiny model; its arguments are training arguments."""
+def trainer_of(rows, tmp_path):
+    """A function that builds a trainer of a model; its other arguments are training arguments."""
 
-    def build(
-        train=rows, evaluation=rows, model_config=None, vision="clip", **arguments
-    ) -> TwoMNERTrainer:
-        torch.manual_seed(0)
-        text = text_tower("xlm-roberta")
-        image = vision_tower(vision) if vision else None
-        switches = {"collaboration_heads": 4, **(model_config or {})}
-        model = TwoMNERForTokenClassification.from_towers(text, image, labels=LABELS, **switches)
-        processor = TwoMNERProcessor.from_towers(text, image, labels=LABELS)
+    def build(model, processor, train=rows, evaluation=rows, **arguments) -> TwoMNERTrainer:
         usual = {
             "output_dir": str(tmp_path / "run"),
             "use_cpu": True,
@@ -92,5 +84,21 @@ def trainer_for(text_tower, vision_tower, rows, tmp_path):
             eval_dataset=evaluation,
             processing_class=processor,
         )
+
+    return build
+
+
+@pytest.fixture
+def trainer_for(text_tower, vision_tower, trainer_of):
+    """The same of a tiny model that is built from towers."""
+
+    def build(model_config=None, vision="clip", **arguments) -> TwoMNERTrainer:
+        torch.manual_seed(0)
+        text = text_tower("xlm-roberta")
+        image = vision_tower(vision) if vision else None
+        switches = {"collaboration_heads": 4, **(model_config or {})}
+        model = TwoMNERForTokenClassification.from_towers(text, image, labels=LABELS, **switches)
+        processor = TwoMNERProcessor.from_towers(text, image, labels=LABELS)
+        return trainer_of(model, processor, **arguments)
 
     return build

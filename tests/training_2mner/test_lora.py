@@ -6,11 +6,8 @@ from peft import AutoPeftModelForTokenClassification, PeftModel
 from transformers import AutoModelForTokenClassification
 
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
-from training_2mner.arguments import TwoMNERTrainingArguments
-from training_2mner.collator import WordCollator
 from training_2mner.evaluation import evaluate
 from training_2mner.lora import add_lora
-from training_2mner.trainer import TwoMNERTrainer
 
 
 def trained_names(model: torch.nn.Module) -> set[str]:
@@ -64,33 +61,24 @@ def base(towers, labels, tmp_path) -> str:
 
 
 def test_the_trainer_teaches_and_saves_an_adapter_that_loads_in_every_way(
-    base, rows, labels, tmp_path
+    base, rows, trainer_of, tmp_path
 ):
     model = TwoMNERForTokenClassification.from_pretrained(base)
     processor = TwoMNERProcessor.from_pretrained(base)
     frozen = model.get_parameter("model.text_model.embeddings.word_embeddings.weight")
     before = frozen.detach().clone()
-    trainer = TwoMNERTrainer(
-        model=add_lora(model, rank=2),
-        args=TwoMNERTrainingArguments(
-            output_dir=str(tmp_path / "run"),
-            max_steps=2,
-            logging_steps=1,
-            learning_rate=1e-2,
-            per_device_train_batch_size=2,
-            gradient_accumulation_steps=2,
-            eval_strategy="steps",
-            eval_steps=1,
-            save_strategy="steps",
-            save_steps=1,
-            use_cpu=True,
-            bf16="no",
-            disable_tqdm=True,
-        ),
-        data_collator=WordCollator(processor, labels),
-        train_dataset=rows,
-        eval_dataset=rows,
-        processing_class=processor,
+    trainer = trainer_of(
+        add_lora(model, rank=2),
+        processor,
+        max_steps=2,
+        logging_steps=1,
+        learning_rate=1e-2,
+        gradient_accumulation_steps=2,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        load_best_model_at_end=True,
     )
     trainer.train()
     trainer.save_model()
