@@ -16,7 +16,8 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -84,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     processor = None
     if model_arguments.model_name_or_path is not None:
-        processor = TwoMNERProcessor.from_pretrained(model_arguments.model_name_or_path)
+        with loading(f"model {model_arguments.model_name_or_path}", OSError):
+            processor = TwoMNERProcessor.from_pretrained(model_arguments.model_name_or_path)
     data = load_data(data_arguments, None if processor is None else processor.labels)
     model, processor = load_model(model_arguments, processor, label_names(data["train"]))
     if model_arguments.lora:
@@ -164,6 +166,20 @@ def prepare_push(
     )
 
 
+@contextmanager
+def loading(what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Tell in one line why something can be loaded from neither a folder nor the Hub.
+
+    Raises:
+        RecipeError: in place of such `errors`.
+    """
+    try:
+        yield
+    except errors as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RecipeError(f"{what} cannot be loaded, neither folder nor Hub: {reason}") from error
+
+
 # Data ---------------------------------------------------------------------------------------------
 
 
@@ -175,8 +191,8 @@ def load_data(arguments: DataArguments, labels: Sequence[str] | None) -> Dataset
         labels: those of a model that exists already; None takes the labels of the data.
 
     Raises:
-        RecipeError: if there is nothing to train on, a column is missing, a language is not there,
-            or a label is none of the model's.
+        RecipeError: if the data set cannot be loaded, there is nothing to train on, a column is
+            missing, a language is not there, or a label is none of the model's.
     """
     allowed = None if labels is None else bio_labels(entity_types(labels))
     if arguments.train_files is not None:
@@ -184,7 +200,8 @@ def load_data(arguments: DataArguments, labels: Sequence[str] | None) -> Dataset
     elif arguments.dataset_name == "sample":
         parts = load_sample()
     else:
-        parts = load_dataset(arguments.dataset_name, arguments.dataset_config)
+        with loading(f"data set {arguments.dataset_name}", OSError, ValueError):
+            parts = load_dataset(arguments.dataset_name, arguments.dataset_config)
     data = DatasetDict(
         {split: prepare(parts[split], split, arguments) for split in SPLITS if split in parts}
     )
@@ -281,11 +298,8 @@ def load_model(
             raise RecipeError(f"model_config: {unknown_key(key, known)}")
     towers = (arguments.text_model, arguments.vision_model, arguments.global_vision_model)
     spelled = scheme_labels(entity_types(labels), arguments.label_scheme)
-    try:
+    with loading("a tower", OSError):
         model = TwoMNERForTokenClassification.from_towers(*towers, labels=spelled, **switches)
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RecipeError(f"a tower cannot be loaded, neither folder nor Hub: {reason}") from error
     processor = TwoMNERProcessor.from_towers(
         arguments.text_model, arguments.vision_model, labels=model.config.labels
     )

@@ -190,11 +190,25 @@ def test_a_folder_of_parquet_trains_too(recipe, tmp_path, files):
         (["--model_config", '{"fusoin": "gated"}'], "'fusoin', the nearest known one is 'fusion'"),
         (["--freeze", "text_encoder"], "freeze: 'text_encoder' matches no parameter"),
         (["--vision_model", "no/such/tower"], "a tower cannot be loaded.*no/such/tower"),
+        (["--model_name_or_path", "no/model"], "model no/model cannot be loaded, neither folder"),
     ],
 )
 def test_a_recipe_that_does_not_fit_its_data_or_model_is_refused(recipe, extra, message):
     with pytest.raises(RecipeError, match=message):
         train.main([*recipe, *extra])
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("no/set", None, "data set no/set cannot be loaded, neither folder nor Hub: "),
+        ("{files}", "fr", "data set .* cannot be loaded.*'fr' not found"),
+    ],
+)
+def test_a_data_set_that_cannot_be_loaded_is_named(files, name, config, message):
+    arguments = train.DataArguments(dataset_name=name.format(files=files), dataset_config=config)
+    with pytest.raises(RecipeError, match=message):
+        train.load_data(arguments, None)
 
 
 def test_a_label_outside_the_models_set_is_named_with_its_line(recipe, files):
