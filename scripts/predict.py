@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers.utils.logging import disable_progress_bar
+
 from dataset_mmnerd.sample import sample_rows
 from modeling_2mner import (
     MultimodalNERPipeline,
@@ -42,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.image is not None and not (arguments.text or arguments.words):
         parser.error("--image needs the sentence it belongs to: --text or --words")
 
+    disable_progress_bar()
     ner = MultimodalNERPipeline(
         model=TwoMNERForTokenClassification.from_pretrained(arguments.run),
         processor=TwoMNERProcessor.from_pretrained(arguments.run),
