@@ -114,8 +114,11 @@ def test_a_picture_is_fetched_from_the_address_that_the_user_gives(ner, tmp_path
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/red.png"
         found = ner({"text": TEXT, "image": address})
+        words = [TEXT[start:end] for start, end in split_into_words(TEXT)]
+        found_in_a_row = ner({"tokens": words, "image": address})
         server.shutdown()
     assert found == ner({"text": TEXT, "image": red})
+    assert found_in_a_row == ner({"tokens": words})  # an address in a data set is not fetched
 
 
 def close(one, two):
