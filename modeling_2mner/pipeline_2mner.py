@@ -209,6 +209,9 @@ class MultimodalNERPipeline(Pipeline):
                 "expected 'text' or 'words', and perhaps 'image'"
             )
         content = inputs[given[0]]
+        if isinstance(content, str) != (given == ["text"]):
+            expected = "a string" if given == ["text"] else "a list of strings"
+            raise TypeError(f"{given[0]!r} is {content!r}, expected {expected}")
         text, spans = (
             (content, split_into_words(content)) if given == ["text"] else _joined(list(content))
         )

@@ -170,6 +170,8 @@ def test_it_labels_without_a_picture_tower_too(text_tower):
         ({"text": "a", "img": None}, {}, ValueError, "keys 'text', 'img', expected 'text' or"),
         ({"text": "a", "words": ["a"]}, {}, ValueError, "keys 'text', 'words', expected 'text' or"),
         ({"image": None}, {}, ValueError, "keys 'image', expected 'text' or 'words'"),
+        ({"words": "a b"}, {}, TypeError, "'words' is 'a b', expected a list of strings"),
+        ({"text": ["a"]}, {}, TypeError, r"'text' is \['a'\], expected a string"),
         (7, {}, TypeError, "an input is a int, expected a text"),
         ([["a", "b"]], {}, TypeError, "an input is a list, expected a text"),
         ("a", {"aggregation_strategy": "best"}, ValueError, "aggregation_strategy is 'best'"),
