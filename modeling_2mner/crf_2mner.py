@@ -24,7 +24,7 @@ from transformers import initialization as init
 
 from .labels_2mner import begins_entity, continues_entity, is_bioes, may_end, may_follow, may_start
 
-__all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF"]
+__all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF", "shared_places"]
 
 IMPOSSIBLE = -1e4
 """A score that no path recovers from, and that float32 still adds up without overflow."""
@@ -47,6 +47,13 @@ class CRFDecoding:
     labels: Tensor
     marginals: Tensor
     entity_scores: Tensor
+
+
+def shared_places(old: Sequence[str], new: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Where the labels that two sets share stand in each of them: two `[S]` long, in step."""
+    shared = [label for label in new if label in old]
+    places = [[labels.index(label) for label in shared] for labels in (old, new)]
+    return torch.tensor(places[0], dtype=torch.long), torch.tensor(places[1], dtype=torch.long)
 
 
 class LinearChainCRF(nn.Module):
@@ -83,6 +90,18 @@ class LinearChainCRF(nn.Module):
             init.uniform_(parameter, -0.1, 0.1)
         for name, value in self._scheme().items():
             init.copy_(getattr(self, name), value)
+
+    @torch.no_grad()
+    def with_labels(self, labels: Sequence[str]) -> "LinearChainCRF":
+        """A CRF over other labels: what it knows of those in both sets, at the start, at the end
+        and from one to another, it keeps; the rest is newly initialised.
+        """
+        crf = LinearChainCRF(labels, self.constrain).to(self.transitions)
+        old, new = shared_places(self.labels, crf.labels)
+        crf.start_transitions[new] = self.start_transitions[old]
+        crf.transitions[new[:, None], new] = self.transitions[old[:, None], old]
+        crf.end_transitions[new] = self.end_transitions[old]
+        return crf.train(self.training)
 
     def _scheme(self) -> dict[str, Tensor]:
         """What the label names say: forbidden steps, and where entities begin and go on."""

@@ -16,6 +16,7 @@ a vision tower's feature size, `H` hidden size, `D` the space of the alignment.
 """
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,13 +34,15 @@ from transformers.utils import ModelOutput, logging
 from .alignment_2mner import Alignment
 from .collaboration_2mner import Collaboration, ConcatFusion, GatedFusion
 from .configuration_2mner import TwoMNERConfig
-from .crf_2mner import UNKNOWN, LinearChainCRF
+from .crf_2mner import UNKNOWN, LinearChainCRF, shared_places
+from .labels_2mner import is_bioes
 
 # What is imported is saved along: a model that is pushed by itself brings all the code it names.
 from .pipeline_2mner import MultimodalNERPipeline  # noqa: F401
 from .processing_2mner import TwoMNERProcessor  # noqa: F401
 
 __all__ = [
+    "LabelChange",
     "TwoMNERForTokenClassification",
     "TwoMNERModel",
     "TwoMNERModelOutput",
@@ -105,6 +108,25 @@ class TwoMNERTokenClassifierOutput(ModelOutput):
     region_attentions: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     hidden_states: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class LabelChange:
+    """What became of the labels of a model that was given another set of them.
+
+    Attributes:
+        kept: in both sets; the model goes on with what it knows of them.
+        new: to be learned.
+        dropped: forgotten.
+    """
+
+    kept: list[str]
+    new: list[str]
+    dropped: list[str]
+
+    def __str__(self) -> str:
+        parts = (f"{name} {', '.join(labels)}" for name, labels in vars(self).items() if labels)
+        return "; ".join(parts)
 
 
 def _without_pooler(model_class: type[PreTrainedModel]) -> dict[str, bool]:
@@ -593,6 +615,50 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             hidden_states=encoded.hidden_states,
         )
         return output if return_dict else output.to_tuple()
+
+    @torch.no_grad()
+    def resize_labels(self, labels: Sequence[str]) -> LabelChange:
+        """Give the model another label set, in place. What it knows of the labels in both sets
+        stays, to the last bit: their rows of the classifier and their transitions in the CRF.
+        What is new is newly initialised, to be trained.
+
+            change = model.resize_labels(["O", "B-PER", "I-PER", "B-DRUG", "I-DRUG"])
+            processor.labels = model.config.labels
+
+        Args:
+            labels: the new label names in the order of the emissions, in the model's own scheme,
+                BIO or BIOES.
+
+        Returns:
+            Which labels were kept, which are new and which were dropped; the log says so too.
+
+        Raises:
+            ValueError: if a name is not a label, comes twice, or the scheme is another one: a
+                `B-PER` of BIOES, which never stands alone, is not that of BIO.
+        """
+        old = self.config.labels
+        labels = list(labels)
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"labels must differ from one another, found {labels}")
+        if any(label != "O" for label in labels) and is_bioes(labels) != is_bioes(old):
+            schemes = ["BIOES" if is_bioes(names) else "BIO" for names in (labels, old)]
+            raise ValueError(f"the labels are {schemes[0]}, expected the model's {schemes[1]}")
+        change = LabelChange(
+            kept=[label for label in labels if label in old],
+            new=[label for label in labels if label not in old],
+            dropped=[label for label in old if label not in labels],
+        )
+        classifier = nn.Linear(self.config.hidden_size, len(labels)).to(self.classifier.weight)
+        self._init_weights(classifier)
+        before, after = shared_places(old, labels)
+        classifier.weight[after] = self.classifier.weight[before]
+        classifier.bias[after] = self.classifier.bias[before]
+        self.classifier = classifier.train(self.training)
+        self.crf = self.crf.with_labels(labels)
+        self.config.id2label = dict(enumerate(labels))
+        self.config.label2id = {label: index for index, label in enumerate(labels)}
+        logger.warning(f"Other labels: {change}")
+        return change
 
     def _alignment_loss(
         self,
