@@ -30,7 +30,14 @@ from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
-from .schema import LANGUAGES, UNKNOWN_LANGUAGE, bio_labels, entity_types, features
+from .schema import (
+    CONTEXT_COLUMNS,
+    LANGUAGES,
+    UNKNOWN_LANGUAGE,
+    bio_labels,
+    entity_types,
+    features,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +46,6 @@ _LABEL = re.compile(r"O|[BI]-\S+")
 _SLICE = re.compile(r"(?P<path>.+)\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\]")
 _JSON_OBJECT = re.compile(r"\{.*\}\s*")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
-_CONTEXT = ("objects", "captions", "ocr")
 _ROWS_AT_A_TIME = 1000
 
 
@@ -190,7 +196,9 @@ def _sentence_from_json(
         raise MalformedLineError(path, number, found, "one label a token")
     for tag in tags:
         _checked_label(tag, path, number, labels)
-    extra: dict[str, Any] = {key: _json_strings(record, key, path, number) for key in _CONTEXT}
+    extra: dict[str, Any] = {
+        key: _json_strings(record, key, path, number) for key in CONTEXT_COLUMNS
+    }
     for key in ("id", "lang", "image_id"):
         extra[key] = _json_name(record, key, path, number)
     if extra["lang"] is not None and not _LANGUAGE.fullmatch(extra["lang"]):
@@ -327,7 +335,7 @@ def read_file(
             "lang": extra.get("lang") or lang,
             "image": None if image is None else str(image.absolute()),
             "image_id": extra.get("image_id") or sentence.image,
-            **{key: extra.get(key) for key in _CONTEXT},
+            **{key: extra.get(key) for key in CONTEXT_COLUMNS},
             "group": extra.get("group"),
         }
     if missing:

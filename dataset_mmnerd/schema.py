@@ -22,6 +22,7 @@ from datasets import ClassLabel, Features, Image, List, Value
 DEFAULT_ENTITY_TYPES = ("PER", "LOC", "ORG", "MISC")
 SPLITS = ("train", "validation", "test")
 UNKNOWN_LANGUAGE = "und"
+CONTEXT_COLUMNS = ("objects", "captions", "ocr")  # the visual context: text made from a picture
 
 LANGUAGES = {
     "ar": "Arabic",
@@ -114,9 +115,7 @@ def features(labels: Sequence[str], *, sample: bool = False) -> Features:
         "lang": Value("string"),
         "image": Image(),
         "image_id": Value("string"),
-        "objects": List(Value("string")),
-        "captions": List(Value("string")),
-        "ocr": List(Value("string")),
+        **{column: List(Value("string")) for column in CONTEXT_COLUMNS},
     }
     if sample:
         columns["decidable_from_text"] = Value("bool")
@@ -124,6 +123,7 @@ def features(labels: Sequence[str], *, sample: bool = False) -> Features:
 
 
 __all__ = [
+    "CONTEXT_COLUMNS",
     "DEFAULT_ENTITY_TYPES",
     "LANGUAGES",
     "SPLITS",
