@@ -7,7 +7,8 @@
 
 The recipe gives the defaults, the command line wins; `--help` lists every key. In the run's folder:
 the model with its processor and code, or its adapter; its card, `README.md`; `metrics.json`,
-`predictions.jsonl`, and the best checkpoint.
+`predictions.jsonl`, and the best checkpoint. A run that was killed goes on by the same command with
+`--resume_from_checkpoint last`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from training_2mner.arguments import (
     unknown_key,
 )
 from training_2mner.card import write_card
+from training_2mner.checkpoints import SaveBeforeStopping, checkpoint_to_resume
 from training_2mner.collator import WordCollator
 from training_2mner.evaluation import (
     evaluate,
@@ -81,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up_logging(arguments)
     refuse_separate_trainings(arguments)
     set_seed(arguments.seed)
+    checkpoint = checkpoint_to_resume(arguments)
     repository = prepare_push(model_arguments, arguments)
 
     processor = None
@@ -96,7 +99,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     log_setting(trainer, data)
 
     training_started = perf_counter()
-    trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint)
+    stopper = SaveBeforeStopping()
+    trainer.add_callback(stopper)
+    with stopper.listening():
+        trainer.train(resume_from_checkpoint=checkpoint)
     training_seconds = perf_counter() - training_started
     trainer.save_model()
 

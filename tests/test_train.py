@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -265,6 +266,41 @@ def test_no_validation_part_to_choose_by_is_refused(recipe):
     Path(recipe[0]).write_text("\n".join(kept), encoding="utf-8")
     with pytest.raises(RecipeError, match="no validation part"):
         train.main(recipe)
+
+
+def test_a_run_that_is_told_to_stop_says_how_it_goes_on(recipe, tmp_path):
+    endless = ["--num_train_epochs", "100000", "--eval_strategy", "no", "--save_strategy", "no"]
+    running = subprocess.Popen(
+        [
+            sys.executable,
+            str(ROOT / "train.py"),
+            *recipe,
+            *endless,
+            "--load_best_model_at_end",
+            "no",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert any("loss_nll" in line for line in running.stdout)
+    running.send_signal(signal.SIGTERM)
+    output, _ = running.communicate(timeout=120)
+    assert running.returncode == 128 + signal.SIGTERM
+    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    assert f"saved {checkpoint}; the same command with --resume_from_checkpoint last" in output
+    assert "Traceback" not in output
+
+
+def test_a_run_that_is_over_resumes_to_its_end(recipe, tmp_path):
+    """Killed after its training, while it was scored, for instance."""
+    train.main([*recipe, "--controls", "no"])
+    figures = [json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))]
+    train.main([*recipe, "--controls", "no", "--resume_from_checkpoint", "last"])
+    figures.append(json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8")))
+    assert figures[0]["test"] == figures[1]["test"]
+    assert figures[0]["training"]["kept_step"] == figures[1]["training"]["kept_step"]
 
 
 def test_processes_that_would_train_apart_are_refused(recipe, monkeypatch):

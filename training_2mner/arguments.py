@@ -177,6 +177,14 @@ class TwoMNERTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "Keep the checkpoint that was best on the validation part."}
     )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={"help": "Go on from this checkpoint; last: from the run's last whole one."},
+    )
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True,
+        metadata={"help": "A resumed run also remembers its patience (early_stopping_patience)."},
+    )
     metric_for_best_model: str | None = field(
         default="f1", metadata={"help": "Best by f1, f1_de, picture_decided_accuracy or loss."}
     )

@@ -12,8 +12,10 @@ weights that people share.
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,9 +26,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
 from .arguments import RecipeError
+from .checkpoints import LOSS_SUMS, UNFINISHED, KeepPlace, finish_checkpoint
 from .collator import LengthGroupedSampler
 from .evaluation import score_rows, spans_from_predictions
 from .metrics import summary
@@ -91,8 +94,10 @@ class TwoMNERTrainer(Trainer):
         super().__init__(*args, **kwargs)
         # `Trainer` sets a decoder's switch on every configuration, ours has none to save.
         del self.model.config.use_cache
-        self._loss_parts: defaultdict[str, Tensor | float] = defaultdict(float)
-        self._shares = torch.zeros((), device=self.args.device)
+        # Since the last line of the log: the loss, its parts, and "shares", the number of steps.
+        self._sums: defaultdict[str, Tensor | float] = defaultdict(float)
+        self._writes_checkpoint = False
+        self.add_callback(KeepPlace())
 
     # Order ----------------------------------------------------------------------------------------
 
@@ -155,23 +160,29 @@ class TwoMNERTrainer(Trainer):
             # Gradients are averaged over processes, hence their number.
             sentences = len(inputs["word_mask"]) * self.accelerator.num_processes
             share = sentences / num_items_in_batch
-            self._shares += share
-            for name, loss in outputs.losses.items():
-                self._loss_parts[name] += loss.detach() * share
+            for name, loss in {"loss": outputs.loss, **outputs.losses}.items():
+                self._sums[name] += loss.detach() * share
+            # The shares of a step add up to 1, so their sum is the number of steps.
+            self._sums["shares"] += share
         loss = outputs.loss * share
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, and with a training loss its parts, each a mean over the same sentences."""
-        if "loss" in logs and self._loss_parts:
-            # The shares of a step add up to 1, so their sum is the number of steps.
-            steps = self.accelerator.reduce(self._shares, reduction="mean")
-            for name, total in self._loss_parts.items():
-                mean = self.accelerator.reduce(total, reduction="mean") / steps
-                logs[f"loss_{name}"] = mean.item()
-            self._loss_parts.clear()
-            self._shares = torch.zeros_like(self._shares)
+        if "loss" in logs and self._sums:
+            sums = self._reduced_sums()
+            steps = sums.pop("shares")
+            logs["loss"] = sums.pop("loss") / steps
+            logs |= {f"loss_{name}": total / steps for name, total in sums.items()}
+            self._sums.clear()
         super().log(logs, start_time)
+
+    def _reduced_sums(self) -> dict[str, float]:
+        """The sums since the last line of the log, each the mean of the processes'."""
+        return {
+            name: self.accelerator.reduce(total, reduction="mean").item()
+            for name, total in self._sums.items()
+        }
 
     # Evaluation -----------------------------------------------------------------------------------
 
@@ -205,6 +216,49 @@ class TwoMNERTrainer(Trainer):
         return output
 
     # Saving ---------------------------------------------------------------------------------------
+
+    def _get_output_dir(self, trial: Any) -> str:
+        run = super()._get_output_dir(trial)
+        return str(Path(run) / UNFINISHED) if self._writes_checkpoint else run
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint beside its place, and put it there when it is whole."""
+        run = Path(self._get_output_dir(trial))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        written = run / UNFINISHED / name
+        if self.args.should_save:
+            shutil.rmtree(written.parent, ignore_errors=True)  # of a run that was killed
+        self.accelerator.wait_for_everyone()
+        best = self.state.best_model_checkpoint
+        self._writes_checkpoint = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._writes_checkpoint = False
+        # `Trainer` looked for the best one among the unfinished.
+        is_best = self.state.best_global_step == self.state.global_step
+        self.state.best_model_checkpoint = str(run / name) if is_best else best
+        sums = self._reduced_sums()
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            written.joinpath(LOSS_SUMS).write_text(json.dumps(sums), encoding="utf-8")
+            self.state.save_to_json(str(written / "trainer_state.json"))
+            finish_checkpoint(written, run / name)
+            rotate_checkpoints(
+                output_dir=str(run),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            sums = json.loads(Path(checkpoint, LOSS_SUMS).read_text("utf-8"))
+            self._sums.update(
+                {name: torch.tensor(total, device=self.args.device) for name, total in sums.items()}
+            )
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Weights, configuration, code and processor; not the pickle that `Trainer` adds."""

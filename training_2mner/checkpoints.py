@@ -1,0 +1,268 @@
+"""Checkpoints that are whole or do not count, and runs that save before they stop.
+
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+
+A run that is killed at any moment goes on from its last checkpoint and ends with the weights of a
+run that was never stopped. What is unusual: a checkpoint is written under another name and gets its
+own in one step when all of it is on the disk; and Ctrl-C or SIGTERM save at the end of the step, or
+of the epoch if the step was its last, so that the resumed run misses no evaluation.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from .arguments import RecipeError
+
+__all__ = [
+    "LOSS_SUMS",
+    "UNFINISHED",
+    "KeepPlace",
+    "RunStopped",
+    "SaveBeforeStopping",
+    "checkpoint_to_resume",
+    "finish_checkpoint",
+    "last_checkpoint",
+    "missing_parts",
+]
+
+logger = logging.getLogger(__name__)
+
+LOSS_SUMS = "loss_sums.json"
+"""The parts of the loss since the last line of the log, in a checkpoint."""
+
+UNFINISHED = ".unfinished"
+"""The folder in a run's folder where a checkpoint lies while it is written."""
+
+LAST = ("last", "true")
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "adapter_model.safetensors",
+)
+STATE = ("trainer_state.json", LOSS_SUMS, "optimizer.pt", "scheduler.pt")
+
+
+# Writing ------------------------------------------------------------------------------------------
+
+
+def finish_checkpoint(written: Path, place: Path) -> None:
+    """Give a checkpoint that is written its place, in one step; what lay there before is deleted.
+
+    Args:
+        written: the folder as it was written, on the same file system.
+        place: where it belongs.
+    """
+    # Renamed before it is on the disk, it could be there with empty files after a power cut.
+    for path in written.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    if place.exists():
+        place.replace(written.with_name(f"{place.name}-before"))
+    written.replace(place)
+    shutil.rmtree(written.parent)
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+def missing_parts(checkpoint: Path) -> list[str]:
+    """What a checkpoint lacks of what a run needs to go on from it; nothing, if it is whole."""
+    missing = [] if any((checkpoint / name).is_file() for name in WEIGHTS) else [WEIGHTS[0]]
+    if any(checkpoint.glob("pytorch_model_fsdp*")):  # FSDP writes weights and optimizer its own way
+        missing = []
+        needed = [name for name in STATE if name != "optimizer.pt"]
+    else:
+        needed = list(STATE)
+    missing += [name for name in needed if not (checkpoint / name).is_file()]
+    if not any(checkpoint.glob("rng_state*.pth")):
+        missing.append("rng_state.pth")
+    return missing
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The whole checkpoint of a run's folder that was written last; None if there is none."""
+    whole = [
+        (path.joinpath("trainer_state.json").stat().st_mtime_ns, int(number), path)
+        for path in run.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+        if (number := path.name.rpartition("-")[2]).isdecimal() and not missing_parts(path)
+    ]
+    return max(whole)[2] if whole else None
+
+
+def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
+    """The checkpoint that `resume_from_checkpoint` means: a folder, or `last` (or `true`) for the
+    last whole one of the run's folder. None starts from the beginning, as `last` does, with a line
+    in the log, where there is none: a run that a cluster starts again and again needs one command.
+
+    Raises:
+        RecipeError: if there is no such folder, it lacks something, or the run's checkpoints hold
+            weights only.
+    """
+    wish = arguments.resume_from_checkpoint
+    if wish is None:
+        return None
+    if wish.lower() in LAST:
+        run = Path(arguments.output_dir)
+        wish = last_checkpoint(run)
+        if wish is None:
+            unusable = sorted(run.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))
+            if not unusable:
+                logger.warning("no checkpoint in %s: training starts from the beginning", run)
+                return None
+            wish = unusable[-1]
+    checkpoint = Path(wish)
+    if not checkpoint.is_dir():
+        raise RecipeError(f"resume_from_checkpoint: {checkpoint} is no folder")
+    missing = missing_parts(checkpoint)
+    if missing:
+        raise RecipeError(
+            f"resume_from_checkpoint: {checkpoint} lacks {', '.join(missing)}: expected a "
+            "checkpoint of a run with save_only_model: false"
+        )
+    states = list(checkpoint.glob("rng_state*.pth"))
+    if len(states) != arguments.world_size:
+        logger.warning(
+            "%s was written by %d process(es), now there are %d: the run goes on, but its batches "
+            "and its dropout are not those of the run that was stopped",
+            checkpoint,
+            len(states),
+            arguments.world_size,
+        )
+    logger.info("going on from %s", checkpoint)
+    return str(checkpoint)
+
+
+class KeepPlace(TrainerCallback):
+    """Tell the sampler which epoch it is.
+
+    `Trainer` tells the loader of a resumed epoch, but accelerate hides the sampler of that one too
+    deep under several processes, and the epoch would go on in the order of the first.
+    """
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
+        train_dataloader.set_epoch(int(state.epoch))
+
+
+# Stopping -----------------------------------------------------------------------------------------
+
+
+def _several_processes() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+class RunStopped(SystemExit):
+    """The run was told to stop and has saved: ends the program with the status of that signal.
+
+    Attributes:
+        checkpoint: the folder it goes on from.
+    """
+
+    def __init__(self, number: int, checkpoint: Path) -> None:
+        super().__init__(128 + number)
+        self.checkpoint = checkpoint
+
+
+class SaveBeforeStopping(TrainerCallback):
+    """On SIGTERM or Ctrl-C: save at the end of the step, then leave training by `RunStopped`.
+
+        callback = SaveBeforeStopping()
+        trainer.add_callback(callback)
+        with callback.listening():
+            trainer.train()
+
+    A checkpoint that is saved so can be resumed even where `save_only_model` leaves out what that
+    needs. Under several processes all stop at the same step, whichever was told.
+    """
+
+    def __init__(self) -> None:
+        self.told: signal.Signals | None = None
+        self._agreed: signal.Signals | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Heed the signals inside the block. A signal that comes too late to save ends the program
+        after it, as it would have without the block."""
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("signals are heard in the main thread only")
+        before = {
+            number: signal.signal(number, self._hear) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.told is not None:
+            signal.raise_signal(self.told)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.told is signal.SIGINT and number == signal.SIGINT and not _several_processes():
+            # A launcher passes Ctrl-C on to processes that have heard it from the terminal already.
+            raise KeyboardInterrupt
+        self.told = signal.Signals(number)
+        logger.warning("%s: saving at the end of this step, then stopping", self.told.name)
+
+    def _agree(self, device: torch.device) -> None:
+        number = int(self.told or 0)
+        if _several_processes():
+            heard = torch.tensor(number, device=device)
+            dist.all_reduce(heard, dist.ReduceOp.MAX)
+            number = int(heard)
+        self._agreed = signal.Signals(number) if number else None
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs,
+    ) -> None:
+        self._agree(args.device)
+        if self._agreed is not None and not float(state.epoch).is_integer():
+            args.save_only_model = False
+            control.should_save = True
+
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs,
+    ) -> None:
+        # After the epoch's own evaluation: a run that went on from before it would save the same.
+        if self._agreed is not None:
+            args.save_only_model = False
+            control.should_save = True
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs,
+    ) -> None:
+        if self._agreed is None:
+            return
+        checkpoint = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        if args.should_save:
+            logger.warning(
+                "%s: saved %s; the same command with --resume_from_checkpoint last goes on",
+                self._agreed.name,
+                checkpoint,
+            )
+        raise RunStopped(self._agreed, checkpoint)
