@@ -1,5 +1,5 @@
 """Alignment: a contrastive loss that pulls a sentence and its picture together (2M-NER, section
-3.3).
+3.3), and the divergence between what is said of a sentence with and without it (ITA, section 2.3).
 
 What is unusual: sentences without a picture take no part; fewer than two pictures give a loss of
 zero, not a NaN; and under several processes the pictures and sentences of all of them are one
@@ -14,7 +14,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Alignment", "entity_nce", "gather_batch", "info_nce", "nt_xent"]
+__all__ = [
+    "Alignment",
+    "cross_view_divergence",
+    "entity_nce",
+    "gather_batch",
+    "info_nce",
+    "nt_xent",
+]
 
 
 class _GatherBatch(torch.autograd.Function):
@@ -134,6 +141,26 @@ def _cross_entropy(
     # A finite floor: a row without any candidate must not make NaN gradients.
     scores = scores.masked_fill(~candidates, -1e4)
     return F.cross_entropy(scores, target, reduction="none") * takes_part
+
+
+def cross_view_divergence(
+    teacher: Tensor, student: Tensor, word_mask: Tensor, temperature: float
+) -> Tensor:
+    """How far the text view is from the view with the picture (ITA, section 2.3): `T^2 KL(p || q)`,
+    summed over the words.
+
+    Args:
+        teacher, student: `[B, W, K]` log-probabilities at temperature `T`, with the picture and
+            without; the teacher's without gradient.
+        word_mask: `[B, W]` bool.
+        temperature: `T`; its square keeps the gradient's size.
+
+    Returns:
+        `[B]`, at least 0; exactly 0 where the two are the same.
+    """
+    padding = ~word_mask[..., None]
+    teacher, student = teacher.masked_fill(padding, 0.0), student.masked_fill(padding, 0.0)
+    return temperature**2 * (teacher.exp() * (teacher - student)).sum((1, 2))
 
 
 class Alignment(nn.Module):

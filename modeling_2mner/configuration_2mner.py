@@ -92,6 +92,14 @@ class TwoMNERConfig(PreTrainedConfig):
             `"mean"`: the mean over its words.
         alpha (`float`): Loss = `alpha` NLL + (1 - `alpha`) alignment; the NLL alone where there is
         no alignment.
+        cross_view_weight (`float`): `mu` of cross-view alignment (ITA, section 2.3): above 0, each
+            training step also reads the sentences without their pictures and visual context, and
+            `mu` times the divergence of what the CRF says then is added to the loss. Both views
+            share the NLL half and half.
+        cross_view_temperature (`float`): `T`, which flattens what the CRF says of both views before
+            they are compared. The paper's is 4 for Twitter-2015, 2 for Twitter-2017.
+        word_dropout (`float`): The probability that, while training, a word is read as nothing at
+            all: its whole vector is zero.
         classifier_dropout (`float`): Dropout before the emissions.
         constrain_transitions (`bool`): Whether the CRF forbids what the label scheme forbids.
         initializer_range (`float`): Standard deviation of the new linear layers' initial weights.
@@ -120,6 +128,9 @@ class TwoMNERConfig(PreTrainedConfig):
     alignment_size: int = 256
     sentence_vector: Literal["first", "mean"] = "first"
     alpha: float | int = 0.8
+    cross_view_weight: float | int = 0.0
+    cross_view_temperature: float | int = 2.0
+    word_dropout: float | int = 0.0
     classifier_dropout: float | int = 0.1
     constrain_transitions: bool = True
     initializer_range: float = 0.02
@@ -160,6 +171,16 @@ class TwoMNERConfig(PreTrainedConfig):
             raise ValueError(
                 f"alignment_temperature must be above 0, found {self.alignment_temperature}"
             )
+        if self.cross_view_weight < 0:
+            raise ValueError(
+                f"cross_view_weight must be at least 0, found {self.cross_view_weight}"
+            )
+        if self.cross_view_temperature <= 0:
+            raise ValueError(
+                f"cross_view_temperature must be above 0, found {self.cross_view_temperature}"
+            )
+        if not 0 <= self.word_dropout < 1:
+            raise ValueError(f"word_dropout must be in [0, 1), found {self.word_dropout}")
         if self.global_vision_config is not None and self.vision_config is None:
             raise ValueError(
                 "global_vision_config is a second tower: it needs vision_config, the first one"

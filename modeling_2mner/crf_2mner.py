@@ -9,6 +9,8 @@ What is unusual:
   that the probabilities are those among well-formed label sequences.
 * A label of -100 under the mask is unknown, and the likelihood sums over it (partial annotation).
 * `decode` gives each entity the probability of exactly that span and type, from the CRF.
+* `log_marginals` are differentiable, and may be those of a flatter distribution, every score
+  divided by a temperature: the posteriors of cross-view alignment.
 * All arithmetic is float32 whatever the autocast type.
 
 Shapes: `B` sentences, `W` words, `K` labels. A mask is true on a sentence's words, which come first
@@ -130,12 +132,12 @@ class LinearChainCRF(nn.Module):
             ),
         }
 
-    def _scores(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _scores(self, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """Start `[K]`, transition `[K, K]` and end `[K]` scores, constraints included."""
         return (
-            self.start_transitions.float() + self.start_penalty,
-            self.transitions.float() + self.transition_penalty,
-            self.end_transitions.float() + self.end_penalty,
+            self.start_transitions.float() / temperature + self.start_penalty,
+            self.transitions.float() / temperature + self.transition_penalty,
+            self.end_transitions.float() / temperature + self.end_penalty,
         )
 
     def forward(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
@@ -178,45 +180,47 @@ class LinearChainCRF(nn.Module):
             log_z = self._close(forward, mask)
             return CRFDecoding(
                 labels=labels.masked_fill(~mask, UNKNOWN),
-                marginals=self._normalise(forward, backward, log_z, mask),
+                marginals=(forward + backward - log_z[:, None, None])
+                .exp()
+                .masked_fill(~mask[..., None], 0.0),
                 entity_scores=self._entity_scores(
                     emissions, mask, labels, forward, backward, log_z
                 ),
             )
 
-    def marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """The probability of each label of each word, with gradients.
+    def log_marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
+        """The log-probability of each label of each word, with gradients.
 
         Args:
             emissions: `[B, W, K]`.
             mask: `[B, W]` bool.
+            temperature: divides every score, of emissions and of transitions; what the label scheme
+                forbids stays forbidden.
 
         Returns:
-            `[B, W, K]`, float32; 0 outside the mask.
+            `[B, W, K]`, float32; a forbidden label has a large negative number, not minus infinity.
+            Outside the mask it means nothing.
         """
         with torch.autocast(emissions.device.type, enabled=False):
-            emissions = emissions.float()
-            forward = self._forward_scores(emissions, mask)
-            backward = self._backward_scores(emissions, mask)
-            return self._normalise(forward, backward, self._close(forward, mask), mask)
-
-    def _normalise(self, forward: Tensor, backward: Tensor, log_z: Tensor, mask: Tensor) -> Tensor:
-        log_marginals = forward + backward - log_z[:, None, None]
-        return log_marginals.masked_fill(~mask[..., None], -torch.inf).exp()
+            emissions = emissions.float() / temperature
+            forward = self._forward_scores(emissions, mask, temperature)
+            backward = self._backward_scores(emissions, mask, temperature)
+            log_z = self._close(forward, mask, temperature)
+            return forward + backward - log_z[:, None, None]
 
     def _log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """log Z of each sentence: `[B]`; 0 for a sentence without words."""
         return self._close(self._forward_scores(emissions, mask), mask)
 
-    def _close(self, forward: Tensor, mask: Tensor) -> Tensor:
+    def _close(self, forward: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """End the forward recursion: `[B, W, K]` -> log Z `[B]`."""
-        _, _, end = self._scores()
+        _, _, end = self._scores(temperature)
         log_z = (forward[:, -1] + end).logsumexp(-1)  # past its last word a row repeats it
         return torch.where(mask.any(1), log_z, 0.0)
 
-    def _forward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
+    def _forward_scores(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """`[b, t, k]`: log of the summed weight of all labels of words `0..t` that end in `k`."""
-        start, transition, _ = self._scores()
+        start, transition, _ = self._scores(temperature)
         score = start + emissions[:, 0]  # [B, K]
         scores = [score]
         for t in range(1, emissions.shape[1]):
@@ -225,9 +229,9 @@ class LinearChainCRF(nn.Module):
             scores.append(score)
         return torch.stack(scores, 1)
 
-    def _backward_scores(self, emissions: Tensor, mask: Tensor) -> Tensor:
+    def _backward_scores(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """`[b, t, k]`: log of the summed weight of all labels of words `t+1..` after a `k`."""
-        _, transition, end = self._scores()
+        _, transition, end = self._scores(temperature)
         score = end.expand(emissions.shape[0], -1)  # [B, K]
         scores = [score]
         for t in range(emissions.shape[1] - 1, 0, -1):

@@ -1,5 +1,6 @@
 """The 2M-NER models: words and regions into fused words, fused words into labels (2M-NER, section
-3; arXiv 2404.17122).
+3; arXiv 2404.17122), and cross-view alignment, by which the words alone come to say what words and
+picture say together (ITA, section 2.3; arXiv 2112.06482).
 
     words      X     [B, W, H]   the text encoder's last hidden states at each word's first sub-word
     regions    R     [B, P, C]   a vision tower's patches or map cells
@@ -10,6 +11,9 @@
 What is unusual: the towers may be any encoders that `AutoModel` knows. Batch normalisation in a
 vision tower always uses its stored statistics, so that no picture changes how another one is read.
 Pictures that are missing are not run.
+
+A sentence has two *views*: `image_text`, with its picture and the visual context behind its words,
+and `text`, without them, exactly as if there were none.
 
 Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words, `K` labels, `P` regions, `C`
 a vision tower's feature size, `H` hidden size, `D` the space of the alignment.
@@ -31,7 +35,7 @@ from transformers import (
 )
 from transformers.utils import ModelOutput, logging
 
-from .alignment_2mner import Alignment
+from .alignment_2mner import Alignment, cross_view_divergence
 from .collaboration_2mner import Collaboration, ConcatFusion, GatedFusion
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN, LinearChainCRF, shared_places
@@ -51,6 +55,8 @@ __all__ = [
 ]
 
 logger = logging.get_logger(__name__)
+
+VIEWS = ("image_text", "text")
 
 
 @dataclass
@@ -85,8 +91,9 @@ class TwoMNERTokenClassifierOutput(ModelOutput):
 
     Attributes:
         loss: scalar, with labels: the weighted sum of `losses`.
-        losses: the parts of the loss by name, unweighted: `nll`, and `alignment` where the model
-            has one.
+        losses: the parts of the loss by name, unweighted: `nll`; `alignment` where the model has
+            one; in training with cross-view alignment `nll_text`, of the text view, and
+            `cross_view`.
         logits: `[B, W, K]` the emissions.
         predictions: `[B, W]` the best label sequence; -100 outside `word_mask`. In evaluation mode,
             like the next two.
@@ -179,6 +186,69 @@ def _read_pictures(tower: PreTrainedModel, pixel_values: Tensor) -> tuple[Tensor
         regions = regions.flatten(2).transpose(1, 2)
     pooled = getattr(outputs, "pooler_output", None)
     return regions, regions.mean(1) if pooled is None else pooled.flatten(1)
+
+
+def _text_view(
+    input_ids: Tensor | None,
+    attention_mask: Tensor,
+    word_index: Tensor,
+    context_mask: Tensor,
+    inputs_embeds: Tensor | None,
+    padding: int,
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
+    """A batch without its visual context: to the last bit the one that the processor makes of the
+    same sentences without any.
+
+    Returns:
+        `input_ids`, `attention_mask`, `word_index`, `inputs_embeds`, the windows cut to the longest
+        that is left.
+    """
+    attention_mask = attention_mask.masked_fill(context_mask, 0)
+    before, after = attention_mask.shape[1], int(attention_mask.sum(1).max())
+    if input_ids is not None:
+        input_ids = input_ids.masked_fill(context_mask, padding)[:, :after]
+    if inputs_embeds is not None:
+        inputs_embeds = inputs_embeds[:, :after]
+    word_index = word_index // before * after + word_index % before
+    return input_ids, attention_mask[:, :after], word_index, inputs_embeds
+
+
+def _illustrated(
+    sentences: dict[str, Tensor | None], has_pictures: bool, image_mask: Tensor | None
+) -> Tensor:
+    """`[B]` bool: the sentences of a batch that have a picture or visual context."""
+    word_index, context_mask = sentences["word_index"], sentences["context_mask"]
+    illustrated = torch.full_like(word_index[:, 0], has_pictures, dtype=torch.bool)
+    if has_pictures and image_mask is not None:
+        illustrated = image_mask
+    if context_mask is not None:
+        first_window = word_index[:, 0] // context_mask.shape[1]
+        illustrated = illustrated | context_mask[first_window].any(1)
+    return illustrated
+
+
+def _select_sentences(sentences: dict[str, Tensor | None], chosen: Tensor) -> dict[str, Tensor]:
+    """Some sentences of a batch, with their windows and no others.
+
+    Args:
+        sentences: `[N, ...]` windows, and `word_index` and `word_mask` `[B, W]`; any may be None.
+        chosen: the numbers of the sentences, in order.
+    """
+    word_index = sentences["word_index"]
+    windows, length = sentences["attention_mask"].shape
+    first = word_index[:, 0] // length  # a sentence's first word is read in its first window
+    numbers = torch.arange(windows, device=first.device)
+    owner = torch.bucketize(numbers, first, right=True) - 1  # [N] the sentence of each window
+    kept = torch.isin(owner, chosen)
+    moved = kept.cumsum(0) - 1
+    selected = {
+        name: values[kept] if name not in ("word_index", "word_mask") else values[chosen]
+        for name, values in sentences.items()
+        if values is not None
+    }
+    place = selected["word_index"]
+    selected["word_index"] = moved[place // length] * length + place % length
+    return {"input_ids": None, **selected}
 
 
 class TwoMNERPreTrainedModel(PreTrainedModel):
@@ -371,6 +441,11 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         word_mask: Tensor,
         pixel_values: Tensor | None = None,
         image_mask: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        regions: Tensor | None = None,
+        image_vectors: Tensor | None = None,
+        global_vectors: Tensor | None = None,
+        view: str = "image_text",
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -387,6 +462,12 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             pixel_values: `[B, 3, h, w]` pictures; what stands in the rows of missing ones does not
                 matter.
             image_mask: `[B]` bool, true where there is a picture; by default everywhere.
+            context_mask: `[N, L]` bool, true on visual context and what closes it; by default
+                nowhere.
+            regions, image_vectors, global_vectors: what `read_pictures` gave of the pictures, in
+                place of `pixel_values`: `[B, P, C]`, `[B, C]` and, for a second tower, its
+                `[B, C]`.
+            view: "image_text", or "text": as if there were no pictures and no visual context.
             inputs_embeds: `[N, L, H]` what the sub-words are embedded as, in place of `input_ids`.
             output_attentions: also give the text encoder's attention and that from words to
                 regions.
@@ -395,26 +476,41 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
 
         Raises:
             ValueError: if a window is longer than the text encoder can read, pictures come to a
-                text-only model, or there is not one of `input_ids` and `inputs_embeds`.
+                text-only model, there is not one of `input_ids` and `inputs_embeds`, not all
+                vectors beside `regions`, or no such view.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
         if output_attentions is None:
             output_attentions = self.config.output_attentions
-        subwords = {"input_ids": input_ids, "inputs_embeds": inputs_embeds}
-        subwords = {name: given for name, given in subwords.items() if given is not None}
-        if len(subwords) != 1:
+        if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("expected one of input_ids and inputs_embeds")
-        length = next(iter(subwords.values())).shape[1]
+        length = (inputs_embeds if input_ids is None else input_ids).shape[1]
         if length > self.config.max_positions:
             raise ValueError(
                 f"the batch has windows of {length} sub-words, but the text encoder reads at most "
                 f"{self.config.max_positions}: the processor's max_length must not be larger"
             )
-        if pixel_values is not None and self.vision_model is None:
-            raise ValueError("pixel_values were given to a model without a vision tower")
+        if view not in VIEWS:
+            raise ValueError(f"view is {view!r}, expected one of {', '.join(VIEWS)}")
+        has_pictures = pixel_values is not None or regions is not None
+        if has_pictures and self.vision_model is None:
+            raise ValueError("pictures were given to a model without a vision tower")
+        if view == "text":
+            has_pictures = False
+            if context_mask is not None:
+                input_ids, attention_mask, word_index, inputs_embeds = _text_view(
+                    input_ids,
+                    attention_mask,
+                    word_index,
+                    context_mask,
+                    inputs_embeds,
+                    self.config.text_config.pad_token_id or 0,
+                )
+                length = attention_mask.shape[1]
 
         encoded = self.text_model(
-            **subwords,
+            input_ids=input_ids,
+            inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
@@ -422,30 +518,38 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         )
         positions = encoded.last_hidden_state.flatten(0, 1)  # [N * L, H]
         words = positions[word_index]  # X [B, W, H]
+        if self.training and self.config.word_dropout > 0:
+            kept = torch.rand(words.shape[:2], device=words.device) >= self.config.word_dropout
+            words = words * kept[..., None]
 
-        fused, attentions, image_vectors, regions = words, None, None, None
-        if pixel_values is not None:
+        fused, attentions, seen = words, None, {}
+        if has_pictures:
             if image_mask is None:
                 image_mask = torch.ones(len(words), dtype=torch.bool, device=words.device)
-            tower_regions, image_vectors = self._see(pixel_values, image_mask)
-            if tower_regions:
-                fused, attentions = self._collaborate(
-                    words, tower_regions, image_mask, output_attentions
-                )
-                regions = tower_regions[0]
+            if pixel_values is not None:
+                seen = self._see(pixel_values, image_mask)
+            else:
+                seen = self._seen_before(regions, image_vectors, global_vectors, image_mask)
+        if seen:
+            towers = [seen["regions"]]
+            if "global_vectors" in seen:
+                towers.append(seen["global_vectors"][:, None])
+            fused, attentions = self._collaborate(words, towers, image_mask, output_attentions)
 
         text_embeds = image_embeds = None
         if self.alignment is not None:
             text_embeds = self.alignment.embed_text(
                 self._sentence_vectors(positions, words, word_index, word_mask, length)
             )
-            if image_vectors is not None:
-                image_embeds = self.alignment.embed_image(image_vectors) * image_mask[:, None]
+            if seen:
+                image_embeds = (
+                    self.alignment.embed_image(seen["image_vectors"]) * image_mask[:, None]
+                )
 
         output = TwoMNERModelOutput(
             last_hidden_state=fused,
             word_states=words,
-            region_states=regions,
+            region_states=seen.get("regions"),
             text_embeds=text_embeds,
             image_embeds=image_embeds,
             region_attentions=attentions,
@@ -454,33 +558,60 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         )
         return output if return_dict else output.to_tuple()
 
-    def _see(self, pixel_values: Tensor, image_mask: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Run the towers on the pictures that are there.
+    def read_pictures(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        """Run the vision towers: what they give may be kept, and given to `forward` in place of the
+        pictures for as long as the towers are not trained.
+
+        Args:
+            pixel_values: `[n, 3, h, w]`, n > 0.
 
         Returns:
-            Each tower's regions `[B, P, C]`, and the first one's picture vectors `[B, C]`; nothing,
-            if no sentence of the batch has a picture.
+            `regions` `[n, P, C]` and `image_vectors` `[n, C]` of the first tower; `global_vectors`
+            `[n, C]` of the second, if there is one.
+        """
+        regions, vectors = _read_pictures(self.vision_model, pixel_values)
+        seen = {"regions": regions, "image_vectors": vectors}
+        if self.global_vision_model is not None:
+            _, seen["global_vectors"] = _read_pictures(
+                self.global_vision_model, self._renormalise(pixel_values)
+            )
+        return seen
+
+    def _see(self, pixel_values: Tensor, image_mask: Tensor) -> dict[str, Tensor]:
+        """Run the towers on the pictures that are there: as `read_pictures`, but of all `B`
+        sentences; nothing, if none of them has a picture.
         """
         present = image_mask.nonzero()[:, 0]
         if len(present) == 0:
             if not self.training:
-                return [], None
+                return {}
             # In training each parameter takes part in each step, or data-parallel processes wait
             # for one another.
             present = image_mask.new_zeros(1, dtype=torch.long)
-        seen = pixel_values[present]
-
-        def spread(states: Tensor) -> Tensor:
-            return states.new_zeros(len(image_mask), *states.shape[1:]).index_copy(
+        return {
+            name: states.new_zeros(len(image_mask), *states.shape[1:]).index_copy(
                 0, present, states
             )
+            for name, states in self.read_pictures(pixel_values[present]).items()
+        }
 
-        regions, vectors = _read_pictures(self.vision_model, seen)
-        towers = [spread(regions)]
+    def _seen_before(
+        self,
+        regions: Tensor,
+        image_vectors: Tensor | None,
+        global_vectors: Tensor | None,
+        image_mask: Tensor,
+    ) -> dict[str, Tensor]:
+        """What was read off the pictures earlier, as `_see` gives it."""
+        seen = {"regions": regions, "image_vectors": image_vectors}
         if self.global_vision_model is not None:
-            _, global_vectors = _read_pictures(self.global_vision_model, self._renormalise(seen))
-            towers.append(spread(global_vectors)[:, None])
-        return towers, spread(vectors)
+            seen["global_vectors"] = global_vectors
+        for name, states in seen.items():
+            if states is None:
+                raise ValueError(f"regions were given without {name}")
+            missing = ~image_mask.view(-1, *[1] * (states.ndim - 1))
+            seen[name] = states.to(self.vision_model.dtype).masked_fill(missing, 0.0)
+        return seen
 
     def _renormalise(self, pixel_values: Tensor) -> Tensor:
         """From the first tower's normalisation to the second's."""
@@ -558,6 +689,11 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         word_mask: Tensor,
         pixel_values: Tensor | None = None,
         image_mask: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        regions: Tensor | None = None,
+        image_vectors: Tensor | None = None,
+        global_vectors: Tensor | None = None,
+        view: str = "image_text",
         labels: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
@@ -567,8 +703,10 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         """Score, learn and (in evaluation mode) label a batch as the processor makes it.
 
         Args:
-            input_ids, attention_mask, word_index, word_mask, pixel_values, image_mask: as in
-                [`TwoMNERModel`].
+            input_ids, attention_mask, word_index, word_mask, pixel_values, image_mask,
+                context_mask, regions, image_vectors, global_vectors, view: as in [`TwoMNERModel`].
+                In training with cross-view alignment the view "image_text" reads the other one as
+                well.
             labels: `[B, W]` long; -100 under `word_mask` is an unknown label, over which the
                 likelihood sums.
             inputs_embeds, output_attentions, output_hidden_states, return_dict: as in
@@ -578,14 +716,22 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             ValueError: as [`TwoMNERModel`] does.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
+        sentences = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "word_index": word_index,
+            "word_mask": word_mask,
+            "context_mask": context_mask,
+            "inputs_embeds": inputs_embeds,
+        }
         encoded = self.model(
-            input_ids,
-            attention_mask,
-            word_index,
-            word_mask,
-            pixel_values,
-            image_mask,
-            inputs_embeds=inputs_embeds,
+            **sentences,
+            pixel_values=pixel_values,
+            image_mask=image_mask,
+            regions=regions,
+            image_vectors=image_vectors,
+            global_vectors=global_vectors,
+            view=view,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             return_dict=True,
@@ -594,11 +740,19 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
 
         loss = losses = None
         if labels is not None:
-            losses = {"nll": -self.crf(emissions, labels, word_mask).mean()}
+            nll = -self.crf(emissions, labels, word_mask)  # [B]
+            losses = {"nll": nll.mean()}
             loss = losses["nll"]
+            if self.training and self.config.cross_view_weight > 0 and view == "image_text":
+                has_pictures = pixel_values is not None or regions is not None
+                illustrated = _illustrated(sentences, has_pictures, image_mask)
+                losses |= self._cross_view_losses(sentences, labels, illustrated, nll, emissions)
+                loss = (losses["nll"] + losses["nll_text"]) / 2
             if self.config.has_alignment:
                 losses["alignment"] = self._alignment_loss(encoded, labels, word_mask, image_mask)
                 loss = self.config.alpha * loss + (1 - self.config.alpha) * losses["alignment"]
+            if "cross_view" in losses:
+                loss = loss + self.config.cross_view_weight * losses["cross_view"]
         decoding = None if self.training else self.crf.decode(emissions, word_mask)
 
         output = TwoMNERTokenClassifierOutput(
@@ -659,6 +813,43 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         self.config.label2id = {label: index for index, label in enumerate(labels)}
         logger.warning(f"Other labels: {change}")
         return change
+
+    def _cross_view_losses(
+        self,
+        sentences: dict[str, Tensor | None],
+        labels: Tensor,
+        illustrated: Tensor,
+        nll: Tensor,
+        emissions: Tensor,
+    ) -> dict[str, Tensor]:
+        """Read the text view of the sentences that have another one, and hold it against that.
+
+        Args:
+            sentences: the words and contexts of the batch, by the arguments' names.
+            labels: `[B, W]`.
+            illustrated: `[B]` bool, the sentences whose views differ.
+            nll, emissions: `[B]`, `[B, W, K]` of the view with the pictures.
+
+        Returns:
+            Scalars, both means over all `B` sentences: `nll_text`, to which a sentence that is not
+            illustrated brings its `nll`; and `cross_view`, to which it brings nothing.
+        """
+        chosen = illustrated.nonzero()[:, 0]
+        if len(chosen) == 0:
+            return {"nll_text": nll.mean(), "cross_view": nll.new_zeros(())}
+        encoded = self.model(**_select_sentences(sentences, chosen), view="text", return_dict=True)
+        text_emissions = self.classifier(self.dropout(encoded.last_hidden_state))
+        word_mask = sentences["word_mask"][chosen]
+        text_nll = -self.crf(text_emissions, labels[chosen], word_mask)
+        temperature = self.config.cross_view_temperature
+        with torch.no_grad():
+            teacher = self.crf.log_marginals(emissions[chosen], word_mask, temperature)
+        student = self.crf.log_marginals(text_emissions, word_mask, temperature)
+        divergence = cross_view_divergence(teacher, student, word_mask, temperature)
+        return {
+            "nll_text": nll.index_copy(0, chosen, text_nll).mean(),
+            "cross_view": divergence.sum() / len(nll),
+        }
 
     def _alignment_loss(
         self,

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from transformers import Pipeline
 
+from .processing_2mner import CONTEXT_FIELDS
+
 __all__ = ["MultimodalNERPipeline", "split_into_words"]
 
 MAX_DOWNLOAD = 50_000_000
@@ -103,11 +105,12 @@ def _split_apostrophes(text: str, start: int, end: int) -> list[tuple[int, int]]
 
 @dataclass
 class _Sentence:
-    """One input: the text, its words' characters `[start, end)`, and the picture."""
+    """One input: the text, its words' characters `[start, end)`, the picture and its context."""
 
     text: str
     spans: list[tuple[int, int]]
     picture: Any
+    context: dict[str, Any]
 
     @property
     def words(self) -> list[str]:
@@ -132,8 +135,9 @@ class MultimodalNERPipeline(Pipeline):
         # [{"label": "PER", "score": 0.98, "word": "Angela Merkel", "start": 0, "end": 13}, ...]
 
     An input is a text; or a dictionary with `text`, or with `words`, and perhaps `image`: a path,
-    bytes, a PIL picture, or an address, which is then fetched; or a row of a data set, with
-    `tokens` and perhaps `image`. Inputs may come as a list, a data set or a generator, and in
+    bytes, a PIL picture, or an address, which is then fetched; and perhaps the picture's visual
+    context, lists of strings under `objects`, `captions` and `ocr`; or a row of a data set, with
+    `tokens` and perhaps any of these. Inputs may come as a list, a data set or a generator, and in
     batches (`batch_size=`), those with pictures among those without.
     """
 
@@ -202,11 +206,13 @@ class MultimodalNERPipeline(Pipeline):
                 "'text' or 'words' and perhaps 'image'; give a list of words as {'words': [...]}"
             )
         given = [key for key in ("text", "words", "tokens") if key in inputs]
-        others = [] if given == ["tokens"] else sorted(set(inputs) - {*given, "image"})
+        known = {*given, "image", *CONTEXT_FIELDS}
+        others = [] if given == ["tokens"] else sorted(set(inputs) - known)
         if len(given) != 1 or others:
             raise ValueError(
                 f"an input has the keys {', '.join(map(repr, inputs))}, "
-                "expected 'text' or 'words', and perhaps 'image'"
+                "expected 'text' or 'words', and perhaps 'image', "
+                f"{', '.join(map(repr, CONTEXT_FIELDS))}"
             )
         content = inputs[given[0]]
         if isinstance(content, str) != (given == ["text"]):
@@ -218,13 +224,18 @@ class MultimodalNERPipeline(Pipeline):
         picture = inputs.get("image")
         if given != ["tokens"]:  # an address that stands in a data set is none that the user named
             picture = _fetch(picture)
-        return {"sentence": _Sentence(text, spans, picture)}
+        context = {name: inputs.get(name) for name in CONTEXT_FIELDS}
+        return {"sentence": _Sentence(text, spans, picture, context)}
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         batched = isinstance(model_inputs["sentence"], list)
         sentences = model_inputs["sentence"] if batched else [model_inputs["sentence"]]
         words = [sentence.words for sentence in sentences]
-        batch = self.processor(words, images=[sentence.picture for sentence in sentences])
+        batch = self.processor(
+            words,
+            images=[sentence.picture for sentence in sentences],
+            context=[sentence.context for sentence in sentences],
+        )
         outputs = self.model(**batch.to(self.device))
         found = {
             "sentence": sentences,

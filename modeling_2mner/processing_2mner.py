@@ -5,6 +5,8 @@ What is unusual:
 * Every word gets exactly one label. A sentence too long for the text encoder becomes overlapping
   windows, and each word is read in the window where it has most context; a word that the tokenizer
   maps to nothing is read as unknown.
+* Visual context, text made from the picture, stands behind the words, `<s> words </s> context
+  </s>`, in the room that they leave: it never takes a word's place, and no word points into it.
 * A picture that is missing, broken or enormous is a mask, never an exception and never a
   placeholder: the log says which one and why.
 
@@ -15,7 +17,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -39,7 +41,13 @@ from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN
 from .labels_2mner import is_bioes, spans_from_labels, to_bio, to_bioes
 
-__all__ = ["PictureError", "TwoMNERProcessor", "load_picture", "split_into_windows"]
+__all__ = [
+    "CONTEXT_FIELDS",
+    "PictureError",
+    "TwoMNERProcessor",
+    "load_picture",
+    "split_into_windows",
+]
 
 logger = logging.get_logger(__name__)
 
@@ -63,6 +71,12 @@ DECODING_ERRORS = (
 
 Picture = str | os.PathLike | bytes | dict[str, Any] | Image.Image
 """A path, an encoded picture, `datasets`' undecoded {"bytes", "path"}, or a picture."""
+
+
+CONTEXT_FIELDS = ("objects", "captions", "ocr")
+
+VisualContext = Mapping[str, Sequence[str] | None]
+"""Text made from a picture, by kind: `CONTEXT_FIELDS`."""
 
 
 class PictureError(ValueError):
@@ -193,10 +207,15 @@ class TwoMNERProcessor(ProcessorMixin):
         max_length: sub-words in a window, special ones included.
         window_overlap: sub-words, at most, that two windows of a long sentence share.
         reads_pictures: False for a text-only model: pictures are then left aside.
+        context_fields: which kinds of visual context are read, in the order in which they are
+            written: some of "objects", "captions", "ocr".
+        context_separator: what stands between two of its strings.
+        context_budget: sub-words of visual context, at most, behind a sentence; what is beyond is
+            cut off. 0 leaves visual context aside.
 
     Raises:
         ValueError: if the tokenizer is not a fast one, which alone tells which word a sub-word came
-            from.
+            from, a field is unknown, or the budget leaves no room for words.
     """
 
     def __init__(
@@ -207,6 +226,9 @@ class TwoMNERProcessor(ProcessorMixin):
         max_length: int = 512,
         window_overlap: int = 128,
         reads_pictures: bool = True,
+        context_fields: Sequence[str] = CONTEXT_FIELDS,
+        context_separator: str = " ; ",
+        context_budget: int = 0,
     ):
         super().__init__(image_processor, tokenizer)
         if not tokenizer.is_fast:
@@ -217,6 +239,24 @@ class TwoMNERProcessor(ProcessorMixin):
         self.max_length = max_length
         self.window_overlap = window_overlap
         self.reads_pictures = reads_pictures
+        self.context_fields = list(context_fields)
+        self.context_separator = context_separator
+        self.context_budget = context_budget
+        unknown = [name for name in self.context_fields if name not in CONTEXT_FIELDS]
+        if unknown:
+            raise ValueError(
+                f"context_fields has {unknown[0]!r}, expected some of {', '.join(CONTEXT_FIELDS)}"
+            )
+        if not 0 <= context_budget < max_length // 2:
+            raise ValueError(
+                f"context_budget is {context_budget}, expected at least 0 and less than half of "
+                f"max_length ({max_length})"
+            )
+
+    @property
+    def reads_context(self) -> bool:
+        """Whether visual context is read."""
+        return self.context_budget > 0
 
     @classmethod
     def from_towers(cls, text: str, vision: str | None = None, **options) -> "TwoMNERProcessor":
@@ -241,6 +281,7 @@ class TwoMNERProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         """The keys of a batch, `labels` aside."""
         names = ["input_ids", "attention_mask", "word_index", "word_mask"]
+        names += ["context_mask"] if self.reads_context else []
         return [*names, "pixel_values", "image_mask"] if self.reads_pictures else names
 
     def __call__(
@@ -248,6 +289,7 @@ class TwoMNERProcessor(ProcessorMixin):
         words: Sequence[str] | Sequence[Sequence[str]],
         images: Picture | Sequence[Picture | None] | None = None,
         labels: Sequence | None = None,
+        context: VisualContext | Sequence[VisualContext | None] | None = None,
         return_tensors: str = "pt",
     ) -> BatchFeature:
         """Prepare one sentence or a batch of them.
@@ -258,17 +300,21 @@ class TwoMNERProcessor(ProcessorMixin):
                 "path"}, or a PIL picture.
             labels: for each sentence a label for each word, by name in BIO or BIOES, or by number;
                 -100 is unknown.
+            context: for each sentence None or its visual context: lists of strings under "objects",
+                "captions", "ocr", any of which may be missing or None.
             return_tensors: "pt", the only kind.
 
         Returns:
             `input_ids`, `attention_mask` `[N, L]`; `word_index`, `word_mask` `[B, W]`; for a model
-            with pictures `pixel_values` `[B, 3, h, w]` and `image_mask` `[B]`; with labels `labels`
-            `[B, W]`, padded with -100.
+            with visual context `context_mask` `[N, L]`, true on it and on the special sub-words
+            that close it; for a model with pictures `pixel_values` `[B, 3, h, w]` and `image_mask`
+            `[B]`; with labels `labels` `[B, W]`, padded with -100.
 
         Raises:
-            TypeError: if a sentence is a string.
-            ValueError: if there are no sentences, the numbers of sentences, pictures, words and
-                labels do not agree, a label is not in the set, or `return_tensors` is not "pt".
+            TypeError: if a sentence is a string, or so is a field of its visual context.
+            ValueError: if there are no sentences, the numbers of sentences, pictures, contexts,
+                words and labels do not agree, a label is not in the set, a visual context has an
+                unknown field, or `return_tensors` is not "pt".
         """
         if return_tensors != "pt":
             raise ValueError(f"return_tensors is {return_tensors!r}, expected 'pt'")
@@ -279,9 +325,13 @@ class TwoMNERProcessor(ProcessorMixin):
         if _is_sentence(words):
             words = [words]
             images = [images]
+            context = [context]
             labels = None if labels is None else [labels]
         sentences = [list(sentence) for sentence in words]
-        batch = self._read_words(sentences)
+        contexts = [None] * len(sentences) if context is None else list(context)
+        if len(contexts) != len(sentences):
+            raise ValueError(f"context has {len(contexts)} items for {len(sentences)} sentences")
+        batch = self._read_words(sentences, self._read_context(contexts))
         if self.reads_pictures:
             pictures = [None] * len(sentences) if images is None else list(images)
             if len(pictures) != len(sentences):
@@ -291,25 +341,58 @@ class TwoMNERProcessor(ProcessorMixin):
             batch["labels"] = self._read_labels(sentences, list(labels))
         return BatchFeature(batch)
 
-    def _read_words(self, sentences: list[list[str]]) -> dict[str, Tensor]:
+    def _read_context(self, contexts: list[VisualContext | None]) -> list[list[int]]:
+        """The sub-words of each sentence's visual context, as many as the budget allows."""
+        texts = []
+        for number, context in enumerate(contexts):
+            context = context or {}
+            for name, strings in context.items():
+                if name not in CONTEXT_FIELDS:
+                    raise ValueError(
+                        f"sentence {number}: visual context has the field {name!r}, expected some "
+                        f"of {', '.join(CONTEXT_FIELDS)}"
+                    )
+                if isinstance(strings, str):
+                    raise TypeError(
+                        f"sentence {number}: {name} is the string {strings!r}, expected a list of "
+                        "strings"
+                    )
+            strings = [text for name in self.context_fields for text in context.get(name) or ()]
+            texts.append(self.context_separator.join(strings))
+        if not self.reads_context or not any(texts):
+            return [[] for _ in contexts]
+        encoded = self.tokenizer(
+            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
+        )
+        return [self._plain(pieces[: self.context_budget]) for pieces in encoded.input_ids]
+
+    def _read_words(
+        self, sentences: list[list[str]], contexts: list[list[int]]
+    ) -> dict[str, Tensor]:
         prefix, suffix = self._special_ids
         room = self.max_length - len(prefix) - len(suffix)
+        # What is left to the words in a window that carries all the context there may be. Windows
+        # are cut by this whatever the context, so that the words are read alike with and without.
+        beside = room - self.context_budget - len(suffix) if self.reads_context else room
         rows, places = [], []  # windows of sub-words; for each word (row, position in it)
-        for pieces in self._pieces(sentences, room):
+        word_ends = []  # where in its row the words end, and the context begins
+        for pieces, context in zip(self._pieces(sentences, beside), contexts, strict=True):
             words = []
             lengths = [len(piece) for piece in pieces]
-            for start, end, first, last in split_into_windows(lengths, room, self.window_overlap):
+            width = room if sum(lengths) <= room else beside
+            for start, end, first, last in split_into_windows(lengths, width, self.window_overlap):
                 positions = [len(prefix), *accumulate(lengths[start:end], initial=len(prefix))][1:]
                 words += [(len(rows), positions[word - start]) for word in range(first, last)]
-                rows.append(
-                    [*prefix, *(piece for word in pieces[start:end] for piece in word), *suffix]
-                )
+                row = [*prefix, *(piece for word in pieces[start:end] for piece in word), *suffix]
+                word_ends.append(len(row))
+                left = context[: max(0, self.max_length - len(row) - len(suffix))]
+                rows.append([*row, *left, *suffix] if left else row)
             places.append(words or [(len(rows) - 1, 0)])
 
         length = max(map(len, rows))
         most = max(map(len, places))
         pad = self.tokenizer.pad_token_id
-        return {
+        batch = {
             "input_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
             "attention_mask": torch.tensor(
                 [[1] * len(row) + [0] * (length - len(row)) for row in rows]
@@ -324,6 +407,10 @@ class TwoMNERProcessor(ProcessorMixin):
                 [[word < len(sentence) for word in range(most)] for sentence in sentences]
             ),
         }
+        if self.reads_context:
+            behind = torch.arange(length) >= torch.tensor(word_ends)[:, None]
+            batch["context_mask"] = behind & batch["attention_mask"].bool()
+        return batch
 
     def _pieces(self, sentences: list[list[str]], room: int) -> list[list[list[int]]]:
         """The sub-words of each word: at least one, and no more than a window holds."""
@@ -338,11 +425,20 @@ class TwoMNERProcessor(ProcessorMixin):
         for number, sentence in enumerate(sentences):
             found: list[list[int]] = [[] for _ in sentence]
             for word, piece in zip(
-                encoded.word_ids(number), encoded.input_ids[number], strict=True
+                encoded.word_ids(number), self._plain(encoded.input_ids[number]), strict=True
             ):
                 found[word].append(piece)
             pieces.append([word[:room] or [self.tokenizer.unk_token_id] for word in found])
         return pieces
+
+    def _plain(self, pieces: list[int]) -> list[int]:
+        """Sub-words of a text; special ones that it spells, such as `</s>`, are read as unknown."""
+        unknown = self.tokenizer.unk_token_id
+        return [unknown if piece in self._reserved else piece for piece in pieces]
+
+    @cached_property
+    def _reserved(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids)
 
     @cached_property
     def _special_ids(self) -> tuple[list[int], list[int]]:

@@ -10,7 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from modeling_2mner.alignment_2mner import Alignment, entity_nce, info_nce, nt_xent
+from modeling_2mner.alignment_2mner import (
+    Alignment,
+    cross_view_divergence,
+    entity_nce,
+    info_nce,
+    nt_xent,
+)
 
 
 def unit(*shape, seed=0):
@@ -42,6 +48,31 @@ def test_info_nce_is_the_mean_of_both_directions():
     ) / 2
     pairs = torch.ones(4, dtype=torch.bool)
     torch.testing.assert_close(info_nce(text, image, pairs, tau), expected)
+
+
+def test_cross_view_divergence_is_its_definition():
+    teacher, student = (
+        torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)
+    )
+    teacher, student = teacher.log_softmax(-1), student.log_softmax(-1)
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    expected = [
+        9
+        * sum(
+            F.kl_div(student[row, word], teacher[row, word].exp(), reduction="sum")
+            for word in words
+        )
+        for row, words in enumerate([(0, 1, 2), (0,)])
+    ]
+    found = cross_view_divergence(teacher, student, mask, temperature=3)
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+def test_views_that_say_the_same_diverge_by_exactly_nothing():
+    said = torch.randn(2, 3, 5).log_softmax(-1)
+    said[1, 2] = torch.nan  # under the padding
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    assert (cross_view_divergence(said, said, mask, temperature=2) == 0).all()
 
 
 @pytest.mark.parametrize("objective", [nt_xent, info_nce])

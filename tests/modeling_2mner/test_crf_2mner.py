@@ -89,7 +89,7 @@ def test_viterbi_finds_the_most_probable_sequence(labels, constrain):
 def test_marginals_are_sums_over_all_sequences(labels, constrain):
     crf, emissions, mask = make(labels, constrain)
     marginals = crf.decode(emissions, mask).marginals
-    assert torch.equal(marginals, crf.marginals(emissions, mask))
+    assert torch.equal(marginals[mask], crf.log_marginals(emissions, mask)[mask].exp())
     for row, length in enumerate(LENGTHS):
         expected = torch.zeros(max(LENGTHS), len(labels))
         if length:
@@ -97,6 +97,26 @@ def test_marginals_are_sums_over_all_sequences(labels, constrain):
                 for word, label in enumerate(sequence):
                     expected[word, label] += probability
         torch.testing.assert_close(marginals[row], expected, atol=1e-5, rtol=1e-4)
+
+
+@schemes
+@pytest.mark.parametrize("temperature", [2, 4])
+def test_a_temperature_flattens_all_that_is_allowed(labels, constrain, temperature):
+    """As if every sequence had the score that it has, divided by the temperature."""
+    crf, emissions, mask = make(labels, constrain)
+    marginals = crf.log_marginals(emissions, mask, temperature).exp()
+    for row, length in enumerate(LENGTHS):
+        if length == 0:
+            continue
+        flattened = {
+            sequence: probability ** (1 / temperature)
+            for sequence, probability in probabilities(crf, emissions[row, :length]).items()
+        }
+        expected = torch.zeros(length, len(labels))
+        for sequence, weight in flattened.items():
+            for word, label in enumerate(sequence):
+                expected[word, label] += weight / sum(flattened.values())
+        torch.testing.assert_close(marginals[row, :length], expected, atol=1e-4, rtol=1e-3)
 
 
 @schemes

@@ -299,7 +299,7 @@ def test_embedded_sub_words_are_read_like_their_ids(pair):
 
 def test_a_text_only_model_refuses_pictures(towers, pair):
     model, _ = towers(vision=None)
-    with pytest.raises(ValueError, match="pixel_values were given to a model without a vision"):
+    with pytest.raises(ValueError, match="pictures were given to a model without a vision"):
         model(**pair[1](SENTENCES, images=PICTURES))
 
 

@@ -106,6 +106,19 @@ def test_a_picture_counts_and_may_come_in_any_form(ner, tmp_path):
     assert ner({"text": TEXT, "image": None}) == ner(TEXT)
 
 
+def test_visual_context_counts_and_may_come_with_the_input_or_the_row(text_tower):
+    torch.manual_seed(1)
+    model = TwoMNERForTokenClassification.from_towers(text_tower())
+    torch.nn.init.normal_(model.classifier.weight)
+    processor = TwoMNERProcessor.from_towers(text_tower(), context_budget=10)
+    ner = MultimodalNERPipeline(model=model, processor=processor)
+    words = ["Who", "is", "it"]
+    bare, read = ner({"words": words}), ner({"words": words, "ocr": ["LIVE"], "objects": None})
+    assert bare != read
+    assert ner({"tokens": words, "ocr": ["LIVE"], "lang": "en"}) == read
+    assert ner([{"words": words, "ocr": ["LIVE"]}, {"words": words}], batch_size=2) == [read, bare]
+
+
 def test_a_picture_is_fetched_from_the_address_that_the_user_gives(ner, tmp_path):
     red, _ = pictures()
     red.save(tmp_path / "red.png")
