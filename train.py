@@ -105,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
     training_seconds = perf_counter() - training_started
     trainer.save_model()
+    trainer.save_state()
 
     results: dict[str, Any] = {}
     records: list[dict[str, Any]] = []

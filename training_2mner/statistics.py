@@ -1,0 +1,260 @@
+"""How sure a score is: intervals, comparisons, calibration and confusion, as pure functions.
+
+    counts = sentence_counts(gold, predicted)
+    score = f1_interval(counts, np.random.default_rng(0))
+    score.value, score.low, score.high
+
+What is unusual: sentences are resampled, not entities, for the entities of a sentence stand and
+fall together; and a resample is one multinomial draw. Sentences with the same counts cannot be told
+apart in a sum, so to draw `n` of them with replacement is to draw how often each *distinct* row of
+counts is taken: some dozens of numbers in place of thousands, with exactly the same distribution.
+
+Shapes: `n` sentences, `R` resamples, `T` entity types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from modeling_2mner.labels_2mner import Span
+
+__all__ = [
+    "LEVEL",
+    "RESAMPLES",
+    "Bin",
+    "Calibration",
+    "Comparison",
+    "Confusion",
+    "Interval",
+    "calibrate",
+    "compare",
+    "confuse",
+    "f1",
+    "f1_interval",
+    "interval",
+    "resample",
+    "resampled_f1",
+    "sentence_counts",
+]
+
+RESAMPLES = 5000
+LEVEL = 0.95
+BINS = 10
+
+
+# Resampling ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score and its bootstrap percentile interval; `low` and `high` are fractions as `value`."""
+
+    value: float
+    low: float
+    high: float
+
+
+def sentence_counts(
+    gold: Sequence[Sequence[Span]],
+    predicted: Sequence[Sequence[Span]],
+    label: str | None = None,
+) -> np.ndarray:
+    """`[n, 3]`: how many entities of each sentence are right, predicted, and to be found.
+
+    Args:
+        gold: the entities of each sentence.
+        predicted: the same, as predicted.
+        label: count entities of this type alone.
+    """
+    rows = []
+    for right, said in zip(gold, predicted, strict=True):
+        right, said = set(right), set(said)
+        if label is not None:
+            right = {entity for entity in right if entity[2] == label}
+            said = {entity for entity in said if entity[2] == label}
+        rows.append((len(right & said), len(said), len(right)))
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def f1(counts: np.ndarray) -> np.ndarray:
+    """`[..., 3]` counts (right, predicted, gold) to `[...]` F1; 0 where there is no entity."""
+    found = counts[..., 1] + counts[..., 2]
+    return 2 * counts[..., 0] / np.maximum(found, 1)
+
+
+def resample(
+    counts: np.ndarray, generator: np.random.Generator, resamples: int = RESAMPLES
+) -> np.ndarray:
+    """Sums of as many rows as there are, drawn with replacement: `[n, C]` to `[R, C]`."""
+    if not len(counts):
+        return np.zeros((resamples, counts.shape[1]), dtype=np.int64)
+    distinct, times = np.unique(counts, axis=0, return_counts=True)
+    draws = generator.multinomial(len(counts), times / len(counts), size=resamples)
+    return draws @ distinct
+
+
+def resampled_f1(
+    counts: np.ndarray, generator: np.random.Generator, resamples: int = RESAMPLES
+) -> np.ndarray:
+    """The F1 of each resample: `[n, 3 * S]`, the counts of `S` systems side by side, to `[R, S]`.
+    Every resample takes the same sentences for all systems."""
+    sums = resample(counts, generator, resamples)
+    return f1(sums.reshape(len(sums), -1, 3))
+
+
+def interval(value: float, samples: np.ndarray) -> Interval:
+    """The percentile interval (`LEVEL`) of `[R]` resampled values."""
+    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(value), float(low), float(high))
+
+
+def f1_interval(counts: np.ndarray, generator: np.random.Generator) -> Interval:
+    """F1 of `[n, 3]` counts with its interval, sentences resampled."""
+    return interval(f1(counts.sum(axis=0)), resampled_f1(counts, generator)[:, 0])
+
+
+# Comparing ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two systems differ on the same sentences.
+
+    Attributes:
+        difference: the second's score minus the first's, and its interval.
+        p: how often chance alone makes a difference at least as large.
+    """
+
+    difference: Interval
+    p: float
+
+
+def compare(first: float, second: float, samples: np.ndarray) -> Comparison:
+    """The paired bootstrap test of two scores, two-sided.
+
+    The same resampled sentences are scored for both systems, which gives a sample of the
+    difference, `d*`. Its spread around the difference that was observed, `d`, is what the spread
+    around nothing would be if the systems were equally good: `p` is the fraction of resamples with
+    `|d* - d| >= |d|`. That is the test of Berg-Kirkpatrick, Burkett and Klein ("An Empirical
+    Investigation of Statistical Significance in NLP", EMNLP 2012, figure 1), who count `d* > 2 d`,
+    made two-sided. The observed sample counts as one of the resamples, `(1 + k) / (1 + R)`, so that
+    no `p` is 0 (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 4.2).
+    It says how sure the difference is on other sentences of this kind, not on another training
+    run: seeds differ too.
+
+    Args:
+        first: score of the first system on all sentences.
+        second: of the second system.
+        samples: `[R, 2]`, both scores on each resample.
+    """
+    observed = float(second) - float(first)
+    differences = samples[:, 1] - samples[:, 0]
+    # Sums in another order differ in their last bits; a difference of the same size counts.
+    as_large = np.abs(differences - observed) >= abs(observed) - 1e-12
+    p = (1 + int(as_large.sum())) / (1 + len(samples))
+    return Comparison(interval(observed, differences), p)
+
+
+# Calibration --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The predictions of one range of confidence, `low` < confidence <= `high`.
+
+    Attributes:
+        count: how many there are.
+        confidence: their mean confidence; NaN if there are none.
+        accuracy: the fraction that is right; NaN if there are none.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A reliability diagram and its expected calibration error, a fraction; NaN of nothing."""
+
+    bins: tuple[Bin, ...]
+    error: float
+
+
+def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration:
+    """Hold what a model thinks of its predictions against what came of them.
+
+    The bins are ten of equal width on [0, 1], each without its lower bound (the first one with it);
+    the expected calibration error is the mean over predictions of their bin's distance between mean
+    confidence and fraction right (Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural
+    Networks", ICML 2017, section 2).
+
+    Args:
+        confidence: of each prediction, in [0, 1].
+        right: whether it is.
+    """
+    sure, hit = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
+    edges = np.linspace(0, 1, BINS + 1)
+    places = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, BINS - 1)
+    counts, means, hits = (
+        np.bincount(places, weights, minlength=BINS) for weights in (None, sure, hit)
+    )
+    with np.errstate(invalid="ignore"):
+        means, hits = means / counts, hits / counts
+    bins = tuple(
+        Bin(float(edges[at]), float(edges[at + 1]), int(counts[at]), means[at], hits[at])
+        for at in range(BINS)
+    )
+    error = sum(part.count * abs(part.confidence - part.accuracy) for part in bins if part.count)
+    return Calibration(bins, float(error / len(sure)) if len(sure) else float("nan"))
+
+
+# Confusion ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Which types are taken for which.
+
+    Attributes:
+        types: in the order of the matrix.
+        matrix: `[T + 1, T + 1]`: rows are gold types and, last, "spurious": predicted where there
+            is no entity of these words. Columns are predicted types and, last, "missed". A gold
+            type's row sums to its entities, a predicted type's column to its predictions.
+        overlapping: how many of the missed entities share a word with a predicted one.
+    """
+
+    types: tuple[str, ...]
+    matrix: np.ndarray
+    overlapping: int
+
+
+def confuse(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> Confusion:
+    """Count what was predicted for the words of each gold entity.
+
+    Two entities are a pair when they are of exactly the same words. One that was predicted with
+    other boundaries is therefore counted twice, as `metrics.score` does: one missed, one spurious.
+    """
+    types = tuple(sorted({entity[2] for part in (*gold, *predicted) for entity in part}))
+    place = {label: index for index, label in enumerate(types)}
+    nothing = len(types)
+    matrix = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
+    overlapping = 0
+    for right, said in zip(gold, predicted, strict=True):
+        wanted = {(start, end): label for start, end, label in right}
+        found = {(start, end): label for start, end, label in said}
+        for words, label in wanted.items():
+            column = place[found[words]] if words in found else nothing
+            matrix[place[label], column] += 1
+            if column == nothing:
+                overlapping += any(start < words[1] and words[0] < end for start, end in found)
+        for words in found.keys() - wanted.keys():
+            matrix[nothing, place[found[words]]] += 1
+    return Confusion(types, matrix, overlapping)
