@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Where other programs share the cores, threads that spin while they wait cost more than they save.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test clean
+.PHONY: demo test clean tesseract
 
 demo: runs/demo/metrics.json
 	$(BIN)/python -m training_2mner.report runs/demo
@@ -22,10 +22,19 @@ demo: runs/demo/metrics.json
 runs/demo/metrics.json: configs/demo.yaml train.py $(SOURCES) $(VENV)/installed backbones/installed
 	$(BIN)/python train.py configs/demo.yaml > /dev/null
 
-test: $(VENV)/installed-test
+test: $(VENV)/installed-test tesseract
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What reads the characters on pictures. Debian's package, with the languages of the sample.
+TESSERACT := tesseract-ocr tesseract-ocr-eng tesseract-ocr-deu tesseract-ocr-fra tesseract-ocr-spa
+tesseract:
+	@for language in eng deu fra spa; do \
+		tesseract --list-langs 2> /dev/null | grep -qx $$language || missing=yes; \
+	done; \
+	test -z "$$missing" || { apt-get update -qq && apt-get install -qq --yes $(TESSERACT); } || \
+		{ echo "install by hand, as root: $(TESSERACT)" >&2; exit 1; }
 
 backbones/installed: $(VENV)/installed scripts/offline_backbones.py
 	$(BIN)/python scripts/offline_backbones.py --out backbones

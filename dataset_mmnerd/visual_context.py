@@ -1,0 +1,648 @@
+"""Text made from pictures: what is seen on them, what one would say of them, what is written there.
+
+>>> from dataset_mmnerd import load_sample
+>>> from dataset_mmnerd.visual_context import ObjectTagger, TesseractReader, add_visual_context
+>>> extractors = [ObjectTagger("backbones/tagger"), TesseractReader()]
+>>> add_visual_context(load_sample()["train"], extractors)[0]["ocr"]
+
+An extractor fills one column. It has one method, `read`, from a batch of pictures to a list of
+strings for each. `read_pictures` lets them read each distinct picture once, by the digest of its
+file (once a language, if what is read depends on it); `context_folder.py` does so for a data set
+folder. torch and transformers are imported where a model is loaded, not before.
+
+The strings are plain: a text encoder reads "umbrella" better than "umbrella: 0.47". Scores decide
+which strings there are and their order, most probable first.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from datasets import Dataset, Features, concatenate_datasets
+from datasets import Image as ImageColumn
+from PIL import Image, ImageOps
+
+from .parquet import PICTURE_FORMATS, BadPictureError, check_picture, read_picture
+from .schema import UNKNOWN_LANGUAGE, features
+
+if TYPE_CHECKING:
+    from transformers import Pipeline
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_SIDE = 2048  # larger pictures are reduced to it: a bound of a batch's memory
+_READABLE_SIDE = 1000  # smaller pictures are enlarged towards it before characters are read
+_ENLARGED_AT_MOST = 3
+_TESSERACT_SECONDS = 60
+_READING_FAULTS = (ValueError, RuntimeError, OSError, subprocess.SubprocessError)
+
+_THRESHOLDS = {
+    "image-classification": 0.01,
+    "object-detection": 0.5,
+    "zero-shot-object-detection": 0.1,
+}
+# ImageNet's names say a thing twice: "lakeside, lakeshore", "box / carton", "kite (bird of prey)".
+_SYNONYM = re.compile(r",| / | \(")
+_Loaded = TypeVar("_Loaded")
+
+OBJECT_NAMES = (
+    *("person", "face", "crowd", "singer", "musician", "speaker", "athlete", "team"),
+    *("building", "street", "city", "village", "landscape", "map", "flag", "stadium"),
+    *("logo", "crest", "pennant", "shop", "van", "car", "ball", "sign"),
+    *("book", "film poster", "cinema", "album cover", "screen", "food", "animal", "plant"),
+)
+"""What is looked for by a model that must be told, if nothing else is asked for."""
+
+# fmt: off
+TESSERACT_LANGUAGES = {
+    "ar": "ara", "bg": "bul", "ca": "cat", "cs": "ces", "da": "dan", "de": "deu", "el": "ell",
+    "en": "eng", "es": "spa", "et": "est", "eu": "eus", "fa": "fas", "fi": "fin", "fr": "fra",
+    "gl": "glg", "he": "heb", "hi": "hin", "hr": "hrv", "hu": "hun", "id": "ind", "it": "ita",
+    "ja": "jpn", "ko": "kor", "lt": "lit", "lv": "lav", "nl": "nld", "no": "nor", "pl": "pol",
+    "pt": "por", "ro": "ron", "ru": "rus", "sk": "slk", "sl": "slv", "sr": "srp", "sv": "swe",
+    "sw": "swa", "th": "tha", "tr": "tur", "uk": "ukr", "ur": "urd", "vi": "vie", "zh": "chi_sim",
+}
+# fmt: on
+"""Tesseract's names of languages; any other language is read as English."""
+
+
+class ContextError(Exception):
+    """Why no picture can be read, and what to install or change, in one line."""
+
+
+class Extractor(Protocol):
+    """What reads pictures.
+
+    Attributes:
+        column: `objects`, `captions` or `ocr`.
+        name: what it is, for the data card.
+        key: what it is with all that its strings depend on; a reading is kept under it.
+        batch_size: how many pictures `read` is given at most.
+        by_language: whether `lang` changes what is read.
+    """
+
+    column: str
+    name: str
+    key: str
+    batch_size: int
+    by_language: bool
+
+    def read(
+        self, pictures: Sequence[Image.Image], lang: str = UNKNOWN_LANGUAGE
+    ) -> list[list[str]]:
+        """The strings of each of some RGB pictures."""
+
+
+# Models -------------------------------------------------------------------------------------------
+
+
+def _identity(model: str) -> str:
+    """A model's name, with what its weights are: a folder's digest, or the Hub's commit."""
+    folder = Path(model)
+    if not folder.is_dir():
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        return f"{model}@{getattr(config, '_commit_hash', None)}"
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return f"{folder.name}@{digest.hexdigest()}"
+
+
+def _task(model: str) -> str:
+    """The pipeline that runs a model of objects, from the class that its config names."""
+    from transformers import AutoConfig
+    from transformers.models.auto import modeling_auto as auto
+
+    tasks = {
+        "zero-shot-object-detection": auto.MODEL_FOR_ZERO_SHOT_OBJECT_DETECTION_MAPPING_NAMES,
+        "object-detection": auto.MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES,
+        "image-classification": auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    }
+    config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    architectures = config.architectures or []
+    for task, names in tasks.items():
+        known = {name for value in names.values() for name in _names(value)}
+        if known.intersection(architectures):
+            return task
+    found = ", ".join(architectures) or "no architecture"
+    raise ContextError(f"{model}: found {found}, expected a model for one of {', '.join(tasks)}")
+
+
+def _names(value: str | Sequence[str]) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _explained(model: str, load: Callable[[], _Loaded]) -> _Loaded:
+    """Load something of a model; what goes wrong is one line."""
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        expected = (
+            "a folder or a model of the Hub with safetensors "
+            "(`python scripts/offline_backbones.py` makes backbones/tagger)"
+        )
+        raise ContextError(f"{model}: found {reason.strip()}, expected {expected}") from error
+
+
+def _pipeline(task: str, model: str, device: str | None) -> Pipeline:
+    """A transformers pipeline that runs no code of the model's repository and reads no pickles."""
+    from transformers import pipeline
+
+    return pipeline(
+        task,
+        model=model,
+        device=device,
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True},
+    )
+
+
+class ObjectTagger:
+    """Names of what is on a picture, most probable first, each once.
+
+    The model may be an object detector, a zero-shot object detector or an image classifier: its
+    config says which. A classifier's names are not so much what is there as what the picture looks
+    like, and the improbable ones tell a reader more together than the first one alone, so its
+    default threshold is low. Attributes ("red car") are read where they are part of the names.
+
+    Args:
+        model: a folder, or a name on the Hub.
+        count: how many names at most.
+        threshold: the score of a name is at least this; by default 0.01 of a classifier, 0.5 of a
+            detector, 0.1 of a zero-shot detector.
+        names: what a zero-shot detector looks for.
+        device: where the model runs; by default the first accelerator, or the processor.
+        batch_size: how many pictures go through the model at a time.
+
+    Raises:
+        ContextError: if there is no such model, or it is none for objects.
+    """
+
+    column = "objects"
+    by_language = False
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        count: int = 10,
+        threshold: float | None = None,
+        names: Sequence[str] = OBJECT_NAMES,
+        device: str | None = None,
+        batch_size: int = 16,
+    ) -> None:
+        model = str(model)
+        task = _explained(model, partial(_task, model))
+        self._pipeline = _explained(model, partial(_pipeline, task, model, device))
+        self._count, self._names, self.batch_size = count, list(names), batch_size
+        self._threshold = _THRESHOLDS[task] if threshold is None else threshold
+        settings = f"{task}, at most {count} names of at least {self._threshold}"
+        self.name = f"{model} ({settings})"
+        looked_for = f", {self._names}" if task.startswith("zero-shot") else ""
+        identity = _explained(model, partial(_identity, model))
+        self.key = f"objects {identity} {settings}{looked_for}"
+
+    def read(
+        self, pictures: Sequence[Image.Image], lang: str = UNKNOWN_LANGUAGE
+    ) -> list[list[str]]:
+        """Names for each picture; they are the model's own, whatever the language."""
+        pictures = list(pictures)
+        if self._pipeline.task == "image-classification":
+            found = self._pipeline(pictures, top_k=self._count, batch_size=len(pictures))
+        else:
+            wanted = {"threshold": self._threshold}
+            if self._pipeline.task == "zero-shot-object-detection":
+                wanted["candidate_labels"] = self._names
+            # One at a time: the pipeline cannot put pictures of different shapes into one batch.
+            found = self._pipeline(pictures, batch_size=1, **wanted)
+        return [self._tags(objects) for objects in found]
+
+    def _tags(self, objects: Iterable[Mapping[str, Any]]) -> list[str]:
+        """
+        >>> ObjectTagger._tags(tagger, [{"label": "lakeside, lakeshore", "score": 0.8}])
+        ['lakeside']
+        """
+        likely = sorted(objects, key=lambda found: -found["score"])
+        names = (
+            _SYNONYM.split(found["label"])[0].strip()
+            for found in likely
+            if found["score"] >= self._threshold
+        )
+        return list(dict.fromkeys(name for name in names if name))[: self._count]
+
+
+class Captioner:
+    """Sentences about a picture, most probable first.
+
+    Any model of the pipeline `image-text-to-text`: captioning models (BLIP, GIT), which need no
+    prompt, and those that chat, which are asked for a caption.
+
+    Args:
+        model: a folder, or a name on the Hub.
+        count: how many captions a picture, by beam search over as many beams.
+        prompt: what a model that chats is asked.
+        max_new_tokens: how long a caption may become.
+        device, batch_size: as in `ObjectTagger`.
+
+    Raises:
+        ContextError: if there is no such model, or it gives no text for a picture.
+    """
+
+    column = "captions"
+    by_language = False
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        count: int = 5,
+        prompt: str = "Describe this picture in one short sentence.",
+        max_new_tokens: int = 40,
+        device: str | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        model = str(model)
+        self._pipeline = _explained(model, partial(_pipeline, "image-text-to-text", model, device))
+        self._chats = getattr(self._pipeline.processor, "chat_template", None) is not None
+        self._prompt, self.batch_size = prompt, batch_size
+        self._generation = {
+            "num_beams": count,
+            "num_return_sequences": count,
+            "do_sample": False,
+            "max_new_tokens": max_new_tokens,
+        }
+        self.name = f"{model} ({count} captions)"
+        identity = _explained(model, partial(_identity, model))
+        asked = f", asked {prompt!r}" if self._chats else ""
+        self.key = f"captions {identity} {count} of {max_new_tokens} tokens{asked}"
+
+    def read(
+        self, pictures: Sequence[Image.Image], lang: str = UNKNOWN_LANGUAGE
+    ) -> list[list[str]]:
+        """Captions for each picture, in the model's own language; what is said twice comes once."""
+        if self._chats:
+            answers = [self._answer(picture) for picture in pictures]
+        else:
+            records = self._run(images=list(pictures), text=[""] * len(pictures))
+            size = self._generation["num_return_sequences"]
+            answers = [records[start : start + size] for start in range(0, len(records), size)]
+        texts = ([" ".join(item["generated_text"].split()) for item in each] for each in answers)
+        return [list(dict.fromkeys(filter(None, each))) for each in texts]
+
+    def _answer(self, picture: Image.Image) -> list[dict[str, Any]]:
+        content = [{"type": "image", "image": picture}, {"type": "text", "text": self._prompt}]
+        return self._run(text=[{"role": "user", "content": content}])
+
+    def _run(self, **inputs: Any) -> list[dict[str, Any]]:
+        return self._pipeline(**inputs, return_full_text=False, generate_kwargs=self._generation)
+
+
+# Characters ---------------------------------------------------------------------------------------
+
+
+class TesseractReader:
+    """What is written on a picture, a string a line, read by the program `tesseract`.
+
+    The picture is made grey, and enlarged if it is small. Words of which Tesseract is not sure are
+    left out, and so are words without a letter or digit: it sees characters in any pattern.
+
+    Args:
+        languages: those that will be asked for; a missing language pack is found at once.
+        confidence: of a word, in per cent, at least.
+        batch_size: how many pictures `read` is given at a time; as many run at once as there are
+            processors.
+
+    Raises:
+        ContextError: if the program or a language is not installed.
+    """
+
+    column = "ocr"
+    by_language = True
+
+    def __init__(
+        self, languages: Iterable[str] = (), *, confidence: float = 70, batch_size: int = 16
+    ) -> None:
+        program = which("tesseract")
+        if program is None:
+            raise ContextError("found no program tesseract, expected it: install tesseract-ocr")
+        self._program = program
+        self._confidence, self.batch_size = confidence, batch_size
+        self._installed = frozenset(self._run(["--list-langs"]).splitlines())
+        for lang in languages:
+            self._pack(lang)
+        version = self._run(["--version"]).splitlines()[0]
+        self.name = f"{version} (words of at least {confidence:g} %)"
+        self.key = f"ocr {version}, {confidence:g} %, grey, {_READABLE_SIDE}"
+
+    def read(
+        self, pictures: Sequence[Image.Image], lang: str = UNKNOWN_LANGUAGE
+    ) -> list[list[str]]:
+        """The lines of each picture, from top to bottom, read in one language.
+
+        Raises:
+            ContextError: if the language's pack is not installed.
+            RuntimeError, subprocess.TimeoutExpired: if the program fails at a picture, or takes a
+                minute for it.
+        """
+        pack = self._pack(lang)
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            return list(pool.map(lambda picture: self._lines(picture, pack), pictures))
+
+    def _pack(self, lang: str) -> str:
+        pack = TESSERACT_LANGUAGES.get(lang.partition("-")[0].lower(), "eng")
+        if pack not in self._installed:
+            package = f"tesseract-ocr-{pack.replace('_', '-')}"
+            found = f"tesseract without {pack!r}, which pictures in {lang!r} need"
+            raise ContextError(f"found {found}: install {package}")
+        return pack
+
+    def _run(self, arguments: Sequence[str], content: bytes = b"") -> str:
+        process = subprocess.run(
+            [self._program, *arguments],
+            input=content,
+            capture_output=True,
+            timeout=_TESSERACT_SECONDS,
+            env={**os.environ, "OMP_THREAD_LIMIT": "1"},  # more threads only wait for each other
+        )
+        if process.returncode != 0:
+            reason = " ".join(process.stderr.decode("utf-8", "replace").split())
+            raise RuntimeError(f"tesseract exits with {process.returncode}: {reason}")
+        return process.stdout.decode("utf-8", "replace")
+
+    def _lines(self, picture: Image.Image, pack: str) -> list[str]:
+        file = io.BytesIO()
+        _readable(picture).save(file, "PNG", compress_level=1)
+        table = self._run(["stdin", "stdout", "-l", pack, "tsv"], file.getvalue())
+        lines: dict[tuple[str, ...], list[str]] = {}
+        for row in csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE):
+            text = (row["text"] or "").strip()
+            if float(row["conf"]) >= self._confidence and any(map(str.isalnum, text)):
+                place = (row["block_num"], row["par_num"], row["line_num"])
+                lines.setdefault(place, []).append(text)
+        return [" ".join(words) for words in lines.values()]
+
+
+def _readable(picture: Image.Image) -> Image.Image:
+    """The picture in grey, enlarged if it is small.
+
+    On the sample's boards grey lifts the share of words that are read from 0.89 to 0.98: Tesseract
+    takes coloured paper for a part of the picture.
+    """
+    grey = picture.convert("L")
+    factor = min(_ENLARGED_AT_MOST, _READABLE_SIDE / max(picture.size))
+    if factor <= 1:
+        return grey
+    size = (round(picture.width * factor), round(picture.height * factor))
+    return grey.resize(size, Image.Resampling.BICUBIC)
+
+
+# Reading each picture once ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an extractor read on a picture, or why it could not (then `strings` is None)."""
+
+    strings: list[str] | None
+    fault: str | None = None
+
+
+ReadingKey = tuple[str, str, str]
+
+
+class Readings:
+    """What was read so far, by extractor, picture and language."""
+
+    def __init__(self) -> None:
+        self._found: dict[ReadingKey, Reading] = {}
+
+    @staticmethod
+    def key(extractor: Extractor, digest: str, lang: str) -> ReadingKey:
+        """What a reading is kept under: the language only where it matters."""
+        return extractor.key, digest, lang if extractor.by_language else ""
+
+    def get(self, key: ReadingKey) -> Reading | None:
+        """What was read, or None."""
+        return self._found.get(key)
+
+    def add(self, found: Mapping[ReadingKey, Reading]) -> None:
+        """Keep what was read."""
+        self._found.update(found)
+
+
+def picture_digest(content: bytes) -> str:
+    """What a picture is known by: the same file gives the same."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def decoded(content: bytes) -> Image.Image:
+    """A picture file as RGB, upright, on white where it is transparent, 2,048 pixels at most.
+
+    Raises:
+        BadPictureError: if it is broken or enormous.
+    """
+    check_picture(content, decode=True)
+    with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
+        picture.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
+        upright = ImageOps.exif_transpose(picture)
+        upright.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+        if upright.mode != "RGB":
+            upright = upright.convert("RGBA")
+            paper = Image.new("RGBA", upright.size, "white")
+            upright = Image.alpha_composite(paper, upright).convert("RGB")
+    return upright
+
+
+def read_pictures(
+    pictures: Iterable[tuple[bytes, str]],
+    extractors: Sequence[Extractor],
+    readings: Readings,
+    advance: Callable[[int], object] = lambda count: None,
+) -> None:
+    """Let every extractor read every picture that it has not read yet, in batches.
+
+    Args:
+        pictures: (content of a file, language), as often as one likes.
+        extractors: what reads them.
+        readings: what was read before; what is read now is added, batch by batch.
+        advance: told how many readings are done, whenever some are.
+
+    Raises:
+        ContextError: if an extractor can read none of the pictures of a batch: then it is to blame,
+            not they. A single picture that cannot be read is noted in its reading.
+    """
+    waiting: dict[tuple[str, str], dict[ReadingKey, Image.Image]] = {}
+    for content, lang in pictures:
+        digest = picture_digest(content)
+        keys = [(extractor, Readings.key(extractor, digest, lang)) for extractor in extractors]
+        new = [
+            (extractor, key)
+            for extractor, key in keys
+            if readings.get(key) is None and key not in waiting.get((key[0], key[2]), ())
+        ]
+        if not new:
+            continue
+        try:
+            picture = decoded(content)
+        except BadPictureError as error:
+            readings.add({key: Reading(None, str(error)) for _, key in new})
+            advance(len(new))
+            continue
+        for extractor, key in new:
+            batch = waiting.setdefault((key[0], key[2]), {})
+            batch[key] = picture
+            if len(batch) >= extractor.batch_size:
+                _read_batch(extractor, batch, readings, advance)
+                batch.clear()
+    for extractor in extractors:
+        for (name, _), batch in waiting.items():
+            if batch and name == extractor.key:
+                _read_batch(extractor, batch, readings, advance)
+
+
+def _read_batch(
+    extractor: Extractor,
+    batch: Mapping[ReadingKey, Image.Image],
+    readings: Readings,
+    advance: Callable[[int], object],
+) -> None:
+    """Read some pictures of one language; if that fails, each alone, to find which are to blame."""
+    lang = next(iter(batch))[2] or UNKNOWN_LANGUAGE
+    found: dict[ReadingKey, Reading] = {}
+    try:
+        strings = extractor.read(list(batch.values()), lang)
+        found = {key: Reading(each) for key, each in zip(batch, strings, strict=True)}
+    except _READING_FAULTS:
+        for key, picture in batch.items():
+            try:
+                (strings,) = extractor.read([picture], lang)
+                found[key] = Reading(strings)
+            except _READING_FAULTS as error:
+                found[key] = Reading(None, " ".join(str(error).split()) or repr(error))
+        faults = [reading.fault for reading in found.values() if reading.fault is not None]
+        if len(faults) == len(batch) > 1:
+            message = f"{extractor.name}: found {faults[0]} at each of {len(batch)} pictures"
+            raise ContextError(f"{message}, expected that it reads most of them") from None
+    readings.add(found)
+    advance(len(batch))
+
+
+# Rows in memory -----------------------------------------------------------------------------------
+
+ImageValue = str | Path | bytes | Mapping[str, Any] | None
+
+
+def visual_context(
+    images: Sequence[ImageValue], langs: Sequence[str], extractors: Sequence[Extractor]
+) -> dict[str, list[list[str] | None]]:
+    """The columns that some extractors make of some pictures, each distinct picture read once.
+
+    >>> context = visual_context([row["image"] for row in rows], ["en"] * len(rows), extractors)
+    >>> context["objects"][0], context["ocr"][0]
+
+    Args:
+        images: a picture for each row: a path, the bytes of a file, `{"bytes", "path"}`, or None.
+        langs: the language of each row.
+        extractors: what reads them.
+
+    Returns:
+        For each extractor's column as many values as there are rows: the strings read, none where
+        nothing was found, and None where there is no picture or it cannot be read (that is logged).
+    """
+    readings, digests = Readings(), []
+
+    def contents() -> Iterable[tuple[bytes, str]]:
+        known: dict[str, str] = {}  # files by path are not read again for their digest
+        for image, lang in zip(images, langs, strict=True):
+            path = image if isinstance(image, str | Path) else None
+            name = None if path is None else f"{lang} {path}"
+            if name is not None and name in known:
+                digests.append(known[name])
+                continue
+            content = _content(image)
+            digest = None if content is None else picture_digest(content)
+            digests.append(digest)
+            if digest is not None:
+                if name is not None:
+                    known[name] = digest
+                yield content, lang
+
+    read_pictures(contents(), extractors, readings)
+    columns: dict[str, list[list[str] | None]] = {}
+    faults: dict[str, str] = {}
+    for extractor in extractors:
+        values = columns[extractor.column] = []
+        for digest, lang in zip(digests, langs, strict=True):
+            reading = digest and readings.get(Readings.key(extractor, digest, lang))
+            values.append(reading.strings if reading else None)
+            if reading and reading.fault is not None:
+                faults.setdefault(digest, reading.fault)
+    if faults:
+        message = "%d pictures cannot be read, the first: %s"
+        logger.warning(message, len(faults), next(iter(faults.values())))
+    return columns
+
+
+def _content(image: ImageValue) -> bytes | None:
+    if image is None or isinstance(image, bytes):
+        return image
+    if isinstance(image, Mapping):
+        return image["bytes"] if image.get("bytes") is not None else _content(image.get("path"))
+    return read_picture(image)
+
+
+def add_visual_context(dataset: Dataset, extractors: Sequence[Extractor]) -> Dataset:
+    """A data set in memory with its columns `objects`, `captions`, `ocr` filled by extractors.
+
+    Rows without a picture keep what they have.
+
+    Args:
+        dataset: rows of `schema.py`.
+        extractors: what fills a column each.
+    """
+    images = dataset.cast_column("image", ImageColumn(decode=False))["image"]
+    columns = visual_context(images[:], dataset["lang"][:], extractors)
+    for name, values in columns.items():
+        before = dataset[name][:] if name in dataset.column_names else [None] * len(dataset)
+        pairs = zip(values, before, images, strict=True)
+        columns[name] = [old if image is None else new for new, old, image in pairs]
+    types = Features({name: features([])[name] for name in columns})
+    filled = Dataset.from_dict(columns, features=types)
+    kept = dataset.remove_columns([name for name in columns if name in dataset.column_names])
+    order = list(dict.fromkeys([*dataset.column_names, *columns]))
+    return concatenate_datasets([kept, filled], axis=1).select_columns(order)
+
+
+__all__ = [
+    "OBJECT_NAMES",
+    "TESSERACT_LANGUAGES",
+    "Captioner",
+    "ContextError",
+    "Extractor",
+    "ObjectTagger",
+    "Reading",
+    "Readings",
+    "TesseractReader",
+    "add_visual_context",
+    "decoded",
+    "picture_digest",
+    "read_pictures",
+    "visual_context",
+]
