@@ -19,7 +19,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import asdict, fields
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -33,7 +35,7 @@ from dataset_mmnerd.readers import MalformedLineError, dataset_from_files, label
 from dataset_mmnerd.sample import load_sample
 from dataset_mmnerd.schema import SPLITS, bio_labels, entity_types, to_iob2
 from modeling_2mner import TwoMNERConfig, TwoMNERForTokenClassification, TwoMNERProcessor
-from modeling_2mner.labels_2mner import scheme_labels
+from modeling_2mner.labels_2mner import is_bioes, scheme_labels
 from training_2mner.arguments import (
     DataArguments,
     ModelArguments,
@@ -53,6 +55,7 @@ from training_2mner.evaluation import (
     write_lines,
 )
 from training_2mner.lora import add_lora
+from training_2mner.new_language import Study, relabelled, with_min_steps
 from training_2mner.publish import (
     PublishError,
     prepare_repository,
@@ -91,11 +94,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         with loading(f"model {model_arguments.model_name_or_path}", OSError):
             processor = TwoMNERProcessor.from_pretrained(model_arguments.model_name_or_path)
     data = load_data(data_arguments, None if processor is None else processor.labels)
-    model, processor = load_model(model_arguments, processor, label_names(data["train"]))
-    if model_arguments.lora:
-        model = add_lora(model, model_arguments.lora_rank)
-    freeze_parameters(model, arguments.freeze)
-    trainer = build_trainer(model, processor, data, arguments)
+    setting = describe_recipe(recipe, model_arguments, data_arguments, arguments)
+    study = None
+    if data_arguments.new_language:
+        study = Study.begin(
+            setting, model_arguments, data_arguments, arguments, processor, data, load_data
+        )
+        data = study.prepare(processor, arguments, partial(new_trainer, model_arguments, processor))
+    trainer = new_trainer(model_arguments, processor, data, arguments)
     log_setting(trainer, data)
 
     training_started = perf_counter()
@@ -111,10 +117,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     records: list[dict[str, Any]] = []
     if "test" in data:
         results, records = evaluate(trainer, data["test"], arguments.controls, arguments.seed)
+    if study is not None:
+        results["transfer"] = study.finish(trainer, records, training_seconds)
     if trainer.is_world_process_zero():
         run = Path(arguments.output_dir)
         results |= {
-            "recipe": describe_recipe(recipe, model_arguments, data_arguments, arguments),
+            "recipe": setting,
             "seed": arguments.seed,
             "data": {split: describe_rows(rows) for split, rows in data.items()},
             "training": describe_training(trainer, training_seconds),
@@ -126,6 +134,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_card(run)
         if "test" in results:
             sys.stdout.write(f"\n{score_table(results)}\n")
+        if study is not None:
+            sys.stdout.write(f"\n{study.tables(results['transfer'])}\n")
         sys.stdout.write(f"\nThe model and its figures are in {run}\n")
         if repository is not None:
             sys.stdout.write(f"Published: {publish(run, repository, token=arguments.hub_token)}\n")
@@ -190,20 +200,20 @@ def loading(what: str, *errors: type[Exception]) -> Iterator[None]:
 # Data ---------------------------------------------------------------------------------------------
 
 
-def load_data(arguments: DataArguments, labels: Sequence[str] | None) -> DatasetDict:
+def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> DatasetDict:
     """Load the parts that there are of train, validation and test; pictures stay undecoded.
 
     Args:
         arguments: which data.
-        labels: those of a model that exists already; None takes the labels of the data.
+        known: the labels of a model that exists already. They are those of the data, unless the
+            training part has a type that is not among them, or the arguments name the types.
 
     Raises:
         RecipeError: if the data set cannot be loaded, there is nothing to train on, a column is
-            missing, a language is not there, or a label is none of the model's.
+            missing, a language is not there, or a label is not among those to be learned.
     """
-    allowed = None if labels is None else bio_labels(entity_types(labels))
     if arguments.train_files is not None:
-        parts = load_files(arguments, allowed)
+        parts = load_files(arguments, known)
     elif arguments.dataset_name == "sample":
         parts = load_sample()
     else:
@@ -214,32 +224,47 @@ def load_data(arguments: DataArguments, labels: Sequence[str] | None) -> Dataset
     )
     if not data.get("train"):
         raise RecipeError("no sentence to train on: the train part is missing or empty")
+    learned = labels_to_learn(label_names(data["train"]), known, arguments.entity_types)
     for split, rows in data.items():
-        known = label_names(data["train"]) if allowed is None else allowed
-        unknown = [label for label in label_names(rows) if label not in known]
+        unknown = set(entity_types(label_names(rows))) - set(entity_types(learned))
         if unknown:
             raise RecipeError(
-                f"{split}: label {unknown[0]!r} is none of the model's: {', '.join(known)}"
+                f"{split}: entities of type {sorted(unknown)[0]!r}, those to be learned are "
+                f"{', '.join(entity_types(learned))}"
             )
+        data[split] = relabelled(rows, learned)
     return data
 
 
-def load_files(arguments: DataArguments, labels: Sequence[str] | None) -> dict[str, Dataset]:
-    """Read the files of each part. Unless `labels` does, the training files say which labels there
-    are; a label in any other file that is not among them is an error naming file and line."""
+def load_files(arguments: DataArguments, known: Sequence[str] | None) -> dict[str, Dataset]:
+    """Read the files of each part. The labels are told by the training files, by what a saved model
+    knows, or by the arguments; any other in a file is an error naming file and line."""
     files = {
         "train": arguments.train_files,
         "validation": arguments.validation_files,
         "test": arguments.test_files,
     }
-    labels = labels_of(arguments.train_files) if labels is None else labels
-    if len(labels) == 1:
+    found = labels_of(arguments.train_files)
+    if len(found) == 1:
         raise RecipeError(f"no entity to learn in {', '.join(arguments.train_files)}")
+    labels = labels_to_learn(found, known, arguments.entity_types)
     return {
         split: dataset_from_files(names, arguments.image_dir, labels)
         for split, names in files.items()
         if names is not None
     }
+
+
+def labels_to_learn(
+    found: Sequence[str], known: Sequence[str] | None, types: Sequence[str] | None
+) -> list[str]:
+    """The labels, in BIO, that a model learns from sentences with the labels `found`: those of the
+    named `types`; or those that it has (`known`), if all that were found are among them."""
+    if types is not None:
+        return bio_labels(types)
+    if known is not None and set(entity_types(found)) <= set(entity_types(known)):
+        return bio_labels(entity_types(known))
+    return list(found)
 
 
 def label_names(rows: Dataset) -> list[str]:
@@ -294,10 +319,16 @@ def repair_labels(rows: Dataset, split: str) -> Dataset:
 def load_model(
     arguments: ModelArguments, processor: TwoMNERProcessor | None, labels: Sequence[str]
 ) -> tuple[TwoMNERForTokenClassification, TwoMNERProcessor]:
-    """Build a model and its processor from towers, or load the saved one that `processor` is of."""
+    """Build a model and its processor from towers, or load the saved one that `processor` is of;
+    where `labels` has other types, it keeps what it knows of those that it shares with them."""
     if processor is not None:
-        name = arguments.model_name_or_path
-        return TwoMNERForTokenClassification.from_pretrained(name), processor
+        model = TwoMNERForTokenClassification.from_pretrained(arguments.model_name_or_path)
+        if set(entity_types(labels)) != set(entity_types(processor.labels)):
+            scheme = "BIOES" if is_bioes(processor.labels) else "BIO"
+            model.resize_labels(scheme_labels(entity_types(labels), scheme))
+            processor = copy(processor)
+            processor.labels = model.config.labels
+        return model, processor
     switches = arguments.model_config or {}
     known = {field.name for field in fields(TwoMNERConfig)}
     for key in switches:
@@ -314,6 +345,20 @@ def load_model(
 
 
 # Training -----------------------------------------------------------------------------------------
+
+
+def new_trainer(
+    model_arguments: ModelArguments,
+    processor: TwoMNERProcessor | None,
+    data: DatasetDict,
+    arguments: TwoMNERTrainingArguments,
+) -> TwoMNERTrainer:
+    """A trainer of a model as it is before training: built or loaded, adapted, partly frozen."""
+    model, processor = load_model(model_arguments, processor, label_names(data["train"]))
+    if model_arguments.lora:
+        model = add_lora(model, model_arguments.lora_rank)
+    freeze_parameters(model, arguments.freeze)
+    return build_trainer(model, processor, data, arguments)
 
 
 def build_trainer(
@@ -336,7 +381,7 @@ def build_trainer(
         callbacks.append(EarlyStoppingCallback(arguments.early_stopping_patience))
     return TwoMNERTrainer(
         model=model,
-        args=arguments,
+        args=with_min_steps(arguments, len(data["train"])),
         data_collator=WordCollator(processor, label_names(data["train"])),
         train_dataset=data["train"],
         eval_dataset=validation,

@@ -502,7 +502,7 @@ class TwoMNERProcessor(ProcessorMixin):
                 )
         return ids
 
-    @cached_property
+    @property  # not cached: `labels` may be set anew
     def _label_to_id(self) -> dict[str, int]:
         return {label: index for index, label in enumerate(self.labels)}
 

@@ -218,10 +218,27 @@ def test_a_label_outside_the_models_set_is_named_with_its_line(recipe, files):
         train.main(recipe)
 
 
-def test_a_data_set_with_labels_that_a_saved_model_lacks_is_refused(files):
-    arguments = train.DataArguments(train_files=[str(files / "train_en.txt")])
-    with pytest.raises(MalformedLineError, match="label 'B-PER'"):
-        train.load_data(arguments, ["O", "B-LOC", "I-LOC"])
+@pytest.mark.parametrize(
+    ("types", "known", "learned"),
+    [
+        (None, None, ["PER", "LOC"]),  # of the data
+        (None, ["PER", "LOC", "ORG"], ["PER", "LOC", "ORG"]),  # of the model, which has them all
+        (None, ["LOC", "ORG"], ["PER", "LOC"]),  # of the data: PER is new to the model
+        (["LOC", "PER", "DRUG"], ["LOC", "ORG"], ["LOC", "PER", "DRUG"]),  # as it is told
+    ],
+)
+def test_which_labels_are_learned(files, types, known, learned):
+    files = [str(files / "train_en.txt")]
+    arguments = train.DataArguments(train_files=files, test_files=files, entity_types=types)
+    known = known and train.bio_labels(known)
+    for rows in train.load_data(arguments, known).values():
+        assert train.label_names(rows) == train.bio_labels(learned)
+
+
+def test_a_label_outside_the_named_types_is_named_with_its_line(files):
+    arguments = train.DataArguments(train_files=[str(files / "train_en.txt")], entity_types=["LOC"])
+    with pytest.raises(MalformedLineError, match="line 2: found label 'B-PER'"):
+        train.load_data(arguments)
 
 
 def test_a_missing_file_is_named(recipe, files):
@@ -310,3 +327,131 @@ def test_processes_that_would_train_apart_are_refused(recipe, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="the launcher started 2 processes"):
         train.refuse_separate_trainings(arguments)
+
+
+# New languages ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def base(recipe, tmp_path) -> Path:
+    """The run of a model that a new language is added to."""
+    folder = tmp_path / "base"
+    train.main([*recipe, "--output_dir", str(folder), "--controls", "no"])
+    return folder
+
+
+@pytest.fixture
+def portuguese(base, tmp_path) -> list[str]:
+    """`configs/new_language.yaml` on a file of Portuguese, as one would type it."""
+    sentences = [f"Ana\tB-PER\nmora\tO\nem\tO\nFaro{n}\tB-LOC\n" for n in range(20)]
+    (tmp_path / "pt.txt").write_text("\n".join(sentences), encoding="utf-8")
+    options = {
+        "model_name_or_path": base,
+        "train_files": tmp_path / "pt.txt",
+        "output_dir": tmp_path / "pt",
+        "min_steps": 3,
+        "num_train_epochs": 1,
+        "bf16": "no",
+        "use_cpu": "true",
+    }
+    argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    return [str(ROOT / "configs" / "new_language.yaml"), *argv]
+
+
+def test_a_new_language_says_what_was_gained_and_what_forgotten(portuguese, base, tmp_path):
+    finished = run([*portuguese, "--lora", "--replay", "0.25", "--learning_curve", "4,8,100"])
+    assert finished.returncode == 0, finished.stderr
+    assert "no test part was given: 1 in 10 of the training sentences (2)" in finished.stderr
+    assert "forgetting is measured on 6 sentences of " in finished.stderr
+    assert "100 sentences were asked for, there are 18" in finished.stderr
+    for name in ("new: pt", "old: de", "old: en"):
+        assert name in finished.stdout
+
+    metrics = json.loads((tmp_path / "pt" / "metrics.json").read_text("utf-8"))
+    transfer = metrics["transfer"]
+    assert transfer["base"] == str(base)
+    assert transfer["sentences"] == 18
+    assert transfer["replay"]["sentences"] == 4
+    assert metrics["data"]["train"]["sentences"] == 22
+    for part in ("new", "old"):
+        before, after = (transfer[part][when]["overall"]["f1"] for when in ("before", "after"))
+        assert transfer[part]["change"] == after - before
+    assert transfer["new"]["after"]["overall"] == metrics["test"]["overall"]
+    old = json.loads((base / "metrics.json").read_text("utf-8"))["test"]
+    assert transfer["old"]["before"]["overall"] == old["overall"]
+    assert (tmp_path / "pt" / "adapter_model.safetensors").is_file()
+    assert not list((tmp_path / "pt").glob("learning_curve_*"))
+
+    file = tmp_path / "pt" / "learning_curve.json"
+    curve = json.loads(file.read_text("utf-8"))
+    assert [point["sentences"] for point in curve["points"]] == [0, 4, 8, 18]
+    assert [point["steps"] for point in curve["points"]] == [0, 3, 3, 3]
+    assert curve["points"][0]["new"] == transfer["new"]["before"]
+    assert curve["points"][-1]["old"] == transfer["old"]["after"]
+
+
+def test_an_interrupted_curve_goes_on_with_the_sizes_that_are_missing(
+    portuguese, tmp_path, monkeypatch
+):
+    argv = [*portuguese, "--learning_curve", "4,8,16"]
+    train.main(argv)
+    file = tmp_path / "pt" / "learning_curve.json"
+    whole = json.loads(file.read_text("utf-8"))
+    rest = {**whole, "points": [p for p in whole["points"] if p["sentences"] in (0, 4)]}
+    file.write_text(json.dumps(rest), encoding="utf-8")
+
+    taught = []
+    build = train.new_trainer
+
+    def new_trainer(model, processor, data, arguments):
+        taught.append(len(data["train"]))
+        return build(model, processor, data, arguments)
+
+    monkeypatch.setattr(train, "new_trainer", new_trainer)
+    train.main(argv)
+    assert taught == [8, 16]
+    again = json.loads(file.read_text("utf-8"))
+    for one, other in zip(whole["points"], again["points"], strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    with pytest.raises(RecipeError, match=r"learning_rate 0\.0001, now it is 0\.002"):
+        train.main([*argv, "--learning_rate", "2e-3"])
+
+
+def test_a_new_language_with_new_types_keeps_what_the_model_knows(portuguese, tmp_path, caplog):
+    text = (tmp_path / "pt.txt").read_text("utf-8").replace("em\tO", "em\tB-DRUG")
+    (tmp_path / "pt.txt").write_text(text.replace("B-PER", "O"), encoding="utf-8")
+    train.main(portuguese)
+    assert "kept O, B-LOC, I-LOC; new B-DRUG, I-DRUG; dropped B-PER, I-PER" in caplog.text
+    assert "before and after score the types of both: LOC" in caplog.text
+    metrics = json.loads((tmp_path / "pt" / "metrics.json").read_text("utf-8"))
+    assert metrics["transfer"]["types"] == ["LOC"]
+    assert set(metrics["transfer"]["old"]["before"]["by_type"]) <= {"LOC"}
+    assert "DRUG" in metrics["test"]["by_type"]
+    labels = ["O", "B-LOC", "I-LOC", "B-DRUG", "I-DRUG"]
+    config = json.loads((tmp_path / "pt" / "config.json").read_text("utf-8"))
+    assert list(config["id2label"].values()) == labels
+    processor = json.loads((tmp_path / "pt" / "processor_config.json").read_text("utf-8"))
+    assert processor["labels"] == labels
+
+
+def test_what_is_old_can_be_named_and_is_needed_only_for_replay(
+    portuguese, base, files, tmp_path, caplog
+):
+    (base / "metrics.json").unlink()
+    with pytest.raises(RecipeError, match=r"replay: .* does not say what it was trained on"):
+        train.main([*portuguese, "--replay", "0.1"])
+    train.main(portuguese)
+    assert "forgetting is not measured: " in caplog.text
+    metrics = json.loads((tmp_path / "pt" / "metrics.json").read_text("utf-8"))
+    assert metrics["transfer"]["old"]["change"] is None
+    old = str(files / "test_de.txt")
+    train.main([*portuguese, "--old_test_files", old, "--replay", "0.1", "--replay_files", old])
+    metrics = json.loads((tmp_path / "pt" / "metrics.json").read_text("utf-8"))
+    assert set(metrics["transfer"]["old"]["after"]["by_language"]) == {"de"}
+    with pytest.raises(FileNotFoundError):
+        train.main([*portuguese, "--old_test_files", "nowhere.txt"])
+
+
+def test_a_new_language_needs_a_saved_model(recipe):
+    with pytest.raises(RecipeError, match="new_language teaches a saved model"):
+        train.main([*recipe, "--new_language"])

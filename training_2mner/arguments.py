@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+ADAPTER_RATE = 5
+"""How many times the rate of whole encoders suits their adapters, unless the recipe says it."""
+
+
 class RecipeError(ValueError):
     """A recipe that cannot be followed: what is wrong, where, and what was expected."""
 
@@ -126,11 +130,60 @@ class DataArguments:
         default=None, metadata={"help": "Keep only sentences in these languages."}
     )
 
+    entity_types: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Entity types to learn; else those of the training data, or a saved model's "
+            "where these are among them."
+        },
+    )
+    new_language: bool = field(
+        default=False,
+        metadata={
+            "help": "Measure the saved model before and after, on these sentences and on old ones: "
+            "what was gained, what was forgotten."
+        },
+    )
+    old_test_files: list[str] | None = field(
+        default=None,
+        metadata={"help": "Old sentences to measure forgetting on; else those of the model's run."},
+    )
+    replay: float = field(
+        default=0.0,
+        metadata={"help": "Old sentences to mix in, as a share of the new ones: 0.1 is one in 11."},
+    )
+    replay_files: list[str] | None = field(
+        default=None, metadata={"help": "Where these are from; else what the model's run read."}
+    )
+    learning_curve: str | None = field(
+        default=None,
+        metadata={
+            "help": "Train on so many of the new sentences, one after the other: 50,200,1000"
+        },
+    )
+
     def __post_init__(self) -> None:
         if self.train_files is None and (self.validation_files or self.test_files):
             raise ValueError("validation_files and test_files need train_files beside them")
         if self.train_files is None and self.dataset_name is None:
             raise ValueError("no data to train on: expected train_files or dataset_name")
+        for key in ("old_test_files", "replay", "replay_files", "learning_curve"):
+            if getattr(self, key) and not self.new_language:
+                raise ValueError(f"{key} is a part of new_language, which is off")
+        if self.replay < 0:
+            raise ValueError(f"replay is {self.replay}, expected a share such as 0.1")
+        if self.replay_files and not self.replay:
+            raise ValueError("replay_files needs replay beside it, the share of them to mix in")
+        self.curve_sizes()
+
+    def curve_sizes(self) -> list[int]:
+        """The sizes of the learning curve, ascending; empty without one."""
+        found = (self.learning_curve or "").replace(",", " ").split()
+        if not all(size.isdecimal() and int(size) for size in found):
+            raise ValueError(
+                f"learning_curve is {self.learning_curve!r}, expected sizes such as 50,200,1000"
+            )
+        return sorted({int(size) for size in found})
 
 
 @dataclass
@@ -143,6 +196,13 @@ class TwoMNERTrainingArguments(TrainingArguments):
     )
     crf_learning_rate: float | None = field(
         default=None, metadata={"help": "Rate of the CRF's transitions; else as the new parts."}
+    )
+    adapter_learning_rate: float | None = field(
+        default=None,
+        metadata={"help": "Rate of an adapter's matrices (LoRA); else 5 times learning_rate."},
+    )
+    min_steps: int = field(
+        default=0, metadata={"help": "Steps at least, however few sentences and epochs there are."}
     )
     freeze: list[str] = field(
         default_factory=list,
@@ -222,6 +282,8 @@ class TwoMNERTrainingArguments(TrainingArguments):
             self.new_parts_learning_rate = self.learning_rate
         if self.crf_learning_rate is None:
             self.crf_learning_rate = self.new_parts_learning_rate
+        if self.adapter_learning_rate is None:
+            self.adapter_learning_rate = ADAPTER_RATE * self.learning_rate
         super().__post_init__()
 
 

@@ -40,8 +40,10 @@ logger = logging.getLogger(__name__)
 
 
 def part_of(name: str) -> str:
-    """The part whose learning rate a parameter has: "encoders", "crf" or "new_parts"."""
+    """The part whose learning rate a parameter has: "encoders", "adapter", "crf", "new_parts"."""
     pieces = name.split(".")
+    if any(piece.startswith("lora_") for piece in pieces):
+        return "adapter"
     if "crf" in pieces:
         return "crf"
     towers = {"text_model", "vision_model", "global_vision_model"}
@@ -122,6 +124,7 @@ class TwoMNERTrainer(Trainer):
             model = self.model if model is None else model
             rates = {
                 "encoders": self.args.learning_rate,
+                "adapter": self.args.adapter_learning_rate,
                 "new_parts": self.args.new_parts_learning_rate,
                 "crf": self.args.crf_learning_rate,
             }

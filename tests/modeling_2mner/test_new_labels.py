@@ -72,6 +72,7 @@ def test_the_resized_model_is_that_of_its_new_labels(saved, scheme):
     labels = scheme_labels(NEW_TYPES, scheme)
     model = TwoMNERForTokenClassification.from_pretrained(saved)
     processor = TwoMNERProcessor.from_pretrained(saved)
+    processor(WORDS, labels=[["O"] * 3, ["B-LOC"]])  # used before it is given other labels
     model.resize_labels(labels)
     processor.labels = labels
     assert model.config.labels == model.crf.labels == labels

@@ -160,6 +160,40 @@ def test_a_recipe_without_data_is_refused(tmp_path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_of_the_project_can_be_read(path):
-    _, model, _, training = read_recipe([str(path)])
-    assert model.text_model
+    saved = ["--model_name_or_path", "runs/2mner", "--train_files", "pt.conllu"]
+    needs_a_model = path.stem == "new_language"
+    _, model, _, training = read_recipe([str(path), *saved * needs_a_model])
+    assert model.model_name_or_path if needs_a_model else model.text_model
     assert training.output_dir == f"runs/{path.stem}"
+
+
+NEW_LANGUAGE = ("new_language: true", "train_files: [pt.conllu]")
+
+
+@pytest.mark.parametrize("sizes", ["200,50,1000", "50 200 1000", "50,50,200,1000"])
+def test_sizes_of_a_learning_curve_ascend(recipe, sizes):
+    *_, data, _ = read_recipe([*recipe(*NEW_LANGUAGE), "--learning_curve", sizes])
+    assert data.curve_sizes() == [50, 200, 1000]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["replay: 0.1"], "replay is a part of new_language, which is off"),
+        (["learning_curve: 50"], "learning_curve is a part of new_language"),
+        ([*NEW_LANGUAGE, "learning_curve: many"], "'many', expected sizes such as 50,200,1000"),
+        ([*NEW_LANGUAGE, "learning_curve: 0,50"], "expected sizes such as"),
+        ([*NEW_LANGUAGE, "replay: -1"], "replay is -1.0, expected a share"),
+        ([*NEW_LANGUAGE, "replay_files: [a.txt]"], "replay_files needs replay"),
+    ],
+)
+def test_a_new_language_that_cannot_be_studied_is_refused(recipe, lines, message):
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(recipe(*lines))
+
+
+def test_the_rate_of_adapters_follows_that_of_the_encoders(recipe):
+    *_, training = read_recipe(recipe("learning_rate: 2e-5"))
+    assert training.adapter_learning_rate == pytest.approx(1e-4)
+    *_, training = read_recipe(recipe("learning_rate: 2e-5", "adapter_learning_rate: 1e-3"))
+    assert training.adapter_learning_rate == 1e-3

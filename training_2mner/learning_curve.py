@@ -1,0 +1,106 @@
+"""How many sentences does a language need? F1 against the sentences that a model was taught.
+
+    curve = LearningCurve.open(Path("runs/pt/learning_curve.json"), settings)
+    curve.add({"sentences": 200, "steps": 100, "seconds": 61.0, "new": scores, "old": None})
+    print(curve.table())
+
+The file is written after each size. A curve that is opened again goes on where it was stopped, if
+it is of the same settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .arguments import RecipeError
+from .evaluation import write_json
+
+__all__ = ["LearningCurve"]
+
+Point = dict[str, Any]
+
+
+@dataclass
+class LearningCurve:
+    """The points of a curve, ascending, and their file.
+
+    Attributes:
+        path: of the JSON file; the picture beside it has the same name.
+        settings: what must be the same for points to belong to one curve.
+        points: each with the number of `sentences`, `steps`, `seconds`, and the scores of `new` and
+            `old` test sentences; 0 sentences is the model as it was (zero-shot).
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    points: list[Point] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, path: Path, settings: dict[str, Any]) -> LearningCurve:
+        """The curve of a file, or a new one.
+
+        Raises:
+            RecipeError: if the file's points were made with other settings.
+        """
+        settings = json.loads(json.dumps(settings))
+        if not path.is_file():
+            return cls(path, settings)
+        found = json.loads(path.read_text("utf-8"))
+        for key, value in settings.items():
+            other = found["settings"].get(key)
+            if other != value:
+                raise RecipeError(
+                    f"{path} holds sizes that were made with {_difference(key, other, value)}; "
+                    "take it away, or name another output_dir"
+                )
+        return cls(path, settings, found["points"])
+
+    def sizes(self) -> set[int]:
+        """The sizes that are there."""
+        return {point["sentences"] for point in self.points}
+
+    def at(self, sentences: int) -> Point:
+        """The point of a size."""
+        return next(point for point in self.points if point["sentences"] == sentences)
+
+    def add(self, point: Point) -> None:
+        """Put in a point, in place of one of the same size."""
+        others = [old for old in self.points if old["sentences"] != point["sentences"]]
+        self.points = sorted([*others, point], key=lambda point: point["sentences"])
+
+    def write(self) -> None:
+        """Write the points."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, {"settings": self.settings, "points": self.points})
+
+    def table(self) -> str:
+        """F1 in percent by size, for the terminal."""
+        languages = list(self.points[0]["new"]["by_language"])
+        head = [*(f"new: {name}" for name in languages), "old: all"]
+        lines = ["sentences" + _cells(["steps", *head])]
+        for point in self.points:
+            figures = [_percent(point["new"]["by_language"].get(name)) for name in languages]
+            old = _percent(point["old"] and point["old"]["overall"])
+            lines.append(f"{point['sentences']:>9}" + _cells([point["steps"], *figures, old]))
+        return "\n".join(lines)
+
+
+def _cells(values: Iterable[Any]) -> str:
+    return "".join(f"{value:>11}" for value in values)
+
+
+def _percent(figures: dict[str, float] | None) -> str:
+    return "" if figures is None else f"{100 * figures['f1']:.1f}"
+
+
+def _difference(key: str, found: Any, value: Any) -> str:
+    """The innermost setting that differs, with both its values."""
+    if isinstance(found, dict) and isinstance(value, dict):
+        for inner in dict.fromkeys([*found, *value]):
+            if found.get(inner) != value.get(inner):
+                return _difference(inner, found.get(inner), value.get(inner))
+    return f"{key} {found!r}, now it is {value!r}"

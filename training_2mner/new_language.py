@@ -1,0 +1,550 @@
+"""A saved model learns a new language (or domain, or label set): what is gained, what forgotten.
+
+    study = Study.begin(recipe, model_arguments, data_arguments, arguments, processor, data, load)
+    data = study.prepare(processor, arguments, new_trainer)  # measures before, learns small sizes
+    trainer = new_trainer(data, arguments)
+    trainer.train()
+    study.finish(trainer, records)["new"]["change"]
+
+The same test sentences are scored before and after, of the new language and of the old ones. Where
+the label sets differ, both times the entity types that both know are scored: nobody can forget what
+is no longer asked. What is unusual: a file alone is enough. Parts that are missing are held out of
+the training sentences by their words, so that equal sentences never stand on both sides; and what
+is old is told by the `metrics.json` of the model's run, if it was trained here.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, List, concatenate_datasets
+from transformers import set_seed
+
+from dataset_mmnerd.schema import bio_labels, entity_types
+from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
+from modeling_2mner.labels_2mner import Span, is_bioes, labels_from_spans
+
+from .arguments import DataArguments, ModelArguments, RecipeError, TwoMNERTrainingArguments
+from .collator import WordCollator
+from .evaluation import gold_spans, longest_first, predict
+from .learning_curve import LearningCurve
+from .metrics import score
+from .trainer import TwoMNERTrainer
+
+__all__ = [
+    "Study",
+    "complete_parts",
+    "mixed",
+    "nested_subset",
+    "relabelled",
+    "transfer_table",
+    "with_min_steps",
+]
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = 10
+"""A part that is missing gets one in so many of the training sentences."""
+
+Load = Callable[[DataArguments], DatasetDict]
+NewTrainer = Callable[[DatasetDict, TwoMNERTrainingArguments], TwoMNERTrainer]
+Scores = dict[str, Any]
+
+
+# Rows ---------------------------------------------------------------------------------------------
+
+
+def complete_parts(data: DatasetDict, wanted: Iterable[str]) -> DatasetDict:
+    """Hold out of the training sentences the parts that are wanted and missing.
+
+    Which sentences is told by a digest of their words: it is the same every time and in any order
+    of the file, and sentences of the same words stay together.
+
+    Raises:
+        RecipeError: if there are too few different sentences.
+    """
+    missing = [split for split in wanted if split not in data]
+    if not missing:
+        return data
+    rows = data["train"]
+    digests = [hashlib.sha256("\0".join(words).encode()).digest() for words in rows["tokens"][:]]
+    order = sorted(set(digests))
+    if len(order) <= len(missing):
+        raise RecipeError(
+            f"train: {len(order)} different sentences are too few to hold out a part for "
+            f"{' and '.join(missing)}: name files for these"
+        )
+    share = max(1, len(order) // HELD_OUT)
+    part_of = {
+        digest: missing[index // share]
+        for index, digest in enumerate(order[: share * len(missing)])
+    }
+    parts = DatasetDict(data)
+    for split in ("train", *missing):
+        kept = [i for i, digest in enumerate(digests) if part_of.get(digest, "train") == split]
+        parts[split] = rows.select(kept, keep_in_memory=True)
+    for split in missing:
+        logger.info(
+            "no %s part was given: 1 in %d of the training sentences (%d) held out for it",
+            split,
+            HELD_OUT,
+            len(parts[split]),
+        )
+    return parts
+
+
+def nested_subset(rows: Dataset, size: int, seed: int) -> Dataset:
+    """`size` rows at random, in a random order; a larger subset of the same seed begins with
+    them."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    return rows.select(order[:size], keep_in_memory=True)
+
+
+def relabelled(rows: Dataset, names: Sequence[str]) -> Dataset:
+    """The same rows with other label ids; entities of types that `names` lacks are O."""
+    if rows.features["ner_tags"].feature.names == list(names):
+        return rows
+    ids = {name: index for index, name in enumerate(names)}
+    types = set(entity_types(names))
+    scheme = "BIOES" if is_bioes(names) else "BIO"
+    tags = [
+        [ids[label] for label in labels_from_spans(_of_types(spans, types), len(words), scheme)]
+        for spans, words in zip(gold_spans(rows), rows["tokens"][:], strict=True)
+    ]
+    feature = List(ClassLabel(names=list(names)))
+    return rows.remove_columns("ner_tags").add_column("ner_tags", tags, feature=feature)
+
+
+def mixed(new: Dataset, old: Dataset) -> Dataset:
+    """New and old rows in one data set, with the labels and the columns of the new one, and the
+    old one's pictures."""
+    old = relabelled(old, new.features["ner_tags"].feature.names)
+    columns = dict(new.features)
+    if "image" in old.column_names:
+        columns.setdefault("image", old.features["image"])
+    return concatenate_datasets([_with_columns(rows, columns) for rows in (new, old)])
+
+
+def _with_columns(rows: Dataset, columns: dict[str, Any]) -> Dataset:
+    for name, feature in columns.items():
+        if name not in rows.column_names:
+            rows = rows.add_column(name, [None] * len(rows), feature=feature)
+    return rows.select_columns(list(columns))
+
+
+def _of_types(spans: Iterable[Span], types: Iterable[str]) -> list[Span]:
+    return [span for span in spans if span[2] in types]
+
+
+# Steps --------------------------------------------------------------------------------------------
+
+
+def with_min_steps(arguments: TwoMNERTrainingArguments, sentences: int) -> TwoMNERTrainingArguments:
+    """The arguments for so many sentences: `min_steps` steps where the epochs come to fewer."""
+    batch = arguments.train_batch_size * arguments.gradient_accumulation_steps
+    steps = math.ceil(
+        arguments.num_train_epochs * math.ceil(sentences / batch / arguments.world_size)
+    )
+    if arguments.max_steps > 0 or steps >= arguments.min_steps:
+        return arguments
+    logger.info(
+        "%d sentences: %d steps (min_steps) in place of the %d of %g epochs",
+        sentences,
+        arguments.min_steps,
+        steps,
+        arguments.num_train_epochs,
+    )
+    arguments = copy.copy(arguments)
+    arguments.max_steps = arguments.min_steps
+    return arguments
+
+
+# Old data -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Source:
+    """Where old sentences are: what to load, which part of it, and how to call it."""
+
+    arguments: DataArguments
+    splits: tuple[str, ...]
+    name: str
+
+    def rows(self, load: Load) -> Dataset:
+        parts = load(self.arguments)
+        split = next((split for split in self.splits if split in parts), None)
+        if split is None:
+            raise RecipeError(f"{self.name} has no part {' or '.join(self.splits)}")
+        return parts[split]
+
+
+def _given(files: Sequence[str], recorded: dict[str, Any] | None) -> _Source:
+    pictures = None if recorded is None else recorded["image_dir"]
+    return _Source(
+        DataArguments(train_files=list(files), image_dir=pictures), ("train",), ", ".join(files)
+    )
+
+
+def _recorded(recorded: dict[str, Any], splits: tuple[str, ...]) -> _Source | None:
+    """A part of what a run was trained on, after its `metrics.json`; the first that it names."""
+    common = {key: recorded[key] for key in ("image_dir", "languages")}
+    if recorded["train_files"] is None:
+        common |= {key: recorded[key] for key in ("dataset_name", "dataset_config")}
+        return _Source(DataArguments(**common), splits, str(recorded["dataset_name"]))
+    files = next((found for split in splits if (found := recorded[f"{split}_files"])), None)
+    if files is None:
+        return None
+    return _Source(DataArguments(train_files=files, **common), ("train",), ", ".join(files))
+
+
+def _data_of_run(base: str) -> dict[str, Any] | None:
+    """What a run says that it was trained on; None if it is no run of this project's."""
+    path = Path(base) / "metrics.json"
+    if not path.is_file():
+        return None
+    return json.loads(path.read_text("utf-8"))["recipe"]["data"]
+
+
+def _old_rows(
+    base: str, files: Sequence[str] | None, splits: tuple[str, ...], load: Load
+) -> tuple[Dataset, str]:
+    """Old sentences, and where they are from.
+
+    Raises:
+        RecipeError: if nothing says where they are.
+        FileNotFoundError: if they are not there.
+    """
+    recorded = _data_of_run(base)
+    if files is not None:
+        source = _given(files, recorded)
+    else:
+        source = recorded and _recorded(recorded, splits)
+        if not source:
+            found = "there is no metrics.json in it" if recorded is None else "its run had none"
+            raise RecipeError(f"{base} does not say what it was trained on: {found}")
+    return source.rows(load), source.name
+
+
+# Study --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Study:
+    """One saved model, new sentences for it, and what it knew before.
+
+    Attributes:
+        base: the saved model.
+        data: the new sentences, with all parts that are needed.
+        sizes: of the learning curve, ascending; empty without one.
+        curve: the points that are there; of a study without sizes, before and after.
+        seed: of the order in which new and old sentences are taken.
+        types: the entity types that are scored before and after.
+        old: old sentences to measure forgetting on; None if there are none at hand.
+        old_source: where they are from, or why there are none.
+        replay: how many old sentences are mixed in, as a share of the new ones.
+        replayed: the old sentences that these are taken from.
+        replay_source: where they are from.
+    """
+
+    base: str
+    data: DatasetDict
+    sizes: list[int]
+    curve: LearningCurve
+    seed: int
+    types: list[str]
+    old: Dataset | None
+    old_source: str
+    replay: float = 0.0
+    replayed: Dataset | None = None
+    replay_source: str | None = None
+
+    @classmethod
+    def begin(
+        cls,
+        recipe: dict[str, Any],
+        model: ModelArguments,
+        data: DataArguments,
+        arguments: TwoMNERTrainingArguments,
+        processor: TwoMNERProcessor | None,
+        parts: DatasetDict,
+        load: Load,
+    ) -> Study:
+        """Gather the sentences, and say where they are from.
+
+        Args:
+            recipe: all settings, as `metrics.json` will hold them.
+            model, data, arguments: the same as objects.
+            processor: the saved model's.
+            parts: the new sentences.
+            load: loads what data arguments name.
+
+        Raises:
+            RecipeError: if there is no saved model, there are too few sentences, old ones are to be
+                mixed in and nothing says where they are, or a learning curve that is there already
+                was made with other settings.
+            FileNotFoundError: if files that were named are not there.
+        """
+        base = model.model_name_or_path
+        if base is None or processor is None:
+            raise RecipeError("new_language teaches a saved model: expected model_name_or_path")
+        wanted = ["test"] if arguments.eval_strategy == "no" else ["validation", "test"]
+        parts = complete_parts(parts, wanted)
+        known = entity_types(processor.labels)
+        learned = entity_types(parts["train"].features["ner_tags"].feature.names)
+        types = [name for name in known if name in learned]
+        if set(known) != set(learned):
+            logger.warning("before and after score the types of both: %s", ", ".join(types))
+        old, old_source = _old_test(base, data.old_test_files, load)
+        replayed, replay_source = None, None
+        if data.replay:
+            try:
+                replayed, replay_source = _old_rows(base, data.replay_files, ("train",), load)
+            except (RecipeError, FileNotFoundError) as error:
+                raise RecipeError(f"replay: {error}; name them by replay_files") from error
+            logger.info("replay: %g of the new sentences, of %s", data.replay, replay_source)
+        sentences = {split: len(rows) for split, rows in parts.items()}
+        sentences["old"] = 0 if old is None else len(old)
+        settings = _settings(recipe) | {"sentences": sentences}
+        path = Path(arguments.output_dir) / "learning_curve.json"
+        sizes = _available(data.curve_sizes(), len(parts["train"]))
+        return cls(
+            base=base,
+            data=parts,
+            sizes=sizes,
+            curve=LearningCurve.open(path, settings) if sizes else LearningCurve(path, settings),
+            seed=arguments.seed,
+            types=types,
+            old=old,
+            old_source=old_source,
+            replay=data.replay,
+            replayed=replayed,
+            replay_source=replay_source,
+        )
+
+    def training_rows(self, size: int) -> Dataset:
+        """So many of the new training sentences, and the share of old ones."""
+        rows = self.data["train"]
+        if size < len(rows):
+            rows = nested_subset(rows, size, self.seed)
+        if self.replayed is None:
+            return rows
+        return mixed(rows, nested_subset(self.replayed, self.replayed_beside(size), self.seed))
+
+    def replayed_beside(self, size: int) -> int:
+        """How many old sentences are mixed in with so many new ones."""
+        return 0 if self.replayed is None else min(round(self.replay * size), len(self.replayed))
+
+    def prepare(
+        self,
+        processor: TwoMNERProcessor,
+        arguments: TwoMNERTrainingArguments,
+        new_trainer: NewTrainer,
+    ) -> DatasetDict:
+        """Score the saved model as it is, then teach and score it on all sizes of the learning
+        curve but the largest, each time from the start. What the curve's file has is not repeated.
+
+        Args:
+            processor: the saved model's.
+            arguments: of the trainings.
+            new_trainer: builds a trainer of the saved model on some data.
+
+        Returns:
+            The data to teach the model itself: the largest size, or all there is.
+        """
+        size = self.sizes[-1] if self.sizes else len(self.data["train"])
+        if 0 not in self.curve.sizes():
+            logger.info("before: the saved model on the new test sentences and the old ones")
+            before = _trainer_of_base(self.base, processor, arguments, self.data["test"])
+            self._add(before, 0, 0.0, self.measure(before))
+            del before
+        for smaller in self.sizes[:-1]:
+            if smaller in self.curve.sizes():
+                logger.info("%d sentences: measured before, not repeated", smaller)
+                continue
+            logger.info("%d sentences of the learning curve", smaller)
+            self._learn(smaller, arguments, new_trainer)
+        set_seed(arguments.seed)
+        return self._parts(size)
+
+    def _parts(self, size: int) -> DatasetDict:
+        return DatasetDict({**self.data, "train": self.training_rows(size)})
+
+    def _learn(
+        self, size: int, arguments: TwoMNERTrainingArguments, new_trainer: NewTrainer
+    ) -> None:
+        """One of the smaller sizes: only its scores are kept, not its model."""
+        arguments = copy.copy(arguments)
+        folder = Path(arguments.output_dir) / f"learning_curve_{size}"
+        arguments.output_dir = str(folder)
+        set_seed(arguments.seed)
+        started = perf_counter()
+        trainer = new_trainer(self._parts(size), arguments)
+        trainer.train()
+        seconds = perf_counter() - started
+        self._add(trainer, size, seconds, self.measure(trainer))
+        if trainer.is_world_process_zero() and folder.exists():
+            shutil.rmtree(folder)
+
+    def _add(
+        self, trainer: TwoMNERTrainer, size: int, seconds: float, scores: dict[str, Scores | None]
+    ) -> None:
+        steps = trainer.state.global_step
+        self.curve.add({"sentences": size, "steps": steps, "seconds": round(seconds, 1), **scores})
+        if self.sizes and trainer.is_world_process_zero():
+            self.curve.write()
+
+    def measure(self, trainer: TwoMNERTrainer) -> dict[str, Scores | None]:
+        """Score a trainer's model on the `new` and the `old` test sentences."""
+        old = None if self.old is None else _measure(trainer, self.old, self.types)
+        return {"new": _measure(trainer, self.data["test"], self.types), "old": old}
+
+    def finish(
+        self, trainer: TwoMNERTrainer, records: Sequence[dict[str, Any]], seconds: float
+    ) -> dict[str, Any]:
+        """Score the model that was taught, and complete the learning curve.
+
+        Args:
+            trainer: of the model.
+            records: what it predicted on the new test sentences, as `evaluation.evaluate` gives it.
+            seconds: that it was taught.
+
+        Returns:
+            `base`, `types`, `sentences` (new ones that were taught), `replay`; and for `new` and
+            `old` the scores `before` and `after`, the `change` of F1, and for `old` its `source`.
+        """
+        size = self.sizes[-1] if self.sizes else len(self.data["train"])
+        old = None if self.old is None else _measure(trainer, self.old, self.types)
+        after = {"new": _score_records(records, self.types), "old": old}
+        before = self.curve.at(0)
+        self._add(trainer, size, seconds, after)
+        replay = {"source": self.replay_source, "sentences": self.replayed_beside(size)}
+        return {
+            "base": self.base,
+            "types": self.types,
+            "sentences": size,
+            "replay": replay if self.replay else None,
+            "new": _change(before["new"], after["new"]),
+            "old": {"source": self.old_source, **_change(before["old"], after["old"])},
+        }
+
+    def tables(self, transfer: dict[str, Any]) -> str:
+        """What `finish` gave, and the learning curve if there is one, for the terminal."""
+        table = transfer_table(transfer)
+        return f"{self.curve.table()}\n\n{table}" if self.sizes else table
+
+
+def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Of a recipe, what each size of a learning curve depends on."""
+    kept = {part: dict(recipe[part]) for part in ("model", "data", "training")}
+    kept["data"].pop("learning_curve")
+    for key in ("output_dir", "logging_dir", "resume_from_checkpoint", "disable_tqdm"):
+        kept["training"].pop(key, None)
+    return kept
+
+
+def _available(sizes: Sequence[int], sentences: int) -> list[int]:
+    """The sizes that there are sentences for; all of them in place of more."""
+    if sizes and sizes[-1] > sentences:
+        logger.warning(
+            "learning_curve: %d sentences were asked for, there are %d", sizes[-1], sentences
+        )
+    return sorted({min(size, sentences) for size in sizes})
+
+
+def _trainer_of_base(
+    base: str, processor: TwoMNERProcessor, arguments: TwoMNERTrainingArguments, rows: Dataset
+) -> TwoMNERTrainer:
+    """A trainer that only measures a saved model."""
+    return TwoMNERTrainer(
+        model=TwoMNERForTokenClassification.from_pretrained(base),
+        args=arguments,
+        data_collator=WordCollator(processor, bio_labels(entity_types(processor.labels))),
+        eval_dataset=rows,
+        processing_class=processor,
+    )
+
+
+def _old_test(base: str, files: Sequence[str] | None, load: Load) -> tuple[Dataset | None, str]:
+    """Old sentences to measure forgetting on and where they are from; or why there are none."""
+    try:
+        rows, source = _old_rows(base, files, ("test", "validation"), load)
+    except (RecipeError, FileNotFoundError) as error:
+        if files is not None:
+            raise
+        logger.warning("forgetting is not measured: %s; name old_test_files", error)
+        return None, f"none: {error}"
+    logger.info("forgetting is measured on %d sentences of %s", len(rows), source)
+    return rows, source
+
+
+def _measure(trainer: TwoMNERTrainer, rows: Dataset, types: Sequence[str]) -> Scores:
+    rows = rows.select(longest_first(rows), keep_in_memory=True)
+    predicted = predict(trainer, relabelled(rows, trainer.data_collator.label_names)).spans
+    return score(
+        [_of_types(spans, types) for spans in gold_spans(rows)],
+        [_of_types(spans, types) for spans in predicted],
+        rows["lang"][:],
+    )
+
+
+def _score_records(records: Sequence[dict[str, Any]], types: Sequence[str]) -> Scores:
+    """The same of predictions that were written down."""
+
+    def spans(entities: Sequence[dict[str, Any]]) -> list[Span]:
+        return _of_types([(e["start"], e["end"], e["label"]) for e in entities], types)
+
+    return score(
+        [spans(record["gold"]) for record in records],
+        [spans(record["predicted"]) for record in records],
+        [record["lang"] for record in records],
+    )
+
+
+def _change(before: Scores | None, after: Scores | None) -> dict[str, Any]:
+    if before is None or after is None:
+        return {"before": None, "after": None, "change": None}
+    change = after["overall"]["f1"] - before["overall"]["f1"]
+    return {"before": before, "after": after, "change": change}
+
+
+# Table --------------------------------------------------------------------------------------------
+
+
+def transfer_table(transfer: dict[str, Any]) -> str:
+    """What was gained and what was forgotten, as a table of F1 in percent for the terminal.
+
+    Args:
+        transfer: as `Study.results` gives it.
+    """
+    lines = [f"{'F1':<16}{'before':>8}{'after':>8}{'change':>8}"]
+    for part in ("new", "old"):
+        before, after = transfer[part]["before"], transfer[part]["after"]
+        if before is None:
+            lines.append(f"{part:<16}not measured, {transfer[part]['source']}")
+            continue
+        languages = before["by_language"]
+        lines += [
+            _row(f"{part}: {name}", languages[name], after["by_language"][name])
+            for name in languages
+        ]
+        if len(languages) > 1:
+            lines.append(_row(f"{part}: together", before["overall"], after["overall"]))
+        verdict = ("gained", "lost") if part == "new" else ("not forgotten", "forgotten")
+        lines[-1] += f"  {verdict[transfer[part]['change'] < 0]}"
+    return "\n".join(lines)
+
+
+def _row(name: str, before: Scores, after: Scores) -> str:
+    figures = (100 * before["f1"], 100 * after["f1"])
+    return f"{name:<16}{figures[0]:>8.1f}{figures[1]:>8.1f}{figures[1] - figures[0]:>+8.1f}"
