@@ -152,7 +152,7 @@ def _explained(model: str, load: Callable[[], _Loaded]) -> _Loaded:
     """Load something of a model; what goes wrong is one line."""
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
         expected = (
             "a folder or a model of the Hub with safetensors "
@@ -163,14 +163,22 @@ def _explained(model: str, load: Callable[[], _Loaded]) -> _Loaded:
 
 def _pipeline(task: str, model: str, device: str | None) -> Pipeline:
     """A transformers pipeline that runs no code of the model's repository and reads no pickles."""
-    from transformers import pipeline
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, TrOCRProcessor, pipeline
 
+    parts: dict[str, Any] = {}
+    config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    if config.model_type == "vision-encoder-decoder":
+        # These come without a processor of their own, and the pipeline insists on one.
+        images = AutoImageProcessor.from_pretrained(model, trust_remote_code=False)
+        parts["tokenizer"] = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        parts["processor"] = TrOCRProcessor(images, parts["tokenizer"])
     return pipeline(
         task,
         model=model,
         device=device,
         trust_remote_code=False,
         model_kwargs={"use_safetensors": True},
+        **parts,
     )
 
 
@@ -251,8 +259,8 @@ class ObjectTagger:
 class Captioner:
     """Sentences about a picture, most probable first.
 
-    Any model of the pipeline `image-text-to-text`: captioning models (BLIP, GIT), which need no
-    prompt, and those that chat, which are asked for a caption.
+    Any model of transformers' `image-text-to-text`: one made for captions (BLIP, GIT, an encoder
+    with a decoder) is shown the picture alone; one that chats is asked for a caption.
 
     Args:
         model: a folder, or a name on the Hub.
@@ -281,7 +289,7 @@ class Captioner:
         model = str(model)
         self._pipeline = _explained(model, partial(_pipeline, "image-text-to-text", model, device))
         self._chats = getattr(self._pipeline.processor, "chat_template", None) is not None
-        self._prompt, self.batch_size = prompt, batch_size
+        self._count, self._prompt, self.batch_size = count, prompt, batch_size
         self._generation = {
             "num_beams": count,
             "num_return_sequences": count,
@@ -297,21 +305,28 @@ class Captioner:
         self, pictures: Sequence[Image.Image], lang: str = UNKNOWN_LANGUAGE
     ) -> list[list[str]]:
         """Captions for each picture, in the model's own language; what is said twice comes once."""
-        if self._chats:
-            answers = [self._answer(picture) for picture in pictures]
-        else:
-            records = self._run(images=list(pictures), text=[""] * len(pictures))
-            size = self._generation["num_return_sequences"]
-            answers = [records[start : start + size] for start in range(0, len(records), size)]
-        texts = ([" ".join(item["generated_text"].split()) for item in each] for each in answers)
-        return [list(dict.fromkeys(filter(None, each))) for each in texts]
+        texts = self._answers(pictures) if self._chats else self._captions(pictures)
+        texts = [" ".join(text.split()) for text in texts]
+        starts = range(0, len(texts), self._count)
+        return [list(dict.fromkeys(filter(None, texts[i : i + self._count]))) for i in starts]
 
-    def _answer(self, picture: Image.Image) -> list[dict[str, Any]]:
-        content = [{"type": "image", "image": picture}, {"type": "text", "text": self._prompt}]
-        return self._run(text=[{"role": "user", "content": content}])
+    def _answers(self, pictures: Sequence[Image.Image]) -> list[str]:
+        texts = []
+        for picture in pictures:
+            content = [{"type": "image", "image": picture}, {"type": "text", "text": self._prompt}]
+            chat = [{"role": "user", "content": content}]
+            records = self._pipeline(
+                text=chat, return_full_text=False, generate_kwargs=self._generation
+            )
+            texts += [record["generated_text"] for record in records]
+        return texts
 
-    def _run(self, **inputs: Any) -> list[dict[str, Any]]:
-        return self._pipeline(**inputs, return_full_text=False, generate_kwargs=self._generation)
+    def _captions(self, pictures: Sequence[Image.Image]) -> list[str]:
+        # Not by the pipeline itself: it wants a prompt, and these models do best without one.
+        run = self._pipeline
+        inputs = run.processor(images=list(pictures), return_tensors="pt")
+        pieces = run.model.generate(**inputs.to(run.device, run.model.dtype), **self._generation)
+        return run.tokenizer.batch_decode(pieces, skip_special_tokens=True)
 
 
 # Characters ---------------------------------------------------------------------------------------

@@ -4,11 +4,41 @@ import io
 from collections import Counter
 
 import pytest
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from transformers import (
+    BertTokenizerFast,
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipImageProcessorPil,
+    BlipProcessor,
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    DetrConfig,
+    DetrForObjectDetection,
+    DetrImageProcessorPil,
+    GPT2Config,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    OwlViTConfig,
+    OwlViTForObjectDetection,
+    OwlViTImageProcessorPil,
+    OwlViTProcessor,
+    ResNetConfig,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
+)
 
 from dataset_mmnerd import load_sample
 from dataset_mmnerd.visual_context import (
+    Captioner,
     ContextError,
+    ObjectTagger,
     TesseractReader,
     add_visual_context,
     decoded,
@@ -28,6 +58,124 @@ def board(*lines: str, paper: str = "white", format: str = "PNG") -> bytes:
     file = io.BytesIO()
     picture.save(file, format)
     return file.getvalue()
+
+
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 16,
+}
+TEXT = {**VISION, "vocab_size": 18, "max_position_embeddings": 64}
+TEXT |= {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+SIZE = {"height": 32, "width": 32}
+
+
+def tokenizer(*more: str) -> BertTokenizerFast:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *more]
+    words = [*special, *(f"word{letter}" for letter in "abcdefghijkl")]
+    tokens = BertTokenizerFast(vocab={word: number for number, word in enumerate(words)})
+    tokens.add_special_tokens({"additional_special_tokens": list(more)})
+    tokens.bos_token, tokens.eos_token = "[CLS]", "[SEP]"
+    return tokens
+
+
+def classifier(folder):
+    names = ["lakeside, lakeshore", "box / carton", "kite (bird of prey)", "dog", "cat"]
+    ids = {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: n for n, name in enumerate(names)},
+    }
+    ViTForImageClassification(ViTConfig(**VISION, **ids)).save_pretrained(folder)
+    ViTImageProcessorPil(size=SIZE).save_pretrained(folder)
+
+
+def detector(folder):
+    backbone = ResNetConfig(embedding_size=8, hidden_sizes=[8] * 4, depths=[1] * 4)
+    config = DetrConfig(
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        backbone=None,
+        backbone_config=backbone,
+        d_model=16,
+        **dict.fromkeys(("encoder_layers", "decoder_layers"), 1),
+        **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2),
+        **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 16),
+        num_queries=5,
+        id2label={0: "red car", 1: "cat"},
+        label2id={"red car": 0, "cat": 1},
+    )
+    DetrForObjectDetection(config).save_pretrained(folder)
+    size = {"shortest_edge": 32, "longest_edge": 64}
+    DetrImageProcessorPil(size=size).save_pretrained(folder)
+
+
+def zero_shot_detector(folder):
+    config = OwlViTConfig(text_config=TEXT, vision_config=VISION, projection_dim=16)
+    OwlViTForObjectDetection(config).save_pretrained(folder)
+    OwlViTProcessor(OwlViTImageProcessorPil(size=SIZE), tokenizer()).save_pretrained(folder)
+
+
+def captioner(folder):
+    text = TEXT | {"encoder_hidden_size": 16, "sep_token_id": 3}
+    config = BlipConfig(text_config=text, vision_config=VISION, projection_dim=8)
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    BlipProcessor(BlipImageProcessorPil(size=SIZE), tokenizer()).save_pretrained(folder)
+
+
+def encoder_decoder(folder):
+    decoder = GPT2Config(
+        vocab_size=18,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        n_positions=64,
+        bos_token_id=2,
+        eos_token_id=3,
+    )
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(**VISION), decoder)
+    model = VisionEncoderDecoderModel(config)
+    model.generation_config.update(decoder_start_token_id=2, pad_token_id=0, eos_token_id=3)
+    model.save_pretrained(folder)
+    ViTImageProcessorPil(size=SIZE).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+
+
+def chatting_model(folder):
+    text = LlamaConfig(**{**TEXT, "num_key_value_heads": 2})
+    config = LlavaConfig(vision_config=CLIPVisionConfig(**VISION), text_config=text)
+    config.image_token_index = config.image_token_id = 5
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    template = (
+        "{% for turn in messages %}{% for part in turn.content %}"
+        "{{ '<image>' if part.type == 'image' else part.text }} {% endfor %}{% endfor %}"
+    )
+    images = CLIPImageProcessorPil(size=SIZE, crop_size=SIZE)
+    tokens = tokenizer("<image>")
+    strategy = {"patch_size": 16, "vision_feature_select_strategy": "default"}
+    processor = LlavaProcessor(images, tokens, **strategy, chat_template=template)
+    processor.num_additional_image_tokens = 1
+    processor.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """`model(write)`: the folder of a tiny model with random weights, written once."""
+    folders = {}
+
+    def make(write) -> str:
+        if write not in folders:
+            folders[write] = tmp_path_factory.mktemp(write.__name__)
+            torch.manual_seed(0)
+            write(folders[write])
+        return str(folders[write])
+
+    return make
+
+
+PICTURES = [Image.new("RGB", (60, 40), "red"), Image.new("RGB", (40, 50), "blue")]
 
 
 class Sizes:
@@ -116,3 +264,68 @@ def test_rows_keep_all_else_and_rows_without_a_picture_keep_their_context():
         shown = row["image"]
         expected = ["given"] if shown is None else [f"{shown.width} wide", "und"]
         assert row["objects"] == expected and row["ocr"] is None
+
+
+def test_a_classifier_gives_its_likeliest_names_in_short_form(model):
+    tagger = ObjectTagger(model(classifier), threshold=0)
+    for names in tagger.read(PICTURES):
+        assert sorted(names) == ["box", "cat", "dog", "kite", "lakeside"]
+    all_scores = tagger._pipeline(PICTURES[0], top_k=5)
+    likeliest = [found["label"].split(",")[0].split(" (")[0].split(" /")[0] for found in all_scores]
+    assert tagger.read(PICTURES)[0] == likeliest
+    assert ObjectTagger(model(classifier), count=2).read(PICTURES)[0] == likeliest[:2]
+    assert ObjectTagger(model(classifier), threshold=0.9).read(PICTURES) == [[], []]
+
+
+def test_a_detector_reads_pictures_of_different_shapes_and_names_each_object_once(model):
+    names = ObjectTagger(model(detector), threshold=0.0).read(PICTURES)
+    assert len(names) == 2
+    for each in names:
+        assert each and len(each) == len(set(each)) and set(each) <= {"red car", "cat"}
+
+
+def test_a_zero_shot_detector_looks_for_the_names_it_is_told(model):
+    tagger = ObjectTagger(model(zero_shot_detector), threshold=0.0, names=["dog", "red cat"])
+    assert [set(each) for each in tagger.read(PICTURES)] == [{"dog", "red cat"}] * 2
+
+
+@pytest.mark.parametrize("write", [captioner, encoder_decoder, chatting_model])
+def test_a_captioning_model_gives_several_different_captions_a_picture(model, write):
+    reader = Captioner(model(write), count=3, max_new_tokens=6)
+    captions = reader.read(PICTURES)
+    assert len(captions) == 2
+    for each in captions:
+        assert 1 < len(each) == len(set(each)) <= 3
+        assert all(0 < len(caption.split()) <= 6 for caption in each)
+    assert captions == [reader.read([picture])[0] for picture in PICTURES]
+
+
+def test_settings_and_weights_are_part_of_what_a_reading_is_kept_under(model):
+    folder = model(classifier)
+    assert ObjectTagger(folder).key == ObjectTagger(folder).key
+    assert ObjectTagger(folder).key != ObjectTagger(folder, count=3).key
+
+
+@pytest.mark.parametrize("extractor", [ObjectTagger, Captioner])
+def test_a_missing_model_is_one_line_that_says_what_was_expected(extractor, tmp_path):
+    with pytest.raises(ContextError, match=r"nowhere.*expected a folder or a model") as e:
+        extractor(tmp_path / "nowhere")
+    assert "\n" not in str(e.value)
+
+
+def test_a_model_for_something_else_is_refused(model):
+    with pytest.raises(ContextError, match="found BlipForConditionalGeneration, expected a model"):
+        ObjectTagger(model(captioner))
+    with pytest.raises(ContextError, match="expected a folder or a model"):
+        Captioner(model(classifier))
+
+
+def test_pickled_weights_are_not_read(model, tmp_path):
+    ViTForImageClassification(ViTConfig(**VISION)).config.save_pretrained(tmp_path)
+    ViTImageProcessorPil(size=SIZE).save_pretrained(tmp_path)
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    config = (tmp_path / "config.json").read_text()
+    name = '"architectures": ["ViTForImageClassification"],'
+    (tmp_path / "config.json").write_text(config.replace("{", "{" + name, 1))
+    with pytest.raises(ContextError, match="safetensors"):
+        ObjectTagger(tmp_path)
