@@ -211,6 +211,10 @@ class TwoMNERTrainingArguments(TrainingArguments):
             "dotted names, such as text_model.embeddings or encoder.layer.[0-5]."
         },
     )
+    shuffle_buffer: int = field(
+        default=10_000,
+        metadata={"help": "Sentences of a stream that are held to be shuffled (streaming)."},
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Evaluations without a better score before stopping."}
     )

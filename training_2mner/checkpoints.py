@@ -148,14 +148,11 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
 
 
 class KeepPlace(TrainerCallback):
-    """Tell the sampler which epoch it is.
-
-    `Trainer` tells the loader of a resumed epoch, but accelerate hides the sampler of that one too
-    deep under several processes, and the epoch would go on in the order of the first.
-    """
+    """Tell the sampler which epoch it is: `Trainer` looks for it deeper than it lies."""
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        train_dataloader.set_epoch(int(state.epoch))
+        if hasattr(train_dataloader.batch_sampler, "set_epoch"):
+            train_dataloader.batch_sampler.set_epoch(int(state.epoch))
 
 
 # Stopping -----------------------------------------------------------------------------------------

@@ -22,13 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import IterableDataset as Stream
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
 from .arguments import RecipeError
+from .batches import SharedBatches, StreamedBatches
 from .checkpoints import LOSS_SUMS, UNFINISHED, KeepPlace, finish_checkpoint
 from .collator import LengthGroupedSampler
 from .evaluation import score_rows, spans_from_predictions
@@ -103,14 +105,34 @@ class TwoMNERTrainer(Trainer):
 
     # Order ----------------------------------------------------------------------------------------
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
-        train_dataset = self.train_dataset if train_dataset is None else train_dataset
-        if self.args.train_sampling_strategy != "group_by_length":
-            return super()._get_train_sampler(train_dataset)
-        lengths = [len(tokens) for tokens in train_dataset["tokens"]]
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        together = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(lengths, together * self.args.world_size, seed)
+    def get_train_dataloader(self) -> DataLoader:
+        """This process's batches, collated; a stream gives as many as `max_steps` needs."""
+        accumulate, seed = self.args.gradient_accumulation_steps, self.args.data_seed
+        seed = self.args.seed if seed is None else seed
+        size = self.args.train_batch_size
+        share = (size, self.accelerator.process_index, self.accelerator.num_processes)
+        rows = self.train_dataset
+        if isinstance(rows, Stream):
+            rows = rows.shuffle(seed, buffer_size=self.args.shuffle_buffer)
+            rows = StreamedBatches(rows, self.args.max_steps * accumulate, *share)
+            order = {"batch_size": None, "num_workers": 0}
+        else:
+            together = size * accumulate * self.accelerator.num_processes
+            grouped = self.args.train_sampling_strategy == "group_by_length"
+            lengths = [len(tokens) for tokens in rows["tokens"]]
+            sampler = LengthGroupedSampler(lengths, together, seed, pool=20 if grouped else 1)
+            order = {
+                "batch_sampler": SharedBatches(sampler, *share),
+                "num_workers": self.args.dataloader_num_workers,
+                "persistent_workers": self.args.dataloader_persistent_workers,
+                "prefetch_factor": self.args.dataloader_prefetch_factor,
+            }
+        return DataLoader(
+            rows,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
+            **order,
+        )
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
         # `Trainer` would group the evaluation by length too, and predictions would lose their rows.

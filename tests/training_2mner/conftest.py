@@ -93,9 +93,9 @@ def trainer_for(text_tower, vision_tower, trainer_of):
     """The same of a tiny model that is built from towers."""
 
     def build(model_config=None, vision="clip", **arguments) -> TwoMNERTrainer:
-        torch.manual_seed(0)
         text = text_tower("xlm-roberta")
         image = vision_tower(vision) if vision else None
+        torch.manual_seed(0)
         switches = {"collaboration_heads": 4, **(model_config or {})}
         model = TwoMNERForTokenClassification.from_towers(text, image, labels=LABELS, **switches)
         processor = TwoMNERProcessor.from_towers(text, image, labels=LABELS)

@@ -1,0 +1,190 @@
+"""One step, however it is made: by two processes, in parts, with less memory, compiled, in bf16."""
+
+import json
+import os
+import signal
+import socket
+import time
+import traceback
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
+from safetensors.torch import load_file
+
+from training_2mner.evaluation import evaluate
+
+STEP = {
+    "max_steps": 2,
+    "logging_steps": 1,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "learning_rate": 1e-2,
+    "lr_scheduler_type": "constant",
+    "optim": "sgd",  # weights differ by as much as gradients do
+}
+
+
+def without_dropout(trainer) -> None:
+    for module in trainer.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def together(processes: int, work) -> None:
+    """Do some work in processes that know of each other, as a launcher starts them.
+
+    They end without the interpreter's farewell, in which gloo's threads now and then hang.
+    """
+    port = free_port()
+    children = []
+    for rank in range(processes):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                for state in (AcceleratorState, GradientState, PartialState):
+                    state._reset_state()
+                os.environ |= {
+                    "RANK": str(rank),
+                    "LOCAL_RANK": str(rank),
+                    "WORLD_SIZE": str(processes),
+                    "LOCAL_WORLD_SIZE": str(processes),
+                    "MASTER_ADDR": "127.0.0.1",
+                    "MASTER_PORT": str(port),
+                }
+                work()
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        children.append(child)
+    statuses = []
+    until = time.monotonic() + 120
+    while len(statuses) < processes:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            statuses.append(status)
+        elif time.monotonic() > until or any(statuses):
+            for other in children:
+                os.kill(other, signal.SIGKILL)
+            until = float("inf")
+        else:
+            time.sleep(0.05)
+    assert statuses == [0] * processes
+
+
+@pytest.fixture
+def trained(trainer_for, towers, tmp_path):
+    """`trained(processes, **arguments)`: weights, log and test results of a training."""
+
+    def train(processes: int = 1, test=None, **arguments) -> tuple[dict, list[dict], dict]:
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+
+        def work():
+            backend = {"ddp_backend": "gloo"} if processes > 1 else {}
+            trainer = trainer_for(**STEP | backend | arguments)
+            assert trainer.accelerator.num_processes == processes
+            without_dropout(trainer)
+            trainer.train()
+            trainer.save_model(str(folder))
+            results = {}
+            if test is not None:
+                results, _ = evaluate(trainer, test, True, 3)
+            if trainer.is_world_process_zero():
+                log = [line for line in trainer.state.log_history if "loss" in line]
+                (folder / "log.json").write_text(json.dumps([log, results]))
+
+        together(processes, work) if processes > 1 else work()
+        return load_file(folder / "model.safetensors"), *json.loads(
+            (folder / "log.json").read_text()
+        )
+
+    return train
+
+
+def assert_same(found, expected, tolerance: float = 2e-5) -> None:
+    """Losses, gradient norms and weights are the same."""
+    for line, other in zip(found[1], expected[1], strict=True):
+        for key in [key for key in other if "loss" in key or key == "grad_norm"]:
+            assert line[key] == pytest.approx(other[key], rel=10 * tolerance, abs=tolerance), key
+    assert len(found[1]) == 2
+    for name, weight in expected[0].items():
+        torch.testing.assert_close(
+            found[0][name], weight, rtol=tolerance, atol=tolerance, msg=lambda _, name=name: name
+        )
+
+
+@pytest.mark.parametrize(
+    "model_config",
+    [
+        {"alignment_level": "sentence", "alpha": 0.5},
+        {"alignment_level": "entity", "alpha": 0.5},
+        {"alignment_level": "none"},
+        {"alignment_level": "sentence", "cross_view_weight": 0.5},
+    ],
+    ids=["sentence", "entity", "none", "two views"],
+)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_two_processes_make_the_steps_of_one(trained, model_config, checkpointing):
+    """4 sentences, then the last 2 of the epoch; the negatives are those of both processes."""
+    more = {"model_config": model_config, "activation_checkpointing": checkpointing}
+    alone = trained(per_device_train_batch_size=4, **more)
+    both = trained(2, per_device_train_batch_size=2, **more)
+    assert_same(both, alone)
+
+
+def test_two_processes_accumulate_to_the_step_of_one(trained):
+    """Likelihoods only: the negatives of a contrastive loss are those of a micro-batch."""
+    more = {"model_config": {"alignment_level": "none"}}
+    alone = trained(per_device_train_batch_size=6, **more)
+    both = trained(2, per_device_train_batch_size=1, gradient_accumulation_steps=3, **more)
+    assert_same(both, alone)
+    uneven = trained(2, per_device_train_batch_size=2, gradient_accumulation_steps=2, **more)
+    assert_same(uneven, alone)
+
+
+def test_two_processes_score_as_one(trained, rows):
+    odd = rows.select(range(5))
+    alone = trained(test=odd, per_device_train_batch_size=4, per_device_eval_batch_size=2)
+    both = trained(2, test=odd, per_device_train_batch_size=2, per_device_eval_batch_size=2)
+    assert both[2] == alone[2]
+    assert alone[2]["controls"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"activation_checkpointing": True},
+        {"torch_compile": True, "torch_compile_backend": "aot_eager"},
+        {"activation_checkpointing": True, "model_config": {"cross_view_weight": 0.5}},
+    ],
+    ids=["checkpointing", "compiled", "checkpointing, two views"],
+)
+def test_a_step_is_the_same(trained, arguments):
+    plain = {key: arguments[key] for key in arguments if key == "model_config"}
+    assert_same(trained(**arguments), trained(**plain))
+
+
+def test_a_step_in_bf16_is_nearly_the_same(trained):
+    fast, exact = trained(bf16="yes"), trained(bf16="no")
+    assert_same(fast, exact, tolerance=2e-2)
+    assert fast[1] != exact[1]
+
+
+def test_checkpointing_saves_nothing_twice_of_a_layer(trainer_for):
+    """It is on where it is asked for: the layers run again in the backward pass."""
+    trainer = trainer_for(activation_checkpointing=True, **STEP)
+    runs = []
+    layer = trainer.model.model.text_model.encoder.layer[0]
+    layer.register_forward_hook(lambda *_: runs.append(torch.is_grad_enabled()))
+    trainer.train()
+    assert len(runs) == 2 * STEP["max_steps"]
