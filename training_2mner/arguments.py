@@ -249,6 +249,10 @@ class TwoMNERTrainingArguments(TrainingArguments):
         default=True,
         metadata={"help": "A resumed run also remembers its patience (early_stopping_patience)."},
     )
+    ddp_find_unused_parameters: bool | None = field(
+        default=True,
+        metadata={"help": "Stays on: one-word sentences alone do not use the CRF's transitions."},
+    )
     metric_for_best_model: str | None = field(
         default="f1", metadata={"help": "Best by f1, f1_de, picture_decided_accuracy or loss."}
     )
