@@ -48,6 +48,7 @@ from training_2mner.card import write_card
 from training_2mner.checkpoints import SaveBeforeStopping, checkpoint_to_resume
 from training_2mner.collator import WordCollator
 from training_2mner.evaluation import (
+    blank_picture,
     evaluate,
     longest_first,
     picture_keys,
@@ -64,6 +65,7 @@ from training_2mner.publish import (
 )
 from training_2mner.report import score_table
 from training_2mner.trainer import TwoMNERTrainer, freeze_parameters
+from training_2mner.vision_cache import cache_vision_features
 
 logger = logging.getLogger("train")
 
@@ -358,7 +360,12 @@ def new_trainer(
     if model_arguments.lora:
         model = add_lora(model, model_arguments.lora_rank)
     freeze_parameters(model, arguments.freeze)
-    return build_trainer(model, processor, data, arguments)
+    trainer = build_trainer(model, processor, data, arguments)
+    if arguments.cache_vision_features:
+        scored_blank = [blank_picture()] if arguments.controls and "test" in data else []
+        features = cache_vision_features(trainer, data.values(), scored_blank)
+        trainer.data_collator.features = features
+    return trainer
 
 
 def build_trainer(

@@ -320,6 +320,14 @@ def test_a_run_that_is_over_resumes_to_its_end(recipe, tmp_path):
     assert figures[0]["training"]["kept_step"] == figures[1]["training"]["kept_step"]
 
 
+def test_frozen_towers_run_once(recipe, tmp_path):
+    train.main([*recipe, "--freeze", "vision_model", "--cache_vision_features"])
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert metrics["test"]["pictures"] == {"given": 4, "read": 4, "unreadable": 0}
+    assert set(metrics["controls"]) == {"real", "none", "shuffled", "blank"}
+    assert len(list((tmp_path / "run" / "vision_features").glob("*/*.arrow"))) == 1
+
+
 def test_processes_that_would_train_apart_are_refused(recipe, monkeypatch):
     """`accelerate launch` can start several processes that each see a world of one."""
     _, _, _, arguments = train.read_recipe(recipe)

@@ -211,6 +211,14 @@ class TwoMNERTrainingArguments(TrainingArguments):
             "dotted names, such as text_model.embeddings or encoder.layer.[0-5]."
         },
     )
+    cache_vision_features: bool = field(
+        default=False,
+        metadata={"help": "Run frozen vision towers once a picture, and keep what they give."},
+    )
+    vision_cache_dir: str | None = field(
+        default=None,
+        metadata={"help": "Where that is kept; by default in vision_features of the run's folder."},
+    )
     shuffle_buffer: int = field(
         default=10_000,
         metadata={"help": "Sentences of a stream that are held to be shuffled (streaming)."},

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import ProcessorMixin
 
+from .vision_cache import VisionFeatures
+
 __all__ = ["LengthGroupedSampler", "WordCollator"]
 
 
@@ -26,18 +28,26 @@ class WordCollator:
         processor: the model's; it knows the model's labels.
         label_names: the labels of the data set in the order of their ids, in BIO or BIOES,
             whichever of the two the model speaks.
+        features: what frozen towers gave of the pictures; those are then not decoded.
     """
 
     processor: ProcessorMixin
     label_names: Sequence[str]
+    features: VisionFeatures | None = None
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        images = [row.get("image") for row in rows]
+        seen = None if self.features is None else self.features.of(images)
         batch = self.processor(
             [row["tokens"] for row in rows],
-            images=[row.get("image") for row in rows],
+            images=images if seen is None else None,
             labels=[[self.label_names[tag] for tag in row["ner_tags"]] for row in rows],
         )
-        return dict(batch)
+        batch = dict(batch)
+        if seen is not None:
+            del batch["pixel_values"]
+            batch |= seen
+        return batch
 
 
 class LengthGroupedSampler(Sampler[int]):

@@ -37,6 +37,7 @@ __all__ = [
     "CONTROLS",
     "OtherPictures",
     "Predictions",
+    "blank_picture",
     "controls",
     "derangement",
     "evaluate",
@@ -136,6 +137,11 @@ class OtherPictures(TorchDataset):
         return {**self.rows[index], "image": picture}
 
 
+def blank_picture() -> Image.Image:
+    """A grey surface."""
+    return Image.new("RGB", BLANK_SIZE, (BLANK_GREY,) * 3)
+
+
 def derangement(keys: Sequence[str | None], seed: int) -> list[int | None]:
     """Give every row the picture of another row, and never its own picture by another row.
 
@@ -178,12 +184,11 @@ def controls(
     if kept:
         logger.warning("control `shuffled`: %d rows keep their picture, too few others", kept)
     own = [None if key is None else row for row, key in enumerate(keys)]
-    grey = Image.new("RGB", BLANK_SIZE, (BLANK_GREY,) * 3)
     return {
         "real": rows,
         "none": OtherPictures(rows, [None] * len(rows)),
         "shuffled": OtherPictures(rows, shuffled),
-        "blank": OtherPictures(rows, own, blank=grey),
+        "blank": OtherPictures(rows, own, blank=blank_picture()),
     }
 
 

@@ -1,0 +1,198 @@
+"""Towers run once: the same results, and every picture read one time only."""
+
+import os
+import signal
+
+import pytest
+import torch
+from PIL import Image
+
+from training_2mner import vision_cache
+from training_2mner.arguments import RecipeError
+from training_2mner.collator import WordCollator
+from training_2mner.evaluation import blank_picture, evaluate
+from training_2mner.trainer import freeze_parameters
+from training_2mner.vision_cache import (
+    VisionFeatures,
+    cache_vision_features,
+    picture_digest,
+    tower_digest,
+)
+
+FIXED = {"eval_strategy": "no", "max_steps": 3, "logging_steps": 1, "learning_rate": 1e-3}
+
+
+@pytest.fixture
+def frozen(trainer_for):
+    """A trainer whose vision tower is frozen, dropout off."""
+
+    def build(**arguments):
+        trainer = trainer_for(**FIXED | arguments)
+        freeze_parameters(trainer.model, ["vision_model"])
+        for module in trainer.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        return trainer
+
+    return build
+
+
+def count_pictures(trainer) -> list[int]:
+    """How many pictures the towers read at once, each time they do."""
+    reads = []
+    tower = trainer.model.model.vision_model
+    tower.register_forward_pre_hook(
+        lambda _, args, inputs: reads.append(len(inputs["pixel_values"])), with_kwargs=True
+    )
+    return reads
+
+
+@pytest.mark.parametrize("vision", ["clip", "resnet", "efficientnet"])
+def test_training_and_scores_are_those_without_a_cache(frozen, rows, vision, monkeypatch):
+    """The controls too: shuffled pictures are in the cache, the grey one is put there."""
+    losses, results = [], []
+    for cached in (False, True):
+        trainer = frozen(vision=vision)
+        reads = count_pictures(trainer)
+        if cached:
+            features = cache_vision_features(trainer, [rows, rows], [blank_picture()])
+            trainer.data_collator.features = features
+            assert reads == [5]  # red, blue, green, the broken one and the grey one
+
+            def never(*args, **kwargs):
+                raise AssertionError("a picture was decoded again")
+
+            monkeypatch.setattr("modeling_2mner.processing_2mner.load_picture", never)
+        trainer.train()
+        losses.append([line["loss"] for line in trainer.state.log_history if "loss" in line])
+        results.append(evaluate(trainer, rows, True, 1)[0])
+        if cached:
+            assert reads == [5]
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
+    assert results[1]["test"]["pictures"] == results[0]["test"]["pictures"]
+    assert results[1]["controls"].keys() == results[0]["controls"].keys()
+    for name, scores in results[0]["controls"].items():
+        assert results[1]["controls"][name]["overall"] == scores["overall"], name
+
+
+def test_a_batch_without_any_picture_trains_as_well(frozen, rows):
+    trainer = frozen()
+    trainer.data_collator.features = cache_vision_features(trainer, [rows])
+    batch = trainer.data_collator([rows[3], rows[5]])
+    assert not batch["image_mask"].any()
+    assert batch["regions"].dtype == torch.float16
+    trainer.model.train()(**batch).loss.backward()
+    unused = [
+        name
+        for name, parameter in trainer.model.named_parameters()
+        if parameter.requires_grad and parameter.grad is None
+    ]
+    assert unused == []
+
+
+def test_a_cache_is_made_once_and_added_to(frozen, rows, caplog):
+    trainer = frozen()
+    reads = count_pictures(trainer)
+    cache_vision_features(trainer, [rows.select([0, 1])])
+    cache_vision_features(trainer, [rows.select([0, 1, 4])])  # row 4 has row 0's picture
+    assert reads == [2]
+    features = cache_vision_features(trainer, [rows])
+    assert reads == [2, 2]
+    assert len(features) == 4
+
+
+def test_a_picture_that_was_not_read_before_is_read_as_ever(frozen, rows):
+    trainer = frozen()
+    trainer.data_collator.features = cache_vision_features(trainer, [rows.select([0, 1])])
+    plain = WordCollator(trainer.processing_class, trainer.data_collator.label_names)
+    batch, expected = (collate([rows[0], rows[2]]) for collate in (trainer.data_collator, plain))
+    assert batch.keys() == expected.keys()
+    assert torch.equal(batch["pixel_values"], expected["pixel_values"])
+
+
+def test_a_killed_reading_goes_on_where_it_was(frozen, rows, monkeypatch, tmp_path):
+    monkeypatch.setattr(vision_cache, "FILE_PICTURES", 1)
+    write = vision_cache._write
+
+    def dies(folder, batches):
+        if len(list(folder.glob("*.arrow"))) == 2:
+            (folder / ".half.1").write_bytes(b"ARROW1")
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(folder, batches)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(vision_cache, "_write", dies)
+        cache_vision_features(frozen(), [rows])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    trainer = frozen()
+    reads = count_pictures(trainer)
+    assert len(cache_vision_features(trainer, [rows])) == 4
+    assert reads == [1, 1]
+
+
+def test_processes_share_the_reading(frozen, rows, tmp_path):
+    """Each reads its part; together they have read every picture once."""
+    trainer = frozen()
+    reads = count_pictures(trainer)
+    met = []
+    for process in range(2):
+        features = vision_cache.read_pictures_once(
+            trainer.model.model,
+            trainer.processing_class,
+            [rows["image"]],
+            tmp_path / str(process),
+            batch_size=8,
+            process=process,
+            processes=2,
+            wait=lambda: met.append("here"),
+            quiet=True,
+        )
+        assert len(features) == 2
+    assert len(met) == 4  # before the first is written, and when all are
+    assert reads == [2, 2]
+
+
+def test_other_towers_and_other_preparation_have_another_cache(frozen):
+    trainer = frozen()
+    model, processor = trainer.model.model, trainer.processing_class
+    before = tower_digest(model, processor)
+    assert tower_digest(model, processor) == before
+    with torch.no_grad():
+        model.text_model.embeddings.word_embeddings.weight[0, 0] += 1
+    assert tower_digest(model, processor) == before
+    processor.image_processor.image_mean = [0.0, 0.0, 0.0]
+    other = tower_digest(model, processor)
+    with torch.no_grad():
+        next(model.vision_model.parameters()).view(-1)[0] += 1
+    assert len({before, other, tower_digest(model, processor)}) == 3
+
+
+def test_a_picture_is_known_by_its_content(tmp_path, rows):
+    content = rows[0]["image"]["bytes"]
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    same = [content, {"bytes": content, "path": "x"}, {"bytes": None, "path": str(path)}, path]
+    assert len({picture_digest(picture) for picture in same}) == 1
+    assert picture_digest(rows[1]["image"]) != picture_digest(content)
+    assert picture_digest(None) is None
+    assert picture_digest(str(tmp_path / "missing.png")) is None
+    grey = [Image.new("RGB", size, (128,) * 3) for size in ((2, 3), (3, 2))]
+    assert picture_digest(grey[0]) != picture_digest(grey[1])
+
+
+def test_a_tower_that_is_trained_is_refused(trainer_for, rows):
+    with pytest.raises(RecipeError, match=r"vision_model\.\S+ is trained.*freeze"):
+        cache_vision_features(trainer_for(**FIXED), [rows])
+
+
+def test_a_model_without_a_tower_is_refused(trainer_for, rows):
+    with pytest.raises(RecipeError, match="the model has no vision tower"):
+        cache_vision_features(trainer_for(vision=None, **FIXED), [rows])
+
+
+def test_a_broken_file_is_named(tmp_path):
+    (tmp_path / "ab.arrow").write_bytes(b"ARROW1 and no more")
+    with pytest.raises(RecipeError, match=r"ab\.arrow: broken, delete it"):
+        VisionFeatures(tmp_path)

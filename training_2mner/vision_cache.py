@@ -1,0 +1,311 @@
+"""Frozen vision towers are run once: what they give of each distinct picture is kept on the disk.
+
+    trainer.data_collator.features = cache_vision_features(trainer, [data["train"], data["test"]])
+
+What is unusual: a picture is known by its content, wherever it lies and however often it is used;
+towers by their weights, configuration and preparation of pictures. So a cache never has to be
+thrown away: other towers have another folder, other pictures are added. The features are float16
+in Arrow files that are mapped into memory, a few hundred pictures each and written whole, so that a
+killed run goes on where it was.
+
+Shapes: `B` sentences, `P` regions, `C` a tower's feature size, as in the model's `read_pictures`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from PIL import Image
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, ProcessorMixin
+
+from .arguments import RecipeError
+
+if TYPE_CHECKING:
+    from .trainer import TwoMNERTrainer
+
+__all__ = [
+    "VisionFeatures",
+    "cache_vision_features",
+    "picture_digest",
+    "read_pictures_once",
+    "tower_digest",
+]
+
+logger = logging.getLogger(__name__)
+
+TOWERS = ("vision_model", "global_vision_model")
+FILE_PICTURES = 512
+"""Pictures of one file: what a killed run has to read again, at most."""
+
+
+# Names --------------------------------------------------------------------------------------------
+
+
+def picture_digest(picture: Any) -> str | None:
+    """What tells a picture's content from others, without decoding it; None where there is none, or
+    no such file.
+
+    Args:
+        picture: None, a path, bytes, {"bytes", "path"}, or a picture of PIL.
+    """
+    if isinstance(picture, dict):
+        picture = picture["path"] if picture.get("bytes") is None else picture["bytes"]
+    if isinstance(picture, Image.Image):
+        header = f"{picture.mode} {picture.size}".encode()
+        return hashlib.sha256(header + picture.tobytes()).hexdigest()
+    if isinstance(picture, str | Path):
+        if not Path(picture).is_file():
+            return None
+        picture = Path(picture).read_bytes()
+    return None if picture is None else hashlib.sha256(picture).hexdigest()
+
+
+def tower_digest(model: nn.Module, processor: ProcessorMixin) -> str:
+    """What tells a model's vision towers from others: their weights, configurations, and what is
+    done to a picture before they see it.
+
+    Args:
+        model: a `TwoMNERModel`.
+        processor: its processor.
+    """
+    digest = hashlib.sha256()
+    prepared = {
+        key: value for key, value in processor.image_processor.to_dict().items() if key[0] != "_"
+    }
+    digest.update(json.dumps(prepared, sort_keys=True, default=str).encode())
+    for name in TOWERS:
+        tower: PreTrainedModel | None = getattr(model, name)
+        if tower is not None:
+            digest.update(tower.config.to_json_string(use_diff=False).encode())
+            for key, value in tower.state_dict().items():
+                digest.update(key.encode())
+                digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+class VisionFeatures:
+    """The features that lie in a folder.
+
+    Args:
+        folder: of one set of towers; it may hold nothing yet.
+
+    Raises:
+        RecipeError: if a file in it is broken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._place: dict[str, tuple[dict[str, np.ndarray] | None, int]] = {}
+        self._digests: dict[str, str | None] = {}  # of files, by path
+        self._blank: dict[str, np.ndarray] | None = None
+        for path in sorted(folder.glob("*.arrow")):
+            try:
+                table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+                features = _arrays(table)
+            except (pa.ArrowInvalid, KeyError, ValueError) as error:
+                raise RecipeError(
+                    f"{path}: broken, delete it to have it made again: {error}"
+                ) from error
+            self._blank = self._blank or features
+            readable = table["readable"].to_pylist()
+            for row, key in enumerate(table["picture"].to_pylist()):
+                self._place[key] = (features if readable[row] else None, row)
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._place
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def of(self, pictures: Sequence[Any]) -> dict[str, Tensor] | None:
+        """What the model takes in place of these pictures' pixels; None if one of them has not been
+        read before, so that the pictures themselves are needed.
+
+        Args:
+            pictures: `B`, each as for `picture_digest`.
+
+        Returns:
+            `regions` `[B, P, C]`, `image_vectors` `[B, C]` and so on, float16, zeros where there is
+            no picture or none that can be read; and `image_mask` `[B]`.
+        """
+        digests = [self.digest(picture) for picture in pictures]
+        if self._blank is None or any(key not in self for key in digests if key is not None):
+            return None
+        found = [(None, 0) if key is None else self._place[key] for key in digests]
+        batch = {"image_mask": torch.tensor([features is not None for features, _ in found])}
+        for name, like in self._blank.items():
+            values = np.zeros((len(found), *like.shape[1:]), np.float16)
+            for row, (features, place) in enumerate(found):
+                if features is not None:
+                    values[row] = features[name][place]
+            batch[name] = torch.from_numpy(values)
+        return batch
+
+    def digest(self, picture: Any) -> str | None:
+        """`picture_digest`, each file read only once."""
+        path = picture
+        if isinstance(picture, dict):
+            path = picture["path"] if picture.get("bytes") is None else None
+        if not isinstance(path, str | Path):
+            return picture_digest(picture)
+        if str(path) not in self._digests:
+            self._digests[str(path)] = picture_digest(path)
+        return self._digests[str(path)]
+
+
+def _arrays(table: pa.Table) -> dict[str, np.ndarray]:
+    """The features of a file, as views of the mapped memory."""
+    shapes = json.loads(table.schema.metadata[b"shapes"])
+    arrays = {}
+    for name, shape in shapes.items():
+        (chunk,) = table[name].chunks
+        arrays[name] = chunk.values.to_numpy(zero_copy_only=True).reshape(len(chunk), *shape)
+    return arrays
+
+
+# Writing ------------------------------------------------------------------------------------------
+
+
+def cache_vision_features(
+    trainer: TwoMNERTrainer, parts: Iterable[Dataset], extra: Sequence[Image.Image] = ()
+) -> VisionFeatures:
+    """Read every distinct picture of some rows once, each process a part of them.
+
+    Args:
+        trainer: holds the model, its processor, and the folder in its arguments.
+        parts: the rows, `image` undecoded.
+        extra: further pictures.
+
+    Raises:
+        RecipeError: if a vision tower is trained, or there is none.
+    """
+    arguments = trainer.args
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    trained = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and set(TOWERS).intersection(name.split("."))
+    ]
+    if model.config.vision_config is None:
+        raise RecipeError("cache_vision_features: the model has no vision tower")
+    if trained:
+        raise RecipeError(
+            f"cache_vision_features: {trained[0]} is trained, so a picture's features change; "
+            "expected freeze to hold vision_model and, if there is one, global_vision_model"
+        )
+    base = next(module for module in model.modules() if hasattr(module, "read_pictures"))
+    return read_pictures_once(
+        base,
+        trainer.processing_class,
+        [*(rows["image"] for rows in parts if "image" in rows.column_names), extra],
+        Path(arguments.vision_cache_dir or Path(arguments.output_dir) / "vision_features"),
+        batch_size=arguments.per_device_eval_batch_size,
+        process=trainer.accelerator.process_index,
+        processes=trainer.accelerator.num_processes,
+        wait=trainer.accelerator.wait_for_everyone,
+        quiet=arguments.disable_tqdm,
+    )
+
+
+def read_pictures_once(
+    model: nn.Module,
+    processor: ProcessorMixin,
+    sources: Iterable[Sequence[Any]],
+    folder: Path,
+    batch_size: int,
+    process: int = 0,
+    processes: int = 1,
+    wait: Any = lambda: None,
+    quiet: bool = False,
+) -> VisionFeatures:
+    """Bring a cache up to date with some pictures, and open it.
+
+    Args:
+        model: a `TwoMNERModel`.
+        processor: its processor.
+        sources: pictures in any number, with repetitions, None among them. They are taken from
+            their sequences when they are read, not before.
+        folder: where the caches of all towers lie; this one's is a folder in it.
+        batch_size: pictures that are read at once.
+        process, processes: whose part of the work is done here.
+        wait: returns when all processes have come to it.
+        quiet: show no progress.
+    """
+    folder = folder / tower_digest(model, processor)[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    known = VisionFeatures(folder)
+    missing: dict[str, tuple[Sequence[Any], int]] = {}
+    for source in sources:
+        for place, picture in enumerate(source):
+            digest = known.digest(picture)
+            if digest is not None and digest not in known:
+                missing.setdefault(digest, (source, place))
+    wait()  # until then nobody writes, so that all find the same pictures missing
+    mine = list(missing.items())[process::processes]
+    with tqdm(total=len(mine), desc="pictures", disable=quiet or process > 0) as progress:
+        for first in range(0, len(mine), FILE_PICTURES):
+            file = mine[first : first + FILE_PICTURES]
+            _write(folder, list(_read(model, processor, file, batch_size, progress)))
+    wait()
+    logger.info("%d pictures read, the features of all are in %s", len(missing), folder)
+    return VisionFeatures(folder)
+
+
+@torch.no_grad()
+def _read(
+    model: nn.Module,
+    processor: ProcessorMixin,
+    pictures: Sequence[tuple[str, tuple[Sequence[Any], int]]],
+    batch_size: int,
+    progress: tqdm,
+) -> Iterator[tuple[list[str], Tensor, dict[str, Tensor]]]:
+    """Digests, which of them could be read, and the features of all, batch by batch."""
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    for first in range(0, len(pictures), batch_size):
+        batch = pictures[first : first + batch_size]
+        images = [source[place] for _, (source, place) in batch]
+        inputs = processor([["."]] * len(batch), images=images)
+        features = model.read_pictures(inputs["pixel_values"].to(device))
+        yield (
+            [digest for digest, _ in batch],
+            inputs["image_mask"],
+            {name: values.half().cpu() for name, values in features.items()},
+        )
+        progress.update(len(batch))
+    model.train(was_training)
+
+
+def _write(folder: Path, batches: list[tuple[list[str], Tensor, dict[str, Tensor]]]) -> None:
+    """Write one file; it has its name when it is whole."""
+    digests = [digest for names, _, _ in batches for digest in names]
+    columns = {
+        "picture": pa.array(digests),
+        "readable": pa.array([bool(value) for _, readable, _ in batches for value in readable]),
+    }
+    shapes = {}
+    for name in batches[0][2]:
+        values = torch.cat([features[name] for _, _, features in batches])
+        shapes[name] = list(values.shape[1:])
+        flat = pa.array(values.reshape(-1).numpy())
+        columns[name] = pa.FixedSizeListArray.from_arrays(flat, values[0].numel())
+    table = pa.table(columns).replace_schema_metadata({"shapes": json.dumps(shapes)})
+    unfinished = folder / f".{digests[0][:16]}.{os.getpid()}"
+    with pa.ipc.new_file(str(unfinished), table.schema) as file:
+        file.write_table(table)
+    unfinished.replace(folder / f"{digests[0][:16]}.arrow")
