@@ -26,7 +26,7 @@ from modeling_2mner.labels_2mner import is_bioes, split_label
 
 from .report import CONTROL_NAMES
 
-__all__ = ["model_card", "write_card"]
+__all__ = ["model_card", "recipe_as_yaml", "source_of", "training_in_words", "write_card"]
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 TASK = {"task_type": "token-classification", "task_name": "Named entity recognition"}
@@ -110,10 +110,10 @@ def model_card(
         languages=listed([LANGUAGES.get(code, escaped(code)) for code in languages]),
         scores=_scores(results.get("test")),
         controls=_controls(results.get("controls")),
-        source=escaped(_source(recipe["data"])),
+        source=escaped(source_of(recipe["data"])),
         data=_data(results["data"]),
-        training=_training(results, emissions),
-        recipe=_recipe(recipe),
+        training=training_in_words(results, emissions),
+        recipe=recipe_as_yaml(recipe),
     )
 
 
@@ -140,7 +140,7 @@ def _eval_results(results: dict[str, Any]) -> list[EvalResult] | None:
     if "test" not in results:
         return None
     data = results["recipe"]["data"]
-    name = _source(data)
+    name = source_of(data)
     part = {
         **TASK,
         "dataset_type": (_on_the_hub([data["dataset_name"]]) or ["other"])[0],
@@ -273,7 +273,7 @@ def _data(parts: dict[str, Any]) -> str:
     return table(("part", "sentences", "languages", "with a picture"), rows)
 
 
-def _source(data: dict[str, Any]) -> str:
+def source_of(data: dict[str, Any]) -> str:
     """What the model was scored on, and trained on other parts of."""
     if data["train_files"] is not None:
         names = [_short(name) for name in data["test_files"] or data["train_files"]]
@@ -284,7 +284,8 @@ def _source(data: dict[str, Any]) -> str:
     return _short(data["dataset_name"])
 
 
-def _training(results: dict[str, Any], emissions: float | None) -> str:
+def training_in_words(results: dict[str, Any], emissions: float | None = None) -> str:
+    """How long it took, on what, what was trained, and which checkpoint was kept."""
     training = results["training"]
     parameters = training["parameters"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
@@ -305,7 +306,7 @@ def _training(results: dict[str, Any], emissions: float | None) -> str:
     return f"{text}With {versions}."
 
 
-def _recipe(recipe: dict[str, Any]) -> str:
+def recipe_as_yaml(recipe: dict[str, Any]) -> str:
     """The recipe as YAML that `train.py` reads; paths of one machine are cut short."""
     keys = {
         key: _short_paths(value)

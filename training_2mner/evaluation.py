@@ -49,6 +49,7 @@ __all__ = [
     "spans_from_predictions",
     "write_json",
     "write_lines",
+    "write_text",
 ]
 
 logger = logging.getLogger(__name__)
@@ -302,6 +303,11 @@ def evaluate(
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON document; a reader sees the old file or the new one, never a part."""
     _write(path, [json.dumps(value, ensure_ascii=False, indent=2)])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text; a reader sees the old file or the new one, never a part."""
+    _write(path, [text])
 
 
 def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:

@@ -55,7 +55,6 @@ PALETTE = {
     "ochre": "#a15f0b",
     "green": "#39774a",
     "plum": "#87458a",
-    "paper": "#fefdfb",
 }
 """The colours on light paper. A page sets the CSS variable `--accent` for "accent", and so on."""
 
@@ -77,13 +76,13 @@ STYLE = {
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.labelcolor": PALETTE["muted"],
-    "axes.labelsize": 9.5,
+    "axes.labelsize": 10,
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": "none",
     "font.family": "sans-serif",
-    "font.size": 9.5,
+    "font.size": 10.5,
     "grid.color": PALETTE["rule"],
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.6,
@@ -94,11 +93,11 @@ STYLE = {
     # A label may hold any character, a dollar sign too.
     "text.parse_math": False,
     "xtick.color": PALETTE["muted"],
-    "xtick.labelsize": 9,
+    "xtick.labelsize": 10,
     "xtick.major.size": 0,
     "xtick.minor.size": 0,
     "ytick.color": PALETTE["muted"],
-    "ytick.labelsize": 9,
+    "ytick.labelsize": 10,
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
 }
@@ -187,7 +186,7 @@ def line(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, place: i
     )
 
 
-def label_lines(axes: Axes, room: float = 0.055) -> None:
+def label_lines(axes: Axes, room: float = 0.065) -> None:
     """Write each line's name at its end, in its colour; call it when all else is drawn.
 
     Args:
@@ -209,7 +208,7 @@ def label_lines(axes: Axes, room: float = 0.055) -> None:
             height,
             drawn.get_label(),
             color=drawn.get_color(),
-            fontsize=9,
+            fontsize=10,
             va="center",
             transform=axes.transAxes,
         )
@@ -267,7 +266,7 @@ def line_chart(
 
     def draw(axes: Axes) -> None:
         axes.set(xlabel=xlabel)
-        axes.set_title(ylabel, loc="left", fontsize=9.5, color=PALETTE["muted"])
+        axes.set_title(ylabel, loc="left", fontsize=10, color=PALETTE["muted"])
         for place, (label, (x, y)) in enumerate(lines.items()):
             line(axes, x, [100 * value for value in y] if percent else y, label, place)
         values = [value for _, y in lines.values() for value in y]
@@ -337,7 +336,7 @@ def confusion_chart(name: str, description: str, confusion: Confusion) -> Chart:
             if row == column == len(confusion.types):
                 continue
             share = float(shares[row, column])
-            colour = (*_rgb(PALETTE["accent"]), 0.06 + 0.84 * share)
+            colour = (*_rgb(PALETTE["accent"]), 0.05 + 0.4 * share)
             axes.add_patch(_square(column, row, colour))
             axes.text(
                 column,
@@ -345,7 +344,6 @@ def confusion_chart(name: str, description: str, confusion: Confusion) -> Chart:
                 str(matrix[row, column]),
                 ha="center",
                 va="center",
-                color=PALETTE["paper"] if share > 0.5 else PALETTE["ink"],
             )
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -389,7 +387,7 @@ def calibration_chart(name: str, description: str, calibration: Calibration) -> 
                 clip_on=False,
             )
         axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="confidence, %")
-        axes.set_title("of them right, %", loc="left", fontsize=9.5, color=PALETTE["muted"])
+        axes.set_title("of them right, %", loc="left", fontsize=10, color=PALETTE["muted"])
         axes.set_xticks(range(0, 101, 20))
         axes.set_yticks(range(0, 101, 20))
 

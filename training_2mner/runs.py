@@ -1,0 +1,208 @@
+"""A run's folder read back, and its scores with their resamples: what report and comparison share.
+
+    run = read_run(Path("runs/demo"))
+    predicted = [spans_of(record) for record in run.records]
+    for group in bootstrap_scores(run.records, [predicted], seed=0):
+        for name, score in group.items():
+            score.interval()
+
+The records of a run are the lines of its `predictions.jsonl`, one for each test sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .statistics import Comparison, Interval, compare, f1, interval, resampled_f1, sentence_counts
+
+if TYPE_CHECKING:
+    # Only here: comparing runs needs no torch.
+    from modeling_2mner.labels_2mner import Span
+
+    Predicted = Sequence[Sequence[Span]]
+
+__all__ = [
+    "SEED",
+    "Record",
+    "Run",
+    "RunError",
+    "Score",
+    "bootstrap_score",
+    "bootstrap_scores",
+    "controls_of",
+    "read_run",
+    "spans_of",
+]
+
+Record = dict[str, Any]
+
+SEED = 0
+"""Of the resampling: a report that is made anew says the same."""
+
+
+class RunError(ValueError):
+    """A folder that is no finished run, or runs that cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind.
+
+    Attributes:
+        folder: where.
+        results: what is in `metrics.json`.
+        records: the lines of `predictions.jsonl`; none without a test part.
+        history: what was logged in training; none if it was not kept.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    records: list[Record]
+    history: list[dict[str, float]]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        RunError: if it has no `metrics.json`, or a file in it is not what it should be.
+    """
+    metrics = folder / "metrics.json"
+    if not metrics.is_file():
+        raise RunError(f"there is no {metrics}: the run is not finished, or is none")
+    predictions, state = folder / "predictions.jsonl", folder / "trainer_state.json"
+    records = predictions.read_text("utf-8").splitlines() if predictions.is_file() else []
+    return Run(
+        folder=folder,
+        results=_parsed(metrics.read_text("utf-8"), metrics),
+        records=[_parsed(line, predictions, at) for at, line in enumerate(records, start=1)],
+        history=_parsed(state.read_text("utf-8"), state)["log_history"] if state.is_file() else [],
+    )
+
+
+def _parsed(text: str, path: Path, number: int | None = None) -> dict[str, Any]:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = path if number is None else f"{path}, line {number}"
+        raise RunError(f"{place}: found no JSON ({error}), expected an object") from error
+
+
+def spans_of(record: Record, way: str = "predicted") -> list[Span]:
+    """The entities of a record: `gold`, `predicted`, or those predicted under one of the controls
+    (for a sentence without a picture: as predicted)."""
+    entities = record.get(way)
+    if entities is None:
+        entities = record.get("controls", {}).get(way, record["predicted"])
+    return [(entity["start"], entity["end"], entity["label"]) for entity in entities]
+
+
+def controls_of(records: Iterable[Record]) -> list[str]:
+    """The controls under which something was predicted, in the order of the records."""
+    return list(dict.fromkeys(way for record in records for way in record.get("controls", {})))
+
+
+# Scores -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Score:
+    """An F1 of each of `S` systems on the same sentences.
+
+    Attributes:
+        values: `[S]`.
+        samples: `[R, S]`, the same on `R` resamples of the sentences.
+        counts: `[S, 3]`: entities that are right, predicted, and to be found. None for a mean.
+    """
+
+    values: np.ndarray
+    samples: np.ndarray
+    counts: np.ndarray | None = None
+
+    def interval(self, system: int = 0) -> Interval:
+        """A system's score with its interval."""
+        return interval(self.values[system], self.samples[:, system])
+
+    def comparison(self, first: int, second: int) -> Comparison:
+        """How the second system differs from the first."""
+        return compare(self.values[first], self.values[second], self.samples[:, [first, second]])
+
+
+def bootstrap_score(
+    gold: Predicted, systems: Sequence[Predicted], generator: np.random.Generator
+) -> Score:
+    """The F1 of systems on the same sentences, with its resamples."""
+    counts = [sentence_counts(gold, predicted) for predicted in systems]
+    sums = np.stack([part.sum(axis=0) for part in counts])
+    return Score(f1(sums), resampled_f1(np.hstack(counts), generator), sums)
+
+
+def bootstrap_scores(
+    records: Sequence[Record], systems: Sequence[Predicted], seed: int = SEED
+) -> list[dict[str, Score]]:
+    """The F1 of systems, overall and in parts, each with its resamples.
+
+    Args:
+        records: the sentences; what was predicted in them is not read.
+        systems: what each system predicts for each of them.
+        seed: of the resampling.
+
+    Returns:
+        Groups of scores by name: overall and boundaries; each language and, if there are several,
+        their mean, for which each language is resampled by itself; each type; with and without a
+        picture, if there are both and controls tell them apart.
+    """
+    generator = np.random.default_rng(seed)
+    gold = [spans_of(record, "gold") for record in records]
+
+    def scored(
+        chosen: Iterable[int] | None = None, change: Callable[[Sequence[Span]], list[Span]] = list
+    ) -> Score:
+        rows = range(len(gold)) if chosen is None else list(chosen)
+        return bootstrap_score(
+            [change(gold[row]) for row in rows],
+            [[change(predicted[row]) for row in rows] for predicted in systems],
+            generator,
+        )
+
+    groups = [{"overall": scored(), "boundaries alone": scored(change=_without_types)}]
+    by_language = _places(record["lang"] for record in records)
+    parts = {language: scored(rows) for language, rows in sorted(by_language.items())}
+    if len(parts) > 1:
+        values = np.mean([part.values for part in parts.values()], axis=0)
+        samples = np.mean([part.samples for part in parts.values()], axis=0)
+        parts["mean over languages"] = Score(values, samples)
+    groups.append(parts)
+    types = {span[2] for part in (gold, *systems) for spans in part for span in spans}
+    groups.append({label: scored(change=_only(label)) for label in sorted(types)})
+    by_picture = _places("controls" in record for record in records)
+    if len(by_picture) > 1:
+        groups.append(
+            {
+                "with picture": scored(by_picture[True]),
+                "without picture": scored(by_picture[False]),
+            }
+        )
+    return [group for group in groups if group]
+
+
+def _places(keys: Iterable[Any]) -> dict[Any, list[int]]:
+    """The places of each key."""
+    places: dict[Any, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places
+
+
+def _without_types(spans: Sequence[Span]) -> list[Span]:
+    return [(start, end, "") for start, end, _ in spans]
+
+
+def _only(label: str) -> Callable[[Sequence[Span]], list[Span]]:
+    return lambda spans: [span for span in spans if span[2] == label]
