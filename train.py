@@ -6,8 +6,9 @@
     python train.py configs/2mner.yaml --push_to_hub --hub_model_id me/2mner
 
 The recipe gives the defaults, the command line wins; `--help` lists every key. In the run's folder:
-the model with its processor and code, or its adapter; its card, `README.md`; `metrics.json`,
-`predictions.jsonl`, and the best checkpoint. A run that was killed goes on by the same command with
+the model with its processor and code, or its adapter; its card, `README.md`; `report.html`, what
+came of it, for a browser; `metrics.json`, `predictions.jsonl`, `trainer_state.json` (with all that
+was logged), and the best checkpoint. A run that was killed goes on by the same command with
 `--resume_from_checkpoint last`.
 """
 
@@ -56,6 +57,7 @@ from training_2mner.evaluation import (
     write_lines,
 )
 from training_2mner.lora import add_lora
+from training_2mner.mistakes import write_thumbnails
 from training_2mner.new_language import Study, relabelled, with_min_steps
 from training_2mner.publish import (
     PublishError,
@@ -64,6 +66,7 @@ from training_2mner.publish import (
     refuse_local_base,
 )
 from training_2mner.report import score_table
+from training_2mner.report_page import write_report
 from training_2mner.trainer import TwoMNERTrainer, freeze_parameters
 from training_2mner.vision_cache import cache_vision_features
 
@@ -134,6 +137,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_lines(run / "predictions.jsonl", records)
         write_json(run / "metrics.json", results)
         write_card(run)
+        if "test" in data:
+            write_thumbnails(run, data["test"], records)
+        write_report(run)
         if "test" in results:
             sys.stdout.write(f"\n{score_table(results)}\n")
         if study is not None:

@@ -1,18 +1,28 @@
-"""What came of a run, as a table for the terminal: pure text from the figures of `metrics.json`.
+"""What came of a run, as a table for the terminal and a page for the browser; and runs compared.
 
-python -m training_2mner.report runs/demo
+    python -m training_2mner.report runs/demo
+    python -m training_2mner.report runs/text runs/pictures
+
+Of one run: its scores as text, and its `report.html` written anew (`report_page.py`). Of several:
+the F1 of each, and its difference to that of the first with a 95 % interval and a p-value, both
+from a paired bootstrap over the test sentences (the two-sided form of the test of Berg-Kirkpatrick
+et al., 2012; `statistics.compare` says precisely which).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["main", "score_table"]
+if TYPE_CHECKING:
+    from .comparison import RunComparison
+    from .runs import Score
+
+__all__ = ["comparison_table", "main", "score_table"]
 
 COLUMNS = ("precision", "recall", "F1", "entities")
 CONTROL_COLUMNS = ("F1", "boundaries", "picture-decided", "pictures read")
@@ -97,16 +107,65 @@ def _table(head: Sequence[str], blocks: Iterable[Sequence[Sequence[str]]]) -> st
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table of a run's folder."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training_2mner.report", description="Print the scores of a run."
+def comparison_table(compared: RunComparison) -> str:
+    """Lay out the F1 of runs, and by how much each differs from the first; percentages."""
+    letters = ascii_uppercase[: len(compared.folders)]
+    names = zip(letters, compared.folders, strict=True)
+    head = ["F1", letters[0]]
+    for letter in letters[1:]:
+        head += [letter, f"{letter} - {letters[0]}", "95 % interval", "p"]
+    blocks = [
+        [_comparison_row(name, score) for name, score in group.items()] for group in compared.groups
+    ]
+    return "\n".join(
+        [
+            *(f"{letter}: {folder}" for letter, folder in names),
+            f"\nOn the same {compared.sentences:,} test sentences:\n",
+            _table(head, blocks),
+        ]
     )
-    parser.add_argument("run", type=Path, help="folder of a run")
-    path = parser.parse_args(argv).run / "metrics.json"
-    if not path.is_file():
-        parser.error(f"there is no {path}: the run is not finished, or is none")
-    sys.stdout.write(f"{score_table(json.loads(path.read_text(encoding='utf-8')))}\n")
+
+
+def _comparison_row(name: str, score: Score) -> tuple[str, ...]:
+    cells = [name, _percent(score.values[0])]
+    for run in range(1, len(score.values)):
+        found = score.comparison(0, run)
+        gain = found.difference
+        cells += [
+            _percent(score.values[run]),
+            f"{100 * gain.value:+.1f}",
+            f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}",
+            f"{found.p:.4f}",
+        ]
+    return tuple(cells)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table of a run and write its page anew, or print how several runs compare."""
+    # Only here: `train.py` and the card need the table alone, and a comparison needs no page.
+    from .runs import RunError, read_run
+
+    parser = argparse.ArgumentParser(
+        prog="python -m training_2mner.report",
+        description="Print the scores of a run and write its report.html anew; or compare runs.",
+    )
+    parser.add_argument("run", type=Path, nargs="+", help="folder of a run; several: compare them")
+    folders = parser.parse_args(argv).run
+    try:
+        if len(folders) > 1:
+            from .comparison import compare_runs
+
+            sys.stdout.write(f"{comparison_table(compare_runs(list(map(read_run, folders))))}\n")
+            return
+        from .report_page import write_report
+
+        results = read_run(folders[0]).results
+        if "test" in results:
+            sys.stdout.write(f"{score_table(results)}\n\n")
+        write_report(folders[0])
+        sys.stdout.write(f"The page is {folders[0] / 'report.html'}\n")
+    except RunError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":
