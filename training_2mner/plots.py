@@ -66,6 +66,9 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
 SIZE = (4.8, 3.0)
 """Of a chart in inches: so narrow that its text can still be read at a phone's width."""
 
+LONGEST_NAME = 24
+"""Longer names, which only data can bring, are cut short."""
+
 MOST_POINTS = 60
 """Longer lines are drawn without a marker at each point."""
 
@@ -168,6 +171,11 @@ def _inline(svg: str, name: str, description: str) -> str:
     return f'<svg {box} role="img" aria-label="{escape(description)}">{content.strip()}'
 
 
+def _clipped(name: str) -> str:
+    """A name that leaves room for the chart."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
 # Lines --------------------------------------------------------------------------------------------
 
 
@@ -177,7 +185,7 @@ def line(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, place: i
     axes.plot(
         x,
         y,
-        label=name,
+        label=_clipped(name),
         color=PALETTE[SERIES[place % len(SERIES)]],
         linestyle=DASHES[place // len(SERIES) % len(DASHES)],
         marker=MARKERS[place % len(MARKERS)] if few else "",
@@ -313,7 +321,7 @@ def interval_chart(
                 places.append(place)
                 place += 1
             place += 0.4
-        axes.set_yticks(places, names)
+        axes.set_yticks(places, [_clipped(label) for label in names])
         axes.tick_params(axis="y", labelcolor=PALETTE["ink"])
         axes.set_ylim(places[-1] + 0.6, -0.6)
         axes.set_xlim(right=min(axes.get_xlim()[1], 100))
@@ -325,7 +333,8 @@ def interval_chart(
 
 def confusion_chart(name: str, description: str, confusion: Confusion) -> Chart:
     """A confusion matrix: counts, each cell as dark as its share of its row."""
-    rows, columns = (*confusion.types, "spurious"), (*confusion.types, "missed")
+    types = tuple(map(_clipped, confusion.types))
+    rows, columns = (*types, "spurious"), (*types, "missed")
     matrix = confusion.matrix
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
 
@@ -333,7 +342,7 @@ def confusion_chart(name: str, description: str, confusion: Confusion) -> Chart:
         axes.grid(visible=False)
         axes.spines["bottom"].set_visible(False)
         for row, column in np.ndindex(*matrix.shape):
-            if row == column == len(confusion.types):
+            if row == column == len(types):
                 continue
             share = float(shares[row, column])
             colour = (*_rgb(PALETTE["accent"]), 0.05 + 0.4 * share)
