@@ -56,7 +56,7 @@ from training_2mner.evaluation import (
     write_json,
     write_lines,
 )
-from training_2mner.lora import add_lora
+from training_2mner.lora import add_lora, refuse_adapter
 from training_2mner.mistakes import write_thumbnails
 from training_2mner.new_language import Study, relabelled, with_min_steps
 from training_2mner.publish import (
@@ -96,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     processor = None
     if model_arguments.model_name_or_path is not None:
+        refuse_adapter(model_arguments.model_name_or_path)
         with loading(f"model {model_arguments.model_name_or_path}", OSError):
             processor = TwoMNERProcessor.from_pretrained(model_arguments.model_name_or_path)
     data = load_data(data_arguments, None if processor is None else processor.labels)

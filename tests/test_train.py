@@ -421,7 +421,7 @@ def test_an_interrupted_curve_goes_on_with_the_sizes_that_are_missing(
     again = json.loads(file.read_text("utf-8"))
     for one, other in zip(whole["points"], again["points"], strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
-    with pytest.raises(RecipeError, match=r"learning_rate 0\.0001, now it is 0\.002"):
+    with pytest.raises(RecipeError, match=r"learning_rate 5e-05, now it is 0\.002"):
         train.main([*argv, "--learning_rate", "2e-3"])
 
 

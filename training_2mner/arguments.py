@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-ADAPTER_RATE = 5
+ADAPTER_RATE = 10
 """How many times the rate of whole encoders suits their adapters, unless the recipe says it."""
 
 
@@ -199,7 +199,7 @@ class TwoMNERTrainingArguments(TrainingArguments):
     )
     adapter_learning_rate: float | None = field(
         default=None,
-        metadata={"help": "Rate of an adapter's matrices (LoRA); else 5 times learning_rate."},
+        metadata={"help": "Rate of an adapter's matrices (LoRA); else 10 times learning_rate."},
     )
     min_steps: int = field(
         default=0, metadata={"help": "Steps at least, however few sentences and epochs there are."}

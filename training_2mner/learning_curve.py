@@ -4,8 +4,8 @@
     curve.add({"sentences": 200, "steps": 100, "seconds": 61.0, "new": scores, "old": None})
     print(curve.table())
 
-The file is written after each size. A curve that is opened again goes on where it was stopped, if
-it is of the same settings.
+The file is written after each size, and the same as a picture beside it. A curve that is opened
+again goes on where it was stopped, if it is of the same settings.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .arguments import RecipeError
 from .evaluation import write_json
+from .plots import Chart, chart, label_lines, line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["LearningCurve"]
 
@@ -73,13 +77,38 @@ class LearningCurve:
         self.points = sorted([*others, point], key=lambda point: point["sentences"])
 
     def write(self) -> None:
-        """Write the points."""
+        """Write the points, and draw them in a PNG beside them."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {"settings": self.settings, "points": self.points})
+        self.path.with_suffix(".png").write_bytes(self.chart().png)
+
+    def chart(self) -> Chart:
+        """F1 against the number of sentences: a line for each new language, and one for the old
+        ones together."""
+        sizes = [point["sentences"] for point in self.points]
+        lines = {name: [point["new"] for point in self.points] for name in self._languages()}
+        if self.points[0]["old"] is not None:
+            lines["old ones"] = [point["old"] for point in self.points]
+
+        def draw(axes: Axes) -> None:
+            for place, (name, scores) in enumerate(lines.items()):
+                figures = [found["by_language"].get(name, found["overall"]) for found in scores]
+                line(axes, sizes, [100 * values["f1"] for values in figures], name, place)
+            # Logarithmic, and yet with a place for none at all.
+            axes.set_xscale("symlog", linthresh=max(1, *sizes[:2]))
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axes.set(xlabel="new sentences")
+            axes.set_title("F1, %", loc="left", fontsize=9.5)
+            label_lines(axes)
+
+        return chart("learning-curve", "F1 against the number of new sentences", draw)
+
+    def _languages(self) -> list[str]:
+        return list(self.points[0]["new"]["by_language"])
 
     def table(self) -> str:
         """F1 in percent by size, for the terminal."""
-        languages = list(self.points[0]["new"]["by_language"])
+        languages = self._languages()
         head = [*(f"new: {name}" for name in languages), "old: all"]
         lines = ["sentences" + _cells(["steps", *head])]
         for point in self.points:

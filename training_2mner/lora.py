@@ -5,19 +5,33 @@ towers themselves stay as they are.
     adapted = add_lora(model, rank=8)
     adapted.save_pretrained(folder)  # a few MB, which name "me/2mner" as their base
 
+    python -m training_2mner.lora merge runs/pt_adapter --out runs/pt   # a model by itself
+
 What is unusual: the new parts and the CRF are small, so they are trained whole, and saved with the
-adapter.
+adapter. They change along with it where one base has several:
+
+    adapted = load_adapter("runs/pt_adapter", name="pt")
+    adapted.load_adapter("runs/nl_adapter", "nl")
+    adapted.set_adapter("nl")
 """
 
 from __future__ import annotations
 
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from modeling_2mner import TwoMNERForTokenClassification
+from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 
-__all__ = ["add_lora"]
+from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 
-QUERIES_AND_VALUES = (
+from .arguments import RecipeError
+
+__all__ = ["add_lora", "load_adapter", "main", "merge_adapter", "refuse_adapter"]
+
+ADAPTED_LAYERS = (
     r"model\.(?:text|vision|global_vision)_model\..*"
     r"\.(?:query|value|q_proj|v_proj|query_proj|value_proj|q_lin|v_lin)"
 )
@@ -40,7 +54,86 @@ def add_lora(model: TwoMNERForTokenClassification, rank: int) -> PeftModel:
         task_type=TaskType.TOKEN_CLS,
         r=rank,
         lora_alpha=2 * rank,
-        target_modules=QUERIES_AND_VALUES,
+        target_modules=ADAPTED_LAYERS,
         modules_to_save=parts,
     )
     return get_peft_model(model, config)
+
+
+def load_adapter(folder: str, base: str | None = None, name: str = "default") -> PeftModel:
+    """A model with its adapter, in evaluation mode; the adapter may speak other labels than its
+    base, which `PeftModel.from_pretrained` alone does not know.
+
+    Args:
+        folder: of the adapter, with its processor; or a name on the Hub.
+        base: the model that it adapts; by default what the adapter names.
+        name: what the adapter is to be called.
+
+    Raises:
+        OSError: if there is no such adapter or no such base.
+    """
+    try:
+        config = PeftConfig.from_pretrained(folder)
+    except ValueError as error:
+        raise OSError(f"{folder} holds no adapter: {error}") from error
+    base = base or config.base_model_name_or_path
+    model = TwoMNERForTokenClassification.from_pretrained(base)
+    labels = TwoMNERProcessor.from_pretrained(folder).labels
+    if labels != model.config.labels:
+        model.resize_labels(labels)
+    return PeftModel.from_pretrained(model, folder, adapter_name=name).eval()
+
+
+def merge_adapter(folder: str, out: Path, base: str | None = None) -> None:
+    """Write a model that has learned what its adapter did, by itself: `AutoModel` and its kin load
+    it without PEFT.
+
+    Args:
+        folder, base: as in `load_adapter`.
+        out: where the model and its processor are written.
+
+    Raises:
+        OSError: as `load_adapter` does.
+    """
+    model = load_adapter(folder, base).merge_and_unload()
+    model.save_pretrained(out)
+    TwoMNERProcessor.from_pretrained(folder).save_pretrained(out)
+
+
+def refuse_adapter(name: str) -> None:
+    """Stop where an adapter is given in place of a model, to be trained further.
+
+    Raises:
+        RecipeError: which says how to make a model of it.
+    """
+    config = Path(name) / "adapter_config.json"
+    if config.is_file():
+        base = json.loads(config.read_text("utf-8"))["base_model_name_or_path"]
+        raise RecipeError(
+            f"model_name_or_path: {name} is an adapter of {base}; make a model of it first: "
+            f"python -m training_2mner.lora merge {name} --out FOLDER"
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Merge an adapter, from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training_2mner.lora", description="What can be done with an adapter."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    merge = commands.add_parser("merge", help="write a model that needs no adapter and no PEFT")
+    merge.add_argument("adapter", help="folder of the adapter, or its name on the Hub")
+    merge.add_argument("--out", type=Path, required=True, help="folder for the model")
+    merge.add_argument("--base", help="the model that it adapts, if it is no longer where it was")
+    arguments = parser.parse_args(argv)
+    if arguments.out.exists() and any(arguments.out.iterdir()):
+        parser.error(f"--out: {arguments.out} is not empty")
+    try:
+        merge_adapter(arguments.adapter, arguments.out, arguments.base)
+    except OSError as error:
+        parser.error(str(error))
+    sys.stdout.write(f"The merged model is in {arguments.out}\n")
+
+
+if __name__ == "__main__":
+    main()

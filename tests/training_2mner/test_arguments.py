@@ -194,6 +194,6 @@ def test_a_new_language_that_cannot_be_studied_is_refused(recipe, lines, message
 
 def test_the_rate_of_adapters_follows_that_of_the_encoders(recipe):
     *_, training = read_recipe(recipe("learning_rate: 2e-5"))
-    assert training.adapter_learning_rate == pytest.approx(1e-4)
+    assert training.adapter_learning_rate == pytest.approx(2e-4)
     *_, training = read_recipe(recipe("learning_rate: 2e-5", "adapter_learning_rate: 1e-3"))
     assert training.adapter_learning_rate == 1e-3

@@ -1,13 +1,16 @@
 """An adapter trains little, learns with the project's trainer, and loads as PEFT users expect."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from peft import AutoPeftModelForTokenClassification, PeftModel
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModel, AutoModelForTokenClassification
 
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
+from training_2mner.arguments import RecipeError
 from training_2mner.evaluation import evaluate
-from training_2mner.lora import add_lora
+from training_2mner.lora import add_lora, load_adapter, main, merge_adapter, refuse_adapter
 
 
 def trained_names(model: torch.nn.Module) -> set[str]:
@@ -108,3 +111,125 @@ def test_the_trainer_teaches_and_saves_an_adapter_that_loads_in_every_way(
     assert torch.equal(logits(by_peft), expected)
     merged = by_peft.merge_and_unload()
     assert torch.allclose(logits(merged), expected, atol=1e-5)
+
+
+# Several adapters, other labels, merging ----------------------------------------------------------
+
+
+def change_everything(model: torch.nn.Module, seed: int) -> None:
+    """As if it had been trained: every parameter that would be is another one."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+@pytest.fixture
+def adapter(base, tmp_path):
+    """A function from a name and labels to the folder of a trained adapter of the base."""
+
+    def build(name: str, labels: list[str] | None = None) -> str:
+        model = TwoMNERForTokenClassification.from_pretrained(base)
+        processor = TwoMNERProcessor.from_pretrained(base)
+        if labels:
+            model.resize_labels(labels)
+            processor.labels = labels
+        adapted = add_lora(model, rank=2)
+        change_everything(adapted, seed=len(name))
+        adapted.save_pretrained(tmp_path / name)
+        processor.save_pretrained(tmp_path / name)
+        return str(tmp_path / name)
+
+    return build
+
+
+@pytest.fixture
+def outputs(base, rows):
+    """A function from a model to its logits and its CRF's marginals on a few sentences."""
+    processor = TwoMNERProcessor.from_pretrained(base)
+    batch = processor(rows["tokens"][:3], images=[row["image"] for row in rows.select(range(3))])
+
+    def read(model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            found = model.eval()(**batch)
+        return found.logits, found.marginals
+
+    return read
+
+
+def equal(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> bool:
+    return all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+
+
+def test_one_base_has_several_adapters_and_changes_between_them(base, adapter, outputs):
+    """The classifier and the CRF change along: the marginals are those of each alone."""
+    pt, nl = adapter("pt"), adapter("dutch")
+    alone = {name: outputs(load_adapter(folder)) for name, folder in (("pt", pt), ("nl", nl))}
+    plain = outputs(TwoMNERForTokenClassification.from_pretrained(base))
+    both = load_adapter(pt, name="pt")
+    both.load_adapter(nl, "nl")
+    assert equal(outputs(both), alone["pt"])
+    both.set_adapter("nl")
+    assert equal(outputs(both), alone["nl"])
+    both.set_adapter("pt")
+    assert equal(outputs(both), alone["pt"])
+    with both.disable_adapter():
+        assert equal(outputs(both), plain)
+    assert not equal(alone["pt"], alone["nl"])
+    assert not equal(alone["pt"], plain)
+
+
+def test_a_merged_adapter_is_a_model_by_itself(adapter, outputs, tmp_path, capsys):
+    folder = adapter("pt")
+    expected = outputs(load_adapter(folder))
+    main(["merge", folder, "--out", str(tmp_path / "merged")])
+    assert str(tmp_path / "merged") in capsys.readouterr().out
+    assert not (tmp_path / "merged" / "adapter_config.json").exists()
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "merged")
+    assert type(model) is TwoMNERForTokenClassification
+    for one, other in zip(outputs(model), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    words = AutoModel.from_pretrained(tmp_path / "merged").state_dict()
+    assert all(torch.equal(words[key], model.state_dict()[f"model.{key}"]) for key in words)
+    assert TwoMNERProcessor.from_pretrained(tmp_path / "merged").labels == model.config.labels
+
+
+def test_an_adapter_may_speak_other_labels_than_its_base(base, adapter, outputs, tmp_path):
+    labels = ["O", "B-DRUG", "I-DRUG", "B-PER", "I-PER"]
+    folder = adapter("drugs", labels)
+    adapted = load_adapter(folder)
+    logits, _ = outputs(adapted)
+    assert logits.shape[-1] == len(labels)
+    by_hand = TwoMNERForTokenClassification.from_pretrained(base)
+    by_hand.resize_labels(labels)
+    assert equal(outputs(PeftModel.from_pretrained(by_hand, folder)), outputs(adapted))
+    merge_adapter(folder, tmp_path / "merged")
+    merged = TwoMNERForTokenClassification.from_pretrained(tmp_path / "merged")
+    assert merged.config.labels == merged.crf.labels == labels
+    torch.testing.assert_close(outputs(merged)[1], outputs(adapted)[1], atol=1e-5, rtol=1e-4)
+
+
+def test_an_adapter_whose_base_has_moved_is_told_where_it_is(base, adapter, outputs, tmp_path):
+    folder = adapter("pt")
+    expected = outputs(load_adapter(folder))
+    moved = Path(base).rename(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="base"):
+        load_adapter(folder)
+    assert equal(outputs(load_adapter(folder, base=str(moved))), expected)
+
+
+def test_what_cannot_be_merged_is_said_in_one_line(base, adapter, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["merge", base, "--out", str(tmp_path / "merged")])
+    assert "base holds no adapter" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["merge", adapter("pt"), "--out", base])
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_an_adapter_is_not_trained_further_as_if_it_were_a_model(base, adapter):
+    folder = adapter("pt")
+    with pytest.raises(RecipeError, match=r"is an adapter of .*base; .* merge"):
+        refuse_adapter(folder)
+    refuse_adapter(base)
