@@ -389,6 +389,7 @@ def test_a_new_language_says_what_was_gained_and_what_forgotten(portuguese, base
     assert transfer["old"]["before"]["overall"] == old["overall"]
     assert (tmp_path / "pt" / "adapter_model.safetensors").is_file()
     assert not list((tmp_path / "pt").glob("learning_curve_*"))
+    assert (tmp_path / "pt" / "learning_curve.png").is_file()
 
     file = tmp_path / "pt" / "learning_curve.json"
     curve = json.loads(file.read_text("utf-8"))
@@ -421,7 +422,7 @@ def test_an_interrupted_curve_goes_on_with_the_sizes_that_are_missing(
     again = json.loads(file.read_text("utf-8"))
     for one, other in zip(whole["points"], again["points"], strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
-    with pytest.raises(RecipeError, match=r"learning_rate 5e-05, now it is 0\.002"):
+    with pytest.raises(RecipeError, match=r"learning_rate the default, now it is 0\.002"):
         train.main([*argv, "--learning_rate", "2e-3"])
 
 

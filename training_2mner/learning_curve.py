@@ -132,4 +132,5 @@ def _difference(key: str, found: Any, value: Any) -> str:
         for inner in dict.fromkeys([*found, *value]):
             if found.get(inner) != value.get(inner):
                 return _difference(inner, found.get(inner), value.get(inner))
-    return f"{key} {found!r}, now it is {value!r}"
+    shown = ["the default" if setting is None else repr(setting) for setting in (found, value)]
+    return f"{key} {shown[0]}, now it is {shown[1]}"

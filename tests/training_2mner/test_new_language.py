@@ -193,6 +193,8 @@ def test_a_curve_goes_on_where_it_was_stopped(tmp_path):
 
 def test_a_curve_of_other_settings_is_not_continued(tmp_path):
     path = tmp_path / "learning_curve.json"
-    LearningCurve(path, {"training": {"seed": 1, "learning_rate": 1e-4}}).write()
+    curve = LearningCurve(path, {"training": {"seed": 1, "learning_rate": 1e-4}})
+    curve.add(point(0, 0.6))
+    curve.write()
     with pytest.raises(RecipeError, match=r"made with learning_rate 0\.0001, now it is 0\.002"):
         LearningCurve.open(path, {"training": {"seed": 1, "learning_rate": 2e-3}})
