@@ -18,7 +18,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, fields
@@ -50,6 +50,7 @@ from training_2mner.checkpoints import SaveBeforeStopping, checkpoint_to_resume
 from training_2mner.collator import WordCollator
 from training_2mner.evaluation import (
     blank_picture,
+    context_keys,
     evaluate,
     longest_first,
     picture_keys,
@@ -73,6 +74,14 @@ from training_2mner.vision_cache import cache_vision_features
 logger = logging.getLogger("train")
 
 NEEDED_COLUMNS = ("id", "tokens", "ner_tags", "lang")
+MODEL_SWITCHES = {field.name for field in fields(TwoMNERConfig)}
+PROCESSOR_SWITCHES = (
+    "context_fields",
+    "context_separator",
+    "context_budget",
+    "max_length",
+    "window_overlap",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -338,19 +347,48 @@ def load_model(
             processor = copy(processor)
             processor.labels = model.config.labels
         return model, processor
-    switches = arguments.model_config or {}
-    known = {field.name for field in fields(TwoMNERConfig)}
-    for key in switches:
-        if key not in known:
-            raise RecipeError(f"model_config: {unknown_key(key, known)}")
+    switches = known_keys("model_config", arguments.model_config, MODEL_SWITCHES)
+    settings = known_keys("processor_config", arguments.processor_config, PROCESSOR_SWITCHES)
     towers = (arguments.text_model, arguments.vision_model, arguments.global_vision_model)
     spelled = scheme_labels(entity_types(labels), arguments.label_scheme)
     with loading("a tower", OSError):
         model = TwoMNERForTokenClassification.from_towers(*towers, labels=spelled, **switches)
-    processor = TwoMNERProcessor.from_towers(
-        arguments.text_model, arguments.vision_model, labels=model.config.labels
-    )
+    try:
+        processor = TwoMNERProcessor.from_towers(
+            arguments.text_model, arguments.vision_model, labels=model.config.labels, **settings
+        )
+    except ValueError as error:
+        raise RecipeError(f"processor_config: {error}") from error
     return model, processor
+
+
+def known_keys(name: str, switches: dict[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
+    """The keys of a mapping in a recipe, all of them known."""
+    for key in switches or {}:
+        if key not in known:
+            raise RecipeError(f"{name}: {unknown_key(key, known)}")
+    return switches or {}
+
+
+def check_context(
+    processor: TwoMNERProcessor, data: DatasetDict, arguments: ModelArguments
+) -> None:
+    """Make sure that a model that reads visual context has some to learn from.
+
+    Raises:
+        RecipeError: if a model built from towers has none; a saved one may well go on with
+            sentences alone, which the log then says.
+    """
+    if not processor.reads_context or any(context_keys(data["train"], processor.context_fields)):
+        return
+    columns = ", ".join(processor.context_fields)
+    message = (
+        f"train: no sentence has visual context ({columns}), which this model reads; fill it with "
+        "python -m dataset_mmnerd context FOLDER --objects MODEL --ocr tesseract"
+    )
+    if arguments.model_name_or_path is None:
+        raise RecipeError(f"{message}, or set context_budget in processor_config to 0")
+    logger.warning("%s", message)
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -364,6 +402,7 @@ def new_trainer(
 ) -> TwoMNERTrainer:
     """A trainer of a model as it is before training: built or loaded, adapted, partly frozen."""
     model, processor = load_model(model_arguments, processor, label_names(data["train"]))
+    check_context(processor, data, model_arguments)
     if model_arguments.lora:
         model = add_lora(model, model_arguments.lora_rank)
     freeze_parameters(model, arguments.freeze)
@@ -445,11 +484,12 @@ def describe_recipe(
 
 
 def describe_rows(rows: Dataset) -> dict[str, Any]:
-    """How many sentences, in which languages, how many of them with a picture."""
+    """How many sentences, in which languages, how many of them with a picture or visual context."""
     return {
         "sentences": len(rows),
         "by_language": dict(sorted(Counter(rows["lang"]).items())),
         "with_picture": sum(key is not None for key in picture_keys(rows)),
+        "with_context": sum(key is not None for key in context_keys(rows)),
     }
 
 

@@ -3,6 +3,7 @@
     python scripts/predict.py runs/demo
     python scripts/predict.py runs/demo --text "I finally saw Valdora!" --image photo.jpg
     python scripts/predict.py runs/demo --words I finally saw Valdora !
+    python scripts/predict.py runs/ita --text "I saw Valdora!" --objects stage --ocr "On tour"
 
 Without a sentence of your own it shows two of the embedded sample's test part whose entity only the
 picture can type.
@@ -25,6 +26,11 @@ from modeling_2mner import (
 )
 
 EXAMPLES = 2
+CONTEXT = {
+    "objects": "what is seen",
+    "captions": "sentences about what is",
+    "ocr": "what is written",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,13 +42,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     sentence.add_argument("--text", help="a sentence")
     sentence.add_argument("--words", nargs="+", help="a sentence that is split into words already")
     parser.add_argument("--image", type=Path, help="its picture")
+    for field, what in CONTEXT.items():
+        parser.add_argument(f"--{field}", nargs="+", metavar="TEXT", help=f"{what} on its picture")
     arguments = parser.parse_args(argv)
     if not (arguments.run / "config.json").is_file():
         parser.error(f"{arguments.run} holds no trained model (no config.json)")
     if arguments.image is not None and not arguments.image.is_file():
         parser.error(f"--image: there is no {arguments.image}")
-    if arguments.image is not None and not (arguments.text or arguments.words):
-        parser.error("--image needs the sentence it belongs to: --text or --words")
+    own = {key: getattr(arguments, key) for key in ("image", *CONTEXT)}
+    own = {key: value for key, value in own.items() if value is not None}
+    if own and not (arguments.text or arguments.words):
+        parser.error(f"--{next(iter(own))} needs the sentence it belongs to: --text or --words")
 
     disable_progress_bar()
     ner = MultimodalNERPipeline(
@@ -51,15 +61,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if arguments.text or arguments.words:
         given = {"text": arguments.text} if arguments.text else {"words": arguments.words}
-        inputs = [{**given, "image": arguments.image}]
+        inputs = [{**given, **own}]
     else:
         inputs = picture_decided_examples()
     for item in inputs:
         sentence = {key: item[key] for key in ("text", "words") if key in item}
         print(f"\n{sentence.get('text') or ' '.join(sentence['words'])}")
-        if item["image"] is not None and ner.processor.reads_pictures:
+        if reads_more_than_words(item, ner.processor):
             print(f"  with its picture:  {described(ner(item))}")
         print(f"  without a picture: {described(ner(sentence))}")
+
+
+def reads_more_than_words(item: dict[str, Any], processor: TwoMNERProcessor) -> bool:
+    """Whether an input has a picture or visual context that the model reads."""
+    read = {"image"} if processor.reads_pictures else set()
+    read |= set(processor.context_fields) if processor.reads_context else set()
+    return not read.isdisjoint(item)
 
 
 def picture_decided_examples() -> list[dict[str, Any]]:

@@ -100,11 +100,14 @@ def test_a_recipe_ends_in_a_table_and_a_folder_that_loads(recipe, tmp_path):
         "sentences": 6,
         "by_language": {"de": 3, "en": 3},
         "with_picture": 4,
+        "with_context": 0,
     }
     assert metrics["training"]["steps"] == metrics["training"]["kept_step"] == 3
     assert "eval_f1" in metrics["training"]["validation"]
     assert set(metrics["test"]["by_language"]) == {"de", "en"}
     assert metrics["controls"]["real"] == metrics["test"]
+    assert metrics["controls"]["none"] == metrics["text_view"]
+    assert "text view F1" in finished.stdout
     assert metrics["test"]["pictures"] == {"given": 4, "read": 4, "unreadable": 0}
     assert {"torch", "transformers", "python"} <= set(metrics["versions"])
 
@@ -133,6 +136,55 @@ def test_a_recipe_ends_in_a_table_and_a_folder_that_loads(recipe, tmp_path):
         env={**os.environ, "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
     )
     assert "torch.Size([1, 2, 5])" in loaded.stdout, loaded.stderr
+
+
+@pytest.fixture
+def with_context(files) -> Path:
+    """The same sentences as JSON lines, with what was made of their pictures."""
+    for part in ("train", "dev", "test"):
+        rows = train.dataset_from_files(files / f"{part}_en.txt", files).to_list()
+        names = (
+            train.dataset_from_files(files / f"{part}_en.txt").features["ner_tags"].feature.names
+        )
+        lines = [
+            json.dumps(
+                {
+                    "tokens": row["tokens"],
+                    "ner_tags": [names[tag] for tag in row["ner_tags"]],
+                    "lang": "en",
+                    "image": row["image"] and Path(row["image"]["path"]).name,
+                    "objects": row["image"] and ["flag", "tower"],
+                }
+            )
+            for row in rows
+        ]
+        (files / f"{part}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return files
+
+
+@pytest.mark.parametrize("name", ["ita", "ita_offline", "2mner_ita", "2mner_ita_offline"])
+def test_a_recipe_that_reads_context_trains_and_reports_both_views(
+    name, with_context, text_tower, vision_tower, tmp_path, capsys
+):
+    path = ROOT / "configs" / f"{name}.yaml"
+    towers = ["--text_model", text_tower("xlm-roberta")]
+    towers += ["--vision_model", vision_tower("clip")] if "2mner" in name else []
+    files = [f"--{part}_files={with_context}/{part}.jsonl" for part in ("train", "test")]
+    files.append(f"--validation_files={with_context}/dev.jsonl")
+    budget = ["--processor_config", '{"context_budget": 16}']
+    switches = {"cross_view_weight": 0.5, "word_dropout": 0.1, "collaboration_heads": 4}
+    tiny = ["--model_config", json.dumps(switches), "--freeze", "text_model.embeddings"]
+    output = ["--output_dir", str(tmp_path / "run"), "--use_cpu", "true", "--bf16", "no"]
+    train.main([str(path), *towers, *files, *budget, *tiny, *output, "--max_steps", "1"])
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert metrics["data"]["train"]["with_context"] == 2
+    assert metrics["controls"]["none"] == metrics["text_view"]
+    assert metrics["test"]["pictures"] == {"given": 2, "read": 2, "unreadable": 0}
+    assert {"eval_f1_text_view", "eval_f1_both_views"} <= set(metrics["training"]["validation"])
+    assert "text view F1" in capsys.readouterr().out
+    card = (tmp_path / "run" / "README.md").read_text("utf-8")
+    assert '"objects": ["tower"]' in card
+    assert ("BIOES" in card) is (name == "ita")
 
 
 def test_a_mistake_is_one_line_and_no_traceback(recipe):
@@ -189,6 +241,9 @@ def test_a_folder_of_parquet_trains_too(recipe, tmp_path, files):
     [
         (["--languages", "fr"], "train: no sentence in fr; there are de, en"),
         (["--model_config", '{"fusoin": "gated"}'], "'fusoin', the nearest known one is 'fusion'"),
+        (["--processor_config", '{"context_bugdet": 1}'], "the nearest known one is 'context_bu"),
+        (["--processor_config", '{"context_fields": ["objcts"]}'], "context_fields has 'objcts'"),
+        (["--processor_config", '{"context_budget": 9}'], "no sentence has visual context .*fill"),
         (["--freeze", "text_encoder"], "freeze: 'text_encoder' matches no parameter"),
         (["--vision_model", "no/such/tower"], "a tower cannot be loaded.*no/such/tower"),
         (["--model_name_or_path", "no/model"], "model no/model cannot be loaded, neither folder"),

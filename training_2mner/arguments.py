@@ -65,6 +65,12 @@ class ModelArguments:
         default=None,
         metadata={"help": "Switches of TwoMNERConfig for a model built from towers; here as JSON."},
     )
+    processor_config: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Switches of its TwoMNERProcessor, such as context_budget; here as JSON."
+        },
+    )
     lora: bool = field(
         default=False,
         metadata={"help": "Train an adapter (LoRA) of the saved 2M-NER, not the model itself."},
@@ -75,19 +81,14 @@ class ModelArguments:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.model_config, str):
-            try:
-                self.model_config = json.loads(self.model_config)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"model_config is not JSON: {error}") from None
-        if self.model_config is not None and not isinstance(self.model_config, dict):
-            raise ValueError(f"model_config is {self.model_config!r}, expected a mapping")
+        self.model_config = _mapping("model_config", self.model_config)
+        self.processor_config = _mapping("processor_config", self.processor_config)
         if self.label_scheme not in ("BIO", "BIOES"):
             raise ValueError(f"label_scheme is {self.label_scheme!r}, expected BIO or BIOES")
         if self.model_name_or_path is not None:
             # Any recipe can go on with a saved model: what it says of towers does not count then.
             self.text_model = self.vision_model = self.global_vision_model = None
-            self.model_config = None
+            self.model_config = self.processor_config = None
         elif self.text_model is None:
             raise ValueError(
                 "expected text_model (build from towers) or model_name_or_path (go on with a saved "
@@ -100,6 +101,18 @@ class ModelArguments:
             )
         if self.lora_rank < 1:
             raise ValueError(f"lora_rank is {self.lora_rank}, expected at least 1")
+
+
+def _mapping(key: str, value: dict | str | None) -> dict | None:
+    """What a key that holds further keys comes to: the command line gives it as JSON."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{key} is not JSON: {error}") from None
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{key} is {value!r}, expected a mapping")
+    return value
 
 
 @dataclass
@@ -262,7 +275,11 @@ class TwoMNERTrainingArguments(TrainingArguments):
         metadata={"help": "Stays on: one-word sentences alone do not use the CRF's transitions."},
     )
     metric_for_best_model: str | None = field(
-        default="f1", metadata={"help": "Best by f1, f1_de, picture_decided_accuracy or loss."}
+        default="f1_both_views",
+        metadata={
+            "help": "Best by f1, f1_text_view (no pictures), f1_both_views (the mean of the two), "
+            "f1_de, picture_decided_accuracy or loss."
+        },
     )
     hub_private_repo: bool = field(
         default=False, metadata={"help": "Push to a repository for its owner alone."}

@@ -24,7 +24,7 @@ from dataset_mmnerd.card import escaped, listed, table
 from dataset_mmnerd.schema import LANGUAGES
 from modeling_2mner.labels_2mner import is_bioes, split_label
 
-from .report import CONTROL_NAMES
+from .report import CONTROL_NAMES, TEXT_VIEW
 
 __all__ = ["model_card", "recipe_as_yaml", "source_of", "training_in_words", "write_card"]
 
@@ -51,6 +51,7 @@ def write_card(run: Path) -> None:
         run.resolve().name,
         processor["labels"],
         reads_pictures=processor["reads_pictures"],
+        reads_context=processor.get("context_budget", 0) > 0,
         base=base,
         emissions=_emissions(run, results),
     )
@@ -63,6 +64,7 @@ def model_card(
     labels: Sequence[str],
     *,
     reads_pictures: bool,
+    reads_context: bool = False,
     base: str | None = None,
     emissions: float | None = None,
 ) -> ModelCard:
@@ -73,6 +75,7 @@ def model_card(
         name: what the model is called.
         labels: the model's.
         reads_pictures: whether it does.
+        reads_context: whether it reads text that was made from pictures.
         base: the model that an adapter adapts; None for a whole model.
         emissions: of the training, in kg of CO2; None if nobody measured them.
     """
@@ -103,12 +106,13 @@ def model_card(
         title=escaped(name),
         base=base and _short(base),
         reads_pictures=reads_pictures,
+        reads_context=reads_context,
         made_up=recipe["data"]["dataset_name"] == "sample",
         types=escaped(", ".join(types)),
         labels=len(labels),
         scheme="BIOES" if is_bioes(labels) else "BIO",
         languages=listed([LANGUAGES.get(code, escaped(code)) for code in languages]),
-        scores=_scores(results.get("test")),
+        scores=_scores(results.get("test"), results.get("text_view")),
         controls=_controls(results.get("controls")),
         source=escaped(source_of(recipe["data"])),
         data=_data(results["data"]),
@@ -153,6 +157,11 @@ def _eval_results(results: dict[str, Any]) -> list[EvalResult] | None:
         EvalResult(**part, metric_type=key, metric_name=title, metric_value=test["overall"][key])
         for key, title in FIGURES.items()
     ]
+    if "text_view" in results:
+        alone = results["text_view"]["overall"]["f1"]
+        found.append(
+            EvalResult(**part, metric_type="f1", metric_name=TEXT_VIEW, metric_value=alone)
+        )
     if len(test["by_language"]) > 1:
         for language, figures in test["by_language"].items():
             part |= {"dataset_name": f"{name} ({language})", "dataset_config": language}
@@ -187,23 +196,23 @@ def _carbon(results: dict[str, Any], emissions: float | None) -> dict[str, Any] 
 # Figures ------------------------------------------------------------------------------------------
 
 
-def _scores(test: dict[str, Any] | None) -> str | None:
-    """The scores of the test part; None if there was none."""
+def _scores(test: dict[str, Any] | None, text_view: dict[str, Any] | None) -> str | None:
+    """The scores of the test part in one view or both; None if there was no such part."""
     if test is None:
         return None
-    groups = [{"all": test["overall"], "boundaries alone": test["boundaries"]}]
-    if len(test["by_language"]) > 1:
-        mean = {"mean over languages": test["mean_over_languages"]}
-        groups.append({**test["by_language"], **mean})
-    groups.append(test["by_type"])
-    if "by_picture" in test and len(test["by_picture"]) > 1:
-        groups.append({f"{key} picture": value for key, value in test["by_picture"].items()})
+    views = [_groups(test)] + ([] if text_view is None else [_groups(text_view)])
     rows = [
-        (name, *(_percent(figures[key]) for key in FIGURES), str(figures.get("gold", "")))
-        for group in groups
+        (
+            name,
+            *(_percent(figures[key]) for key in FIGURES),
+            *(_percent(view[index].get(name, {"f1": 0.0})["f1"]) for view in views[1:]),
+            str(figures.get("gold", "")),
+        )
+        for index, group in enumerate(views[0])
         for name, figures in group.items()
     ]
-    text = table(("", *FIGURES.values(), "entities"), rows)
+    head = ["", *FIGURES.values(), *([TEXT_VIEW] if text_view else []), "entities"]
+    text = table(head, rows)
     if "picture_decided" in test:
         decided = test["picture_decided"]
         text += (
@@ -211,6 +220,18 @@ def _scores(test: dict[str, Any] | None) -> str | None:
             f"{_percent(decided['accuracy'])} % were found and typed right."
         )
     return text
+
+
+def _groups(scores: dict[str, Any]) -> list[dict[str, Any]]:
+    """The scores that the table shows, by the names of its rows."""
+    groups = [{"all": scores["overall"], "boundaries alone": scores["boundaries"]}]
+    if len(scores["by_language"]) > 1:
+        mean = {"mean over languages": scores["mean_over_languages"]}
+        groups.append({**scores["by_language"], **mean})
+    groups.append(scores["by_type"])
+    if "by_picture" in scores and len(scores["by_picture"]) > 1:
+        groups.append({f"{key} picture": value for key, value in scores["by_picture"].items()})
+    return groups
 
 
 def _controls(scores: dict[str, Any] | None) -> str | None:
@@ -299,8 +320,11 @@ def training_in_words(results: dict[str, Any], emissions: float | None = None) -
     if kept is not None:
         text += (
             f"The checkpoint of step {training['kept_step']} was kept, with an F1 of "
-            f"{_percent(kept['eval_f1'])} on the validation part. "
+            f"{_percent(kept['eval_f1'])} on the validation part"
         )
+        if "eval_f1_text_view" in kept:
+            text += f", {_percent(kept['eval_f1_text_view'])} in the text view"
+        text += ". "
     if emissions is not None:
         text += f"By codecarbon's measure it emitted {emissions * 1000:.3g} g of CO2. "
     return f"{text}With {versions}."

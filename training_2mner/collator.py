@@ -21,8 +21,10 @@ class WordCollator:
     """Rows of a data set -> one padded batch, by way of the model's processor.
 
     Of each row it reads `tokens`, the words; `ner_tags`, their labels as ids into `label_names`;
-    and `image`, which may be missing, None, a path, or undecoded as {"bytes", "path"}. A picture
-    that cannot be read costs its mask, not the batch: that is the processor's business.
+    `image`, which may be missing, None, a path, or undecoded as {"bytes", "path"}; and, for a
+    processor that reads visual context, `objects`, `captions` and `ocr`, which may be missing or
+    None. A picture that cannot be read costs its mask, not the batch: that is the processor's
+    business.
 
     Args:
         processor: the model's; it knows the model's labels.
@@ -38,10 +40,14 @@ class WordCollator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         images = [row.get("image") for row in rows]
         seen = None if self.features is None else self.features.of(images)
+        context = None
+        if self.processor.reads_context:
+            context = [{key: row.get(key) for key in self.processor.context_fields} for row in rows]
         batch = self.processor(
             [row["tokens"] for row in rows],
             images=images if seen is None else None,
             labels=[[self.label_names[tag] for tag in row["ner_tags"]] for row in rows],
+            context=context,
         )
         batch = dict(batch)
         if seen is not None:

@@ -1,12 +1,17 @@
-"""Scoring a model on a data set, with its pictures and with the controls that show what they do.
+"""Scoring a model on a data set, in both views and with the controls that show what pictures do.
 
     results, predictions = evaluate(trainer, dataset, with_controls=True, seed=19)
-    results["test"]["overall"]["f1"], results["controls"]["shuffled"]["overall"]["f1"]
+    results["test"]["overall"]["f1"], results["text_view"]["overall"]["f1"]
+    results["controls"]["shuffled"]["overall"]["f1"]
 
 Four controls, of the same sentences and the same model: `real`, each sentence with its own
-picture; `none`, no pictures; `shuffled`, the picture of another sentence; `blank`, a grey surface
-for every picture. A model that reads its pictures is better with `real` than with each of the
-others; one that only learned from having them is not.
+picture; `none`, no pictures, which is the text view; `shuffled`, the picture of another sentence;
+`blank`, a grey surface for every picture. A model that reads its pictures is better with `real`
+than with each of the others; one that only learned from having them is not.
+
+A picture comes with the text that was made from it: its visual context goes where it goes, and
+there is none of a grey surface. A sentence with visual context and no picture is one with a
+picture, the context being all that is left of it.
 """
 
 from __future__ import annotations
@@ -26,9 +31,10 @@ from datasets import Dataset
 from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
 
+from dataset_mmnerd.schema import CONTEXT_COLUMNS
 from modeling_2mner.labels_2mner import Span, spans_from_labels
 
-from .metrics import score
+from .metrics import f1_both_views, score
 
 if TYPE_CHECKING:
     from .trainer import TwoMNERTrainer
@@ -38,6 +44,7 @@ __all__ = [
     "OtherPictures",
     "Predictions",
     "blank_picture",
+    "context_keys",
     "controls",
     "derangement",
     "evaluate",
@@ -90,6 +97,21 @@ def _picture_key(picture: dict[str, Any] | None) -> str | None:
     return picture["path"] if content is None else hashlib.sha256(content).hexdigest()
 
 
+def context_keys(dataset: Dataset, fields: Sequence[str] = CONTEXT_COLUMNS) -> list[str | None]:
+    """What tells each row's visual context from others: all of it, as JSON; None without any.
+
+    Args:
+        dataset: the rows.
+        fields: the columns that count.
+    """
+    columns = [column for column in fields if column in dataset.column_names]
+    if not columns:
+        return [None] * len(dataset)
+    return [
+        json.dumps(row) if any(row.values()) else None for row in dataset.select_columns(columns)
+    ]
+
+
 def score_rows(
     dataset: Dataset | OtherPictures,
     predicted: Sequence[Sequence[Span]],
@@ -108,19 +130,21 @@ def score_rows(
 
 
 class OtherPictures(TorchDataset):
-    """A data set with other pictures: the rows are read from it one by one, nothing is copied.
+    """A data set with other pictures and the visual context of these: the rows are read from it one
+    by one, nothing is copied.
 
     Args:
         rows: the data set, `image` undecoded.
         source: for each row, the number of the row whose picture it gets, or None for no picture.
-        blank: give every row that would have one this picture instead.
+        blank: give every row that would have one this picture instead, with no context.
     """
 
     def __init__(
         self, rows: Dataset, source: Sequence[int | None], blank: Image.Image | None = None
     ) -> None:
         self.rows = rows
-        self.pictures = rows.select_columns("image")
+        columns = ("image", *CONTEXT_COLUMNS)
+        self.pictures = rows.select_columns([key for key in columns if key in rows.column_names])
         self.source = source
         self.blank = blank
 
@@ -129,13 +153,12 @@ class OtherPictures(TorchDataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         source = self.source[index]
-        if source is None:
-            picture = None
-        elif self.blank is not None:
-            picture = self.blank
-        else:
-            picture = self.pictures[source]["image"]
-        return {**self.rows[index], "image": picture}
+        picture = dict.fromkeys(self.pictures.column_names)
+        if source is not None and self.blank is not None:
+            picture["image"] = self.blank
+        elif source is not None:
+            picture = self.pictures[source]
+        return {**self.rows[index], **picture}
 
 
 def blank_picture() -> Image.Image:
@@ -176,7 +199,13 @@ def derangement(keys: Sequence[str | None], seed: int) -> list[int | None]:
 def controls(
     rows: Dataset, keys: Sequence[str | None], seed: int
 ) -> dict[str, Dataset | OtherPictures]:
-    """The data set itself as `real`, and as seen under the other controls."""
+    """The data set itself as `real`, and with other pictures as `shuffled` and as `blank`.
+
+    Args:
+        rows: the data set, `image` undecoded.
+        keys: what tells a row's picture from others; None without a picture.
+        seed: of the shuffling.
+    """
     shuffled = derangement(keys, seed)
     kept = sum(
         source is not None and keys[source] == key
@@ -187,7 +216,6 @@ def controls(
     own = [None if key is None else row for row, key in enumerate(keys)]
     return {
         "real": rows,
-        "none": OtherPictures(rows, [None] * len(rows)),
         "shuffled": OtherPictures(rows, shuffled),
         "blank": OtherPictures(rows, own, blank=blank_picture()),
     }
@@ -203,7 +231,8 @@ class Predictions:
     Attributes:
         spans: the entities of each row.
         scores: the probability of each of them.
-        read: whether the row's picture was read; False also where there is none.
+        read: whether the row's picture or its visual context was read; False also where there is
+            neither.
     """
 
     spans: list[list[Span]]
@@ -230,10 +259,26 @@ def spans_from_predictions(predictions: np.ndarray, labels: Sequence[str]) -> li
     ]
 
 
-def predict(trainer: TwoMNERTrainer, rows: Dataset | OtherPictures) -> Predictions:
-    """Predict every row, in the order of the rows."""
-    labels, scores, read = trainer.predict(rows).predictions
-    spans = spans_from_predictions(labels, trainer.processing_class.labels)
+def predict(trainer: TwoMNERTrainer, rows: Dataset | OtherPictures) -> dict[str, Predictions]:
+    """Predict every row, in the order of the rows.
+
+    Returns:
+        `image_text`, what the model says of the rows as they are; and `text`, what it says of their
+        words alone, unless the model reads nothing else or the rows have others' pictures.
+    """
+    labels, scores, read, *text_view = trainer.predict(rows).predictions
+    names = trainer.processing_class.labels
+    predictions = {"image_text": _predictions(labels, scores, read, names)}
+    if text_view:
+        predictions["text"] = _predictions(*text_view, np.zeros_like(read), names)
+    return predictions
+
+
+def _predictions(
+    labels: np.ndarray, scores: np.ndarray, read: np.ndarray, names: Sequence[str]
+) -> Predictions:
+    """From `[B, W]` label ids, `[B, W]` entity scores and `[B]` whether a picture was read."""
+    spans = spans_from_predictions(labels, names)
     return Predictions(
         spans=spans,
         scores=[
@@ -247,7 +292,8 @@ def predict(trainer: TwoMNERTrainer, rows: Dataset | OtherPictures) -> Predictio
 def evaluate(
     trainer: TwoMNERTrainer, dataset: Dataset, with_controls: bool, seed: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Score a data set, under all controls if the model reads pictures and there are some.
+    """Score a data set: in both views if the model reads pictures or visual context, and under all
+    controls if there are some.
 
     Args:
         trainer: holds the model, the processor and the collator.
@@ -257,29 +303,33 @@ def evaluate(
 
     Returns:
         The figures: `test`, as `metrics.score` gives them with `pictures` (given, read,
-        unreadable), and `controls` with the same under each control's name (`real` is `test`).
+        unreadable); `text_view`, the same of the words alone, and `f1_both_views`; and `controls`
+        with the same under each control's name (`real` is `test`, `none` is `text_view`).
         And one record a row, in the order of `dataset`: `id`, `lang`, `tokens`, `gold`, `predicted`
         and, under `controls`, what was predicted without its own picture.
     """
     order = longest_first(dataset)
     rows = dataset.select(order, keep_in_memory=True)
-    keys = picture_keys(rows)
-    has_picture = [key is not None for key in keys]
-    ways: dict[str, Dataset | OtherPictures] = {"real": rows}
-    reads_pictures = trainer.model.config.vision_config is not None
-    if with_controls and reads_pictures and any(has_picture):
-        ways = controls(rows, keys, seed)
-    predictions = {name: predict(trainer, way) for name, way in ways.items()}
+    keys = _keys_of_what_is_read(trainer, rows)
+    predictions = _predict_all(trainer, rows, keys, with_controls, seed)
+    has_picture = [
+        picture is not None or context is not None
+        for picture, context in zip(picture_keys(rows), context_keys(rows), strict=True)
+    ]
     scores = {}
     for name, predicted in predictions.items():
         scores[name] = score_rows(rows, predicted.spans, has_picture)
-        if reads_pictures:
-            given = 0 if name == "none" else sum(has_picture)
+        if "none" in predictions:
+            given = 0 if name == "none" else sum(key is not None for key in keys)
             read = sum(predicted.read)
             scores[name]["pictures"] = {"given": given, "read": read, "unreadable": given - read}
-    results = {"test": scores["real"]}
-    if len(ways) > 1:
-        results["controls"] = scores
+    results: dict[str, Any] = {"test": scores["real"]}
+    if "none" in scores:
+        results["text_view"] = scores["none"]
+        results["f1_both_views"] = f1_both_views(scores["real"], scores["none"])
+    has_controls = set(scores) == set(CONTROLS)
+    if has_controls:
+        results["controls"] = {name: scores[name] for name in CONTROLS}
     records: list[dict[str, Any]] = [{}] * len(rows)
     gold = gold_spans(rows)
     for place, row in enumerate(rows.select_columns(["id", "lang", "tokens"])):
@@ -289,12 +339,47 @@ def evaluate(
             "gold": [_entity(span, tokens) for span in gold[place]],
             "predicted": predictions["real"].entities(place, tokens),
         }
-        if len(ways) > 1 and has_picture[place]:
+        if has_controls and keys[place] is not None:
             record["controls"] = {
                 name: predictions[name].entities(place, tokens) for name in CONTROLS[1:]
             }
         records[order[place]] = record
     return results, records
+
+
+def _keys_of_what_is_read(trainer: TwoMNERTrainer, rows: Dataset) -> list[str | None]:
+    """What tells the pictures apart that the model can read of each row: itself, else what was made
+    from it; None where there is nothing."""
+    processor = trainer.processing_class
+    keys: list[str | None] = [None] * len(rows)
+    if processor.reads_context:
+        keys = context_keys(rows, processor.context_fields)
+    if processor.reads_pictures:
+        keys = [own or other for own, other in zip(picture_keys(rows), keys, strict=True)]
+    return keys
+
+
+def _predict_all(
+    trainer: TwoMNERTrainer,
+    rows: Dataset,
+    keys: Sequence[str | None],
+    with_controls: bool,
+    seed: int,
+) -> dict[str, Predictions]:
+    """What the model says by the controls' names: of the rows as they are, `real`; if it reads more
+    than words, of these alone, `none`, from the same pass; and the others, if they are wanted."""
+    views = predict(trainer, rows)
+    predictions = {"real": views["image_text"]}
+    if "text" in views:
+        predictions["none"] = views["text"]
+    if with_controls and any(key is not None for key in keys):
+        ways = controls(rows, keys, seed)
+        predictions |= {
+            name: predict(trainer, way)["image_text"]
+            for name, way in ways.items()
+            if name != "real"
+        }
+    return predictions
 
 
 # Files --------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     # Only here: this file also travels by itself, as a part of `metrics/mmner`.
     from modeling_2mner.labels_2mner import Span
 
-__all__ = ["Counts", "count_matches", "score", "summary"]
+__all__ = ["Counts", "count_matches", "f1_both_views", "score", "summary"]
 
 
 @dataclass(frozen=True)
@@ -136,13 +136,22 @@ def score(
     return scores
 
 
-def summary(scores: dict[str, Any]) -> dict[str, float]:
-    """The flat figures that a training log shows: `f1`, `f1_de`, `picture_decided_accuracy`."""
+def f1_both_views(scores: dict[str, Any], text_view: dict[str, Any]) -> float:
+    """The mean F1 of the sentences read with their pictures and read alone, as ITA chooses by."""
+    return (scores["overall"]["f1"] + text_view["overall"]["f1"]) / 2
+
+
+def summary(scores: dict[str, Any], text_view: dict[str, Any] | None = None) -> dict[str, float]:
+    """The flat figures that a training log shows: `f1`, `f1_de`, `picture_decided_accuracy`, and
+    `f1_both_views`; with the scores of the text view besides `f1_text_view`."""
     flat = {key: scores["overall"][key] for key in ("precision", "recall", "f1")}
     for language, figures in scores.get("by_language", {}).items():
         flat[f"f1_{language}"] = figures["f1"]
     if "picture_decided" in scores:
         flat["picture_decided_accuracy"] = scores["picture_decided"]["accuracy"]
+    if text_view is not None:
+        flat["f1_text_view"] = text_view["overall"]["f1"]
+    flat["f1_both_views"] = f1_both_views(scores, scores if text_view is None else text_view)
     return flat
 
 

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from .comparison import RunComparison
     from .runs import Score
 
-__all__ = ["comparison_table", "main", "score_table"]
+__all__ = ["CONTROL_NAMES", "TEXT_VIEW", "comparison_table", "main", "score_table"]
 
 COLUMNS = ("precision", "recall", "F1", "entities")
+TEXT_VIEW = "text view F1"
 CONTROL_COLUMNS = ("F1", "boundaries", "picture-decided", "pictures read")
 CONTROL_NAMES = {
     "real": "its own picture",
@@ -38,19 +39,21 @@ def score_table(results: dict[str, Any]) -> str:
     """Lay out the scores of a test part and of its controls; percentages, under 100 columns wide.
 
     Args:
-        results: `test` and, if there are any, `controls`, as `evaluation.evaluate` gives them.
+        results: `test` and, if there are any, `text_view` and `controls`, as `evaluation.evaluate`
+            gives them.
     """
     test = results["test"]
-    groups = [
-        {"overall": test["overall"], "boundaries alone": test["boundaries"]},
-        _named(test.get("by_language", {})),
-        _named(test["by_type"]),
-        _named(test.get("by_picture", {}), suffix=" picture"),
+    blocks = [
+        [_score_row(name, figures) for name, figures in group.items()] for group in _groups(test)
     ]
-    if len(test.get("by_language", {})) > 1:
-        groups[1] = {**groups[1], "mean over languages": test["mean_over_languages"]}
-    blocks = [[_score_row(name, figures) for name, figures in g.items()] for g in groups if g]
-    text = _table(("test", *COLUMNS), blocks)
+    head = COLUMNS
+    if "text_view" in results:
+        *scores, entities = COLUMNS
+        head = (*scores, TEXT_VIEW, entities)
+        for rows, group in zip(blocks, _groups(results["text_view"]), strict=True):
+            alone = [_percent(group.get(name, {"f1": 0.0})["f1"]) for name, *_ in rows]
+            rows[:] = [(*row[:-1], f1, row[-1]) for row, f1 in zip(rows, alone, strict=True)]
+    text = _table(("test", *head), [rows for rows in blocks if rows])
     if "picture_decided" in test:
         decided = test["picture_decided"]
         text += (
@@ -61,6 +64,19 @@ def score_table(results: dict[str, Any]) -> str:
         rows = [_control_row(name, scores) for name, scores in results["controls"].items()]
         text += "\n\n" + _table(("each sentence with", *CONTROL_COLUMNS), [rows])
     return text
+
+
+def _groups(scores: dict[str, Any]) -> list[dict[str, Any]]:
+    """The scores that make the table's blocks, some of them empty, by the names of their rows."""
+    groups = [
+        {"overall": scores["overall"], "boundaries alone": scores["boundaries"]},
+        _named(scores.get("by_language", {})),
+        _named(scores["by_type"]),
+        _named(scores.get("by_picture", {}), suffix=" picture"),
+    ]
+    if len(scores.get("by_language", {})) > 1:
+        groups[1] = {**groups[1], "mean over languages": scores["mean_over_languages"]}
+    return groups
 
 
 def _named(figures: dict[str, Any], suffix: str = "") -> dict[str, Any]:

@@ -33,10 +33,10 @@ from .arguments import RecipeError
 from .batches import SharedBatches, StreamedBatches
 from .checkpoints import LOSS_SUMS, UNFINISHED, KeepPlace, finish_checkpoint
 from .collator import LengthGroupedSampler
-from .evaluation import score_rows, spans_from_predictions
+from .evaluation import OtherPictures, score_rows, spans_from_predictions
 from .metrics import summary
 
-__all__ = ["TwoMNERTrainer", "freeze_parameters", "part_of"]
+__all__ = ["TwoMNERTrainer", "freeze_parameters", "part_of", "pictures_read"]
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +84,26 @@ def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     return list(frozen)
 
 
+def pictures_read(inputs: dict[str, Tensor]) -> Tensor:
+    """`[B]` bool: of which sentences of a batch the model reads a picture or its visual context."""
+    word_index = inputs["word_index"]
+    read = torch.zeros(len(word_index), dtype=torch.bool, device=word_index.device)
+    if "image_mask" in inputs:
+        read |= inputs["image_mask"]
+    if "context_mask" in inputs:
+        # Every window of a sentence carries the context, so its first one tells.
+        windows = word_index[:, 0] // inputs["context_mask"].shape[1]
+        read |= inputs["context_mask"][windows].any(1)
+    return read
+
+
 class TwoMNERTrainer(Trainer):
     """`Trainer` for a `TwoMNERForTokenClassification`.
 
     Data sets keep their rows undecoded; the collator makes batches of them. Every evaluation logs
-    `eval_f1` and `eval_f1_<language>`; training logs each part of the loss as `loss_<name>`.
+    `eval_f1`, `eval_f1_<language>` and `eval_f1_both_views`; that of a model that reads pictures or
+    visual context reads each batch in both views and logs `eval_f1_text_view` too. Training logs
+    each part of the loss as `loss_<name>`.
     """
 
     # `compute_loss` weighs each micro-batch by its share of the step's sentences.
@@ -98,6 +113,9 @@ class TwoMNERTrainer(Trainer):
         super().__init__(*args, **kwargs)
         # `Trainer` sets a decoder's switch on every configuration, ours has none to save.
         del self.model.config.use_cache
+        processor = self.processing_class
+        self._has_both_views = processor.reads_pictures or processor.reads_context
+        self._reads_both_views = self._has_both_views
         # Since the last line of the log: the loss, its parts, and "shares", the number of steps.
         self._sums: defaultdict[str, Tensor | float] = defaultdict(float)
         self._writes_checkpoint = False
@@ -212,16 +230,19 @@ class TwoMNERTrainer(Trainer):
     # Evaluation -----------------------------------------------------------------------------------
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """One batch: its loss, (labels, entity scores, pictures read), gold labels."""
+        """One batch: its loss, (labels, entity scores, pictures read) and, where both views are
+        read, (labels, entity scores) of the text view behind them; gold labels."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
-        if prediction_loss_only:
-            return loss, None, None
-        read = inputs.get("image_mask")
-        if read is None:
-            read = torch.zeros(len(outputs.predictions), dtype=torch.bool, device=loss.device)
-        return loss, (outputs.predictions, outputs.entity_scores, read), inputs["labels"]
+            if prediction_loss_only:
+                return loss, None, None
+            found = (outputs.predictions, outputs.entity_scores, pictures_read(inputs))
+            if self._reads_both_views:
+                unlabelled = {key: value for key, value in inputs.items() if key != "labels"}
+                outputs = model(**unlabelled, view="text")
+                found += (outputs.predictions, outputs.entity_scores)
+        return loss, found, inputs["labels"]
 
     def evaluation_loop(
         self,
@@ -232,11 +253,20 @@ class TwoMNERTrainer(Trainer):
         metric_key_prefix="eval",
     ) -> EvalLoopOutput:
         """As `Trainer`'s, and the scores of the rows that were evaluated."""
+        # With another's picture a sentence's text view is what it was with its own.
+        others = isinstance(dataloader.dataset, OtherPictures)
+        self._reads_both_views = self._has_both_views and not others
         output = super().evaluation_loop(
             dataloader, description, False, ignore_keys, metric_key_prefix
         )
-        predicted = spans_from_predictions(output.predictions[0], self.processing_class.labels)
-        scores = summary(score_rows(dataloader.dataset, predicted))
+        labels, _, _, *text_view = output.predictions
+        names = self.processing_class.labels
+        scores = summary(
+            *(
+                score_rows(dataloader.dataset, spans_from_predictions(view, names))
+                for view in (labels, *text_view[:1])
+            )
+        )
         output.metrics.update({f"{metric_key_prefix}_{key}": scores[key] for key in scores})
         return output
 

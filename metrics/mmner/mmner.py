@@ -14,7 +14,7 @@ import datasets
 import evaluate
 
 from .labels_2mner import spans_from_labels
-from .metrics import score
+from .metrics import f1_both_views, score
 
 _DESCRIPTION = """\
 Exact-span scores for named entities: an entity is right when its first word, its last word and its
@@ -31,11 +31,13 @@ Args:
     has_picture: whether each sentence comes with a picture (optional).
     decidable_from_text: False where only the picture says of what type a sentence's entities are
         (optional).
+    text_view: the labels predicted from the words alone (optional).
 
 Returns:
     `overall`, `by_type` and `boundaries` (types ignored), each of `precision`, `recall`, `f1`,
     `correct`, `predicted`, `gold`; with `languages` also `by_language` and `mean_over_languages`;
-    with `has_picture` also `by_picture`; with `decidable_from_text` also `picture_decided`.
+    with `has_picture` also `by_picture`; with `decidable_from_text` also `picture_decided`; with
+    `text_view` also the same under `text_view`, and `f1_both_views`, the mean of the two F1.
 
 Examples:
     >>> mmner = evaluate.load("metrics/mmner")
@@ -76,6 +78,7 @@ class MMNER(evaluate.Metric):
         languages: list[str] | None = None,
         has_picture: list[bool] | None = None,
         decidable_from_text: list[bool] | None = None,
+        text_view: list[list[str]] | None = None,
     ) -> dict[str, Any]:
         """The scores of labels.
 
@@ -83,12 +86,28 @@ class MMNER(evaluate.Metric):
             ValueError: if a sentence has not as many predicted labels as it should, one of them is
                 no label, or a column has another length.
         """
-        for number, (said, right) in enumerate(zip(predictions, references, strict=True)):
-            if len(said) != len(right):
-                raise ValueError(
-                    f"sentence {number} has {len(said)} predicted labels, expected {len(right)}"
-                )
-        gold, predicted = (
-            [spans_from_labels(labels) for labels in side] for side in (references, predictions)
+        columns = (languages, has_picture, decidable_from_text)
+        scores = _scores(predictions, references, *columns)
+        if text_view is not None:
+            alone = scores["text_view"] = _scores(text_view, references, *columns)
+            scores["f1_both_views"] = f1_both_views(scores, alone)
+        return scores
+
+
+def _scores(
+    predictions: list[list[str]], references: list[list[str]], *columns: list | None
+) -> dict[str, Any]:
+    if len(predictions) != len(references):
+        raise ValueError(
+            f"there are predicted labels of {len(predictions)} sentences, expected "
+            f"{len(references)}"
         )
-        return score(gold, predicted, languages, has_picture, decidable_from_text)
+    for number, (said, right) in enumerate(zip(predictions, references, strict=True)):
+        if len(said) != len(right):
+            raise ValueError(
+                f"sentence {number} has {len(said)} predicted labels, expected {len(right)}"
+            )
+    gold, predicted = (
+        [spans_from_labels(labels) for labels in side] for side in (references, predictions)
+    )
+    return score(gold, predicted, *columns)

@@ -37,6 +37,15 @@ def test_it_gives_the_scores_of_training(mmner):
     assert plain == score(*spans)
 
 
+def test_both_views_are_scored_side_by_side(mmner):
+    columns = {"references": [["B-PER", "O"], ["B-LOC"]], "languages": ["en", "de"]}
+    own, alone = [["B-PER", "O"], ["B-LOC"]], [["B-PER", "O"], ["B-PER"]]
+    scores = mmner.compute(predictions=own, text_view=alone, **columns)
+    assert scores["overall"]["f1"] == 1.0
+    assert scores["text_view"] == mmner.compute(predictions=alone, **columns)
+    assert scores["f1_both_views"] == 0.75
+
+
 def test_it_gathers_batches(mmner):
     mmner.add_batch(predictions=[["B-PER"], ["O"]], references=[["B-PER"], ["B-LOC"]])
     mmner.add(prediction=["B-LOC"], reference=["B-ORG"])
@@ -50,6 +59,7 @@ def test_it_gathers_batches(mmner):
         ([["O"], ["O"]], [["O"], ["O", "O"]], {}, "sentence 1 has 1 predicted labels, expected 2"),
         ([["PER"]], [["O"]], {}, "'PER' is not a label"),
         ([["O"]], [["O"]], {"languages": []}, "`languages` has 0 entries, expected one for each"),
+        ([["O"]], [["O"]], {"text_view": []}, "labels of 0 sentences, expected 1"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(mmner, predicted, gold, columns, message):

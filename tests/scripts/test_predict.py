@@ -53,12 +53,22 @@ def test_a_sentence_and_picture_of_ones_own(predict, run_folder, tmp_path, capsy
     assert "with its picture" in shown
 
 
+def test_visual_context_of_ones_own(predict, tmp_path, text_tower, capsys):
+    TwoMNERForTokenClassification.from_towers(text_tower()).save_pretrained(tmp_path)
+    TwoMNERProcessor.from_towers(text_tower(), context_budget=9).save_pretrained(tmp_path)
+    predict([str(tmp_path), "--words", "Ana", "sings", "--objects", "stage", "--ocr", "On tour"])
+    assert "with its picture" in capsys.readouterr().out
+    predict([str(tmp_path), "--words", "Ana", "sings"])
+    assert "with its picture" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere holds no trained model (no config.json)"),
         (["RUN", "--image", "none.png", "--text", "a"], "--image: there is no none.png"),
         (["RUN", "--image", str(SCRIPT)], "--image needs the sentence it belongs to"),
+        (["RUN", "--ocr", "On tour"], "--ocr needs the sentence it belongs to"),
     ],
 )
 def test_a_mistake_is_one_line(predict, run_folder, capsys, arguments, message):

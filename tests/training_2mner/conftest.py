@@ -57,6 +57,20 @@ def rows() -> Dataset:
 
 
 @pytest.fixture
+def context_rows(rows) -> Dataset:
+    """The same with visual context: of two pictures, of the broken one, and of one that is not
+    there."""
+    columns = {
+        "objects": [["lake", "dog"], ["tower"], None, ["stage"], ["lake", "dog"], []],
+        "ocr": [None, None, None, [], None, ["Bo sings"]],
+    }
+    for name, column in columns.items():
+        feature = rows.features[name]
+        rows = rows.remove_columns(name).add_column(name, column, feature=feature)
+    return rows
+
+
+@pytest.fixture
 def towers(text_tower, vision_tower) -> tuple[str, str]:
     return text_tower("xlm-roberta"), vision_tower("clip")
 
@@ -92,13 +106,17 @@ def trainer_of(rows, tmp_path):
 def trainer_for(text_tower, vision_tower, trainer_of):
     """The same of a tiny model that is built from towers."""
 
-    def build(model_config=None, vision="clip", **arguments) -> TwoMNERTrainer:
+    def build(
+        model_config=None, vision="clip", context_budget=0, fields=("objects", "ocr"), **arguments
+    ) -> TwoMNERTrainer:
         text = text_tower("xlm-roberta")
         image = vision_tower(vision) if vision else None
         torch.manual_seed(0)
         switches = {"collaboration_heads": 4, **(model_config or {})}
         model = TwoMNERForTokenClassification.from_towers(text, image, labels=LABELS, **switches)
-        processor = TwoMNERProcessor.from_towers(text, image, labels=LABELS)
+        processor = TwoMNERProcessor.from_towers(
+            text, image, labels=LABELS, context_budget=context_budget, context_fields=fields
+        )
         return trainer_of(model, processor, **arguments)
 
     return build

@@ -172,6 +172,24 @@ def test_it_says_plainly_whether_the_pictures_help(real, other, entities, verdic
     assert f"| another's picture | {100 * other:.1f} | {100 * other:.1f} |" in text
 
 
+def test_it_shows_both_views(tmp_path):
+    card = card_of(changed("text_view", scores(0.7)))
+    assert "| all | 80.2 | 82.2 | 81.2 | 70.0 | 800 |" in card.text
+    assert "In the text view the same model reads the words alone." in card.text
+    found = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert found["text view F1"] == 0.7
+    kept = changed("training.validation.eval_f1_text_view", 0.5)
+    assert "with an F1 of 76.5 on the validation part, 50.0 in the text view." in card_of(kept).text
+
+
+def test_a_model_that_reads_context_alone_shows_how_to_give_it():
+    text = card_of(RESULTS, reads_pictures=False, reads_context=True).text
+    assert "with text that was made from its picture" in text
+    assert 'ner({"text": "Angela Merkel besucht Paris.", "objects": ["tower"]' in text
+    assert "may be left out. This model reads no pictures;" in text
+    assert "from their words alone" not in text
+
+
 def test_without_pictures_it_says_nothing_of_controls():
     text = card_of(changed("controls", None), reads_pictures=False).text
     assert "Do the pictures help" not in text

@@ -47,6 +47,21 @@ def test_labels_are_those_of_the_model_whatever_their_ids_in_the_data(towers, ro
     assert names == ["B-PER", "E-PER", "O", "O", "S-LOC", "O", "O", "O", "S-LOC"]
 
 
+def test_visual_context_is_read_where_the_processor_reads_it(towers, context_rows, labels):
+    for budget, fields in ((8, ["objects"]), (8, ["ocr"]), (0, ["objects"])):
+        processor = TwoMNERProcessor.from_towers(
+            towers[0], labels=labels, context_budget=budget, context_fields=fields
+        )
+        batch = WordCollator(processor, labels)(list(context_rows))
+        assert ("context_mask" in batch) is (budget > 0)
+        if budget:
+            has_context = [bool(row[fields[0]]) for row in context_rows]
+            assert batch["context_mask"].any(1).tolist() == has_context
+    bare = context_rows.select_columns(["tokens", "ner_tags"])
+    processor = TwoMNERProcessor.from_towers(towers[0], labels=labels, context_budget=8)
+    assert not WordCollator(processor, labels)(list(bare))["context_mask"].any()
+
+
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=200), st.integers(1, 9), st.integers(0, 3))
 def test_every_epoch_meets_every_sentence_once(lengths, batch_size, epoch):
     sampler = LengthGroupedSampler(lengths, batch_size, seed=1, pool=4)

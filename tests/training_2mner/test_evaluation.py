@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from training_2mner import evaluation
 from training_2mner.evaluation import (
     CONTROLS,
+    context_keys,
     controls,
     derangement,
     evaluate,
@@ -54,18 +55,38 @@ def test_pictures_that_are_files_are_told_apart_by_their_path():
 
 def test_the_controls_change_pictures_and_nothing_else(rows):
     ways = controls(rows, picture_keys(rows), seed=0)
-    assert tuple(ways) == CONTROLS
+    assert tuple(ways) == ("real", "shuffled", "blank")
     for index, row in enumerate(rows):
         for way in ways.values():
             assert {**way[index], "image": None} == {**row, "image": None}
         assert ways["real"][index]["image"] == row["image"]
-        assert ways["none"][index]["image"] is None
         if row["image"] is None:
             assert ways["shuffled"][index]["image"] is None
             assert ways["blank"][index]["image"] is None
         else:
             assert ways["shuffled"][index]["image"]["bytes"] != row["image"]["bytes"]
             assert ways["blank"][index]["image"].getcolors() == [(224 * 224, (128, 128, 128))]
+
+
+def test_the_visual_context_goes_where_its_picture_goes(context_rows):
+    keys = picture_keys(context_rows)
+    ways = controls(context_rows, keys, seed=0)
+    pictures = {row["image"]["bytes"]: row["objects"] for row in context_rows if row["image"]}
+    for index, row in enumerate(context_rows):
+        for name in ("objects", "captions", "ocr"):
+            assert ways["blank"][index][name] is None
+        if row["image"] is not None:
+            shuffled = ways["shuffled"][index]
+            assert shuffled["objects"] == pictures[shuffled["image"]["bytes"]]
+        assert ways["shuffled"][index]["tokens"] == row["tokens"]
+
+
+def test_equal_contexts_are_recognised_and_empty_ones_are_none(context_rows):
+    keys = context_keys(context_rows)
+    assert keys[0] == keys[4] != keys[1]
+    assert [key is None for key in keys] == [False, False, True, False, False, False]
+    assert [key is None for key in context_keys(context_rows, ["ocr"])] == [True] * 5 + [False]
+    assert context_keys(context_rows.select_columns(["id"])) == [None] * len(context_rows)
 
 
 def test_too_few_pictures_to_shuffle_are_counted_in_the_log(rows, caplog):
@@ -76,9 +97,9 @@ def test_too_few_pictures_to_shuffle_are_counted_in_the_log(rows, caplog):
 
 def test_predictions_stand_in_the_order_of_the_rows(trainer_for, rows):
     trainer = trainer_for(per_device_eval_batch_size=2, vision=None)
-    together = predict(trainer, rows)
+    together = predict(trainer, rows)["image_text"]
     for index in range(len(rows)):
-        alone = predict(trainer, rows.select([index]))
+        alone = predict(trainer, rows.select([index]))["image_text"]
         assert alone.spans[0] == together.spans[index]
         assert alone.scores[0] == pytest.approx(together.scores[index], abs=1e-4)
 
@@ -141,7 +162,47 @@ def test_without_pictures_to_change_there_are_no_controls(trainer_for, rows, cas
     results, records = evaluate(trainer, rows, with_controls=case != "switched off", seed=0)
     assert "controls" not in results
     assert not any("controls" in record for record in records)
+    views = {"text_view", "f1_both_views"} if case != "text-only model" else set()
+    assert set(results) == {"test", *views}
     assert ("pictures" in results["test"]) is (case != "text-only model")
+
+
+def test_the_control_without_pictures_is_the_text_view(trainer_for, context_rows):
+    """It says what the same model says of rows that never had a picture."""
+    trainer = trainer_for(context_budget=16)
+    results, records = evaluate(trainer, context_rows, with_controls=True, seed=0)
+    assert results["text_view"] == results["controls"]["none"]
+    pictures = ["image", "objects", "captions", "ocr"]
+    _, bare = evaluate(trainer, context_rows.remove_columns(pictures), False, seed=0)
+    assert any(record["predicted"] for record in bare)
+    for record, alone in zip(records, bare, strict=True):
+        said = record["controls"]["none"]
+        assert said == [
+            {**e, "score": pytest.approx(e["score"], abs=1e-4)} for e in alone["predicted"]
+        ]
+    f1 = [results[view]["overall"]["f1"] for view in ("test", "text_view")]
+    assert results["f1_both_views"] == pytest.approx(sum(f1) / 2)
+
+
+def test_a_model_that_reads_context_alone_has_its_controls_too(trainer_for, context_rows):
+    trainer = trainer_for(vision=None, context_budget=16)
+    results, records = evaluate(trainer, context_rows, with_controls=True, seed=0)
+    assert tuple(results["controls"]) == CONTROLS
+    counted = {name: scores["pictures"] for name, scores in results["controls"].items()}
+    assert counted["real"] == {"given": 5, "read": 5, "unreadable": 0}
+    assert counted["none"] == {"given": 0, "read": 0, "unreadable": 0}
+    assert counted["shuffled"] == {"given": 5, "read": 5, "unreadable": 0}
+    assert counted["blank"] == {"given": 5, "read": 0, "unreadable": 5}
+    assert "controls" not in records[2]  # a picture, and nothing that this model reads of it
+    assert all(record["controls"]["blank"] == record["controls"]["none"] for record in records[3:])
+
+
+def test_a_context_stands_for_a_picture_that_is_missing_or_broken(trainer_for, context_rows):
+    results, records = evaluate(trainer_for(context_budget=16), context_rows, True, seed=0)
+    assert results["test"]["pictures"] == {"given": 6, "read": 6, "unreadable": 0}
+    assert all("controls" in record for record in records)
+    results, _ = evaluate(trainer_for(), context_rows, True, seed=0)  # reads pictures alone
+    assert results["test"]["pictures"] == {"given": 5, "read": 4, "unreadable": 1}
 
 
 def test_files_are_written_whole(tmp_path):

@@ -120,4 +120,12 @@ def test_the_summary_is_flat_and_names_languages():
         "f1": 1.0,
         "f1_fr": 1.0,
         "picture_decided_accuracy": 1.0,
+        "f1_both_views": 1.0,
     }
+
+
+def test_both_views_count_alike_in_the_summary():
+    gold = [[(0, 1, "PER")], [(0, 1, "LOC")]]
+    flat = summary(score(gold, gold), text_view=score(gold, [gold[0], []]))
+    assert flat["f1_text_view"] == pytest.approx(2 / 3)
+    assert flat["f1_both_views"] == pytest.approx((1 + 2 / 3) / 2)

@@ -50,6 +50,20 @@ def test_the_whole_table_reads_like_this(results):
     ]
 
 
+def test_the_text_view_stands_beside_the_f1(results):
+    results["text_view"] = results["controls"]["none"]
+    lines = score_table(results).splitlines()
+    assert lines[0] == "test                 precision  recall     F1  text view F1  entities"
+    assert lines[2] == "overall                  100.0   100.0  100.0          66.7         3"
+    assert lines[5] == "de                       100.0   100.0  100.0           0.0         1"
+
+
+def test_a_type_that_the_text_view_never_names_scores_nothing_there():
+    said, alone = [[(0, 1, "ORG")]], [[]]
+    results = {"test": score([[]], said, ["en"]), "text_view": score([[]], alone, ["en"])}
+    assert score_table(results).splitlines()[-1].split() == ["ORG", *["0.0"] * 4, "0"]
+
+
 def test_parts_that_are_not_there_leave_no_trace():
     table = score_table({"test": score(GOLD, SAID, ["en"] * 3)})
     assert "mean over languages" not in table

@@ -150,6 +150,29 @@ def test_every_evaluation_is_scored_overall_and_by_language(trainer_for):
     assert "eval_picture_decided_accuracy" in metrics
 
 
+def test_a_model_that_reads_pictures_is_evaluated_in_both_views(trainer_for, rows):
+    trainer = trainer_for()
+    metrics = trainer.evaluate()
+    alone = trainer.evaluate(rows.remove_columns("image"))
+    assert metrics["eval_f1_text_view"] == alone["eval_f1"] == alone["eval_f1_text_view"]
+    mean = (metrics["eval_f1"] + metrics["eval_f1_text_view"]) / 2
+    assert metrics["eval_f1_both_views"] == pytest.approx(mean)
+
+
+def test_a_text_only_model_has_one_view(trainer_for):
+    metrics = trainer_for(vision=None).evaluate()
+    assert "eval_f1_text_view" not in metrics
+    assert metrics["eval_f1_both_views"] == metrics["eval_f1"]
+
+
+def test_each_batch_is_collated_once_for_both_views(trainer_for, rows):
+    trainer = trainer_for(per_device_eval_batch_size=2)
+    collate, sizes = trainer.data_collator, []
+    trainer.data_collator = lambda batch: sizes.append(len(batch)) or collate(batch)
+    trainer.evaluate()
+    assert sizes == [2, 2, 2]
+
+
 @pytest.mark.parametrize("frozen", [[], ["vision_model"]])
 def test_training_leaves_the_statistics_of_pictures_alone(trainer_for, frozen):
     """A batch that batch normalisation learnt from would change how other pictures are read."""
@@ -170,8 +193,10 @@ def test_a_few_sentences_can_be_learnt_by_heart(trainer_for, rows):
     assert trainer.evaluate()["eval_f1"] == 1.0
 
 
-def test_the_best_checkpoint_by_f1_is_the_one_that_is_kept(trainer_for, tmp_path):
+def test_the_best_checkpoint_by_both_views_is_the_one_that_is_kept(trainer_for, tmp_path):
     trainer = trainer_for(
+        context_budget=8,
+        model_config={"cross_view_weight": 0.5},
         max_steps=30,
         learning_rate=5e-3,
         per_device_train_batch_size=6,
@@ -180,12 +205,14 @@ def test_the_best_checkpoint_by_f1_is_the_one_that_is_kept(trainer_for, tmp_path
         save_strategy="steps",
         save_steps=10,
         load_best_model_at_end=True,
-        metric_for_best_model="f1",
     )
     trainer.train()
-    scores = [entry["eval_f1"] for entry in trainer.state.log_history if "eval_f1" in entry]
+    scores = [
+        entry["eval_f1_both_views"] for entry in trainer.state.log_history if "eval_f1" in entry
+    ]
+    assert len(scores) == 3
     assert trainer.state.best_metric == max(scores)
-    assert trainer.evaluate()["eval_f1"] == max(scores)
+    assert trainer.evaluate()["eval_f1_both_views"] == max(scores)
 
 
 def test_no_pickle_lies_beside_the_weights(trainer_for, tmp_path):
