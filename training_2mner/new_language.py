@@ -490,10 +490,10 @@ def _old_test(base: str, files: Sequence[str] | None, load: Load) -> tuple[Datas
 
 def _measure(trainer: TwoMNERTrainer, rows: Dataset, types: Sequence[str]) -> Scores:
     rows = rows.select(longest_first(rows), keep_in_memory=True)
-    predicted = predict(trainer, relabelled(rows, trainer.data_collator.label_names)).spans
+    views = predict(trainer, relabelled(rows, trainer.data_collator.label_names))
     return score(
         [_of_types(spans, types) for spans in gold_spans(rows)],
-        [_of_types(spans, types) for spans in predicted],
+        [_of_types(spans, types) for spans in views["image_text"].spans],
         rows["lang"][:],
     )
 
