@@ -1,7 +1,7 @@
 """Do pictures help? Recipes against each other on the same real sentences, steps and seeds.
 
     python benchmarks/linked_images.py --data DATA --out runs/linked_images \\
-        --recipes text_only_offline 2mner_offline --seeds 19
+        --seeds 19 20 --train 4000 --test 2000
 
 `DATA` holds `{language}_{val,test}.jsonl` (`id`, `tokens`, `ner_tags`, `image`, `image_kind`,
 `linked_mention`, `sent_index`) and the pictures: Wikipedia sentences, each linked to a flag, logo
@@ -10,22 +10,37 @@ away. So the table holds, beside the scores with real, no, shuffled and blank pi
 the kind of picture alone is worth, and the share of linked entities that each model finds and
 types.
 
-Train: `val`. Validation: even `sent_index` of `test`. Test: odd. A run that is there is not
+Both views and all controls of each recipe stand in one table, means over the seeds; at its end what
+the text view of each is better or worse than the text-only recipe trained as long.
+
+Train: `val`. Validation: even `sent_index` of `test`. Test: odd. `--train` and `--test` take evenly
+spread parts, the same for all recipes. Visual context is read once. A run that is there is not
 repeated.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
-import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from runs import CONTROLS, Setting, figures_of, markdown, mean, records_of, said, train_once
+
+from dataset_mmnerd.visual_context import ObjectTagger, TesseractReader, visual_context
+
 LANGUAGES = ("en", "fr", "de", "es")
-CONTROLS = ("real", "none", "shuffled", "blank")
+SETTINGS = {
+    "text_only_offline": Setting("text_only_offline"),
+    "2mner_offline": Setting("2mner_offline"),
+    "2mner_offline_both_views": Setting("2mner_offline", {"cross_view_weight": 0.5}),
+    "ita_offline": Setting("ita_offline"),
+    "2mner_ita_offline": Setting("2mner_ita_offline"),
+}
+YARDSTICK = "text_only_offline"
 
 
 def read_rows(data: Path, part: str) -> list[dict[str, Any]]:
@@ -47,53 +62,45 @@ def split(data: Path) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def write_parts(parts: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+def some(rows: list[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
+    """So many rows, evenly spread over the languages and the file; all of them if None."""
+    if count is None or count >= len(rows):
+        return rows
+    return [rows[place * len(rows) // count] for place in range(count)]
+
+
+def write_parts(
+    parts: dict[str, list[dict[str, Any]]], data: Path, tagger: str, folder: Path
+) -> None:
+    """Write the parts with their visual context, unless the same sentences are there already."""
     folder.mkdir(parents=True, exist_ok=True)
+    extractors = [ObjectTagger(tagger), TesseractReader()]
     for name, rows in parts.items():
-        with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
-            for row in rows:
-                kept = {key: row[key] for key in ("id", "tokens", "ner_tags", "image", "lang")}
-                file.write(json.dumps(kept, ensure_ascii=False) + "\n")
-
-
-def train(recipe: str, seed: int, data: Path, out: Path, options: Sequence[str]) -> Path:
-    """Run `train.py` unless its figures are there already; return the run's folder."""
-    run = out / f"{recipe}-{seed}"
-    if not (run / "metrics.json").exists():
-        files = [
-            argument
-            for part in ("train", "validation", "test")
-            for argument in (f"--{part}_files", str(out / "data" / f"{part}.jsonl"))
-        ]
-        subprocess.run(
-            [
-                *(sys.executable, "train.py", f"configs/{recipe}.yaml", *files),
-                *("--image_dir", str(data.resolve()), "--output_dir", str(run.resolve())),
-                *("--seed", str(seed), *options),
-            ],
-            cwd=ROOT,
-            check=True,
+        path = folder / f"{name}.jsonl"
+        if path.exists():
+            with path.open(encoding="utf-8") as lines:
+                if [json.loads(line)["id"] for line in lines] == [row["id"] for row in rows]:
+                    continue
+        context = visual_context(
+            [data / row["image"] for row in rows], [row["lang"] for row in rows], extractors
         )
-    return run
+        unfinished = path.with_suffix(".unfinished")
+        with unfinished.open("w", encoding="utf-8") as file:
+            for index, row in enumerate(rows):
+                kept = {key: row[key] for key in ("id", "tokens", "ner_tags", "image", "lang")}
+                kept |= {column: values[index] for column, values in context.items()}
+                file.write(json.dumps(kept, ensure_ascii=False) + "\n")
+        unfinished.replace(path)
 
 
-def linked_accuracy(rows: Iterable[dict[str, Any]], run: Path) -> dict[str, float]:
-    """Share of linked entities that the run found with both ends and the type, for each control."""
+def linked_accuracy(rows: Iterable[dict[str, Any]], run: Path, control: str) -> float:
+    """Share of linked entities that the run found with both ends and the type."""
     linked = {row["id"]: row["linked_mention"] for row in rows}
-    found: dict[str, list[bool]] = defaultdict(list)
-    with (run / "predictions.jsonl").open(encoding="utf-8") as lines:
-        for record in map(json.loads, lines):
-            gold = linked[record["id"]]
-            ways = {"real": record["predicted"], **record.get("controls", {})}
-            for way, entities in ways.items():
-                found[way].append(
-                    any(
-                        (entity["start"], entity["end"], entity["label"])
-                        == (gold["start"], gold["end"], gold["type"])
-                        for entity in entities
-                    )
-                )
-    return {way: sum(hits) / len(hits) for way, hits in found.items()}
+    return mean(
+        tuple(linked[record["id"]][key] for key in ("start", "end", "type"))
+        in said(record, control)
+        for record in records_of(run)
+    )
 
 
 def kind_baseline(parts: dict[str, list[dict[str, Any]]]) -> float:
@@ -108,25 +115,33 @@ def kind_baseline(parts: dict[str, list[dict[str, Any]]]) -> float:
     return sum(right) / len(right)
 
 
-def table(runs: dict[tuple[str, int], Path], rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table: test F1 by control and language, and the linked entities found."""
-    lines = [
-        "| recipe | seed | pictures | F1 | " + " | ".join(LANGUAGES) + " | linked entities found |",
-        "| --- | --- | --- | --- | " + "--- | " * len(LANGUAGES) + "--- |",
-    ]
-    for (recipe, seed), run in runs.items():
-        results = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        linked = linked_accuracy(rows, run)
-        for way, scores in results.get("controls", {"real": results["test"]}).items():
-            by_language = (scores["by_language"][language]["f1"] for language in LANGUAGES)
-            figures = [scores["overall"]["f1"], *by_language, linked[way]]
-            pictures = way if "controls" in results else "not read"
-            lines.append(
-                f"| {recipe} | {seed} | {pictures} | "
-                + " | ".join(f"{100 * figure:.2f}" for figure in figures)
-                + " |"
-            )
-    return "\n".join(lines)
+def table(runs: dict[str, list[Path]], rows: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table: test F1 by control and language, and the linked entities found; and how the
+    text views compare with the yardstick."""
+    lines, alone = [], {}
+    for recipe, seeds in runs.items():
+        figures = [figures_of(run) for run in seeds]
+        ways = CONTROLS if "controls" in figures[0] else ("real",)
+        for way in ways:
+            scores = [each["controls"][way] if len(ways) > 1 else each["test"] for each in figures]
+            cells = [mean(score["overall"]["f1"] for score in scores)]
+            for language in LANGUAGES:
+                cells.append(mean(score["by_language"][language]["f1"] for score in scores))
+            cells.append(mean(linked_accuracy(rows, run, way) for run in seeds))
+            name = {"real": "real", "none": "none (text view)"}.get(way, way)
+            pictures = name if len(ways) > 1 else "not read"
+            lines.append([recipe, pictures, *(f"{100 * cell:.2f}" for cell in cells)])
+            if way in ("none", "real"):
+                alone[recipe] = cells[0]
+    head = ["recipe", "pictures", "F1", *LANGUAGES, "linked entities found"]
+    text = markdown(head, lines)
+    if YARDSTICK in alone:
+        compared = [
+            [recipe, f"{100 * f1:.2f}", f"{100 * (f1 - alone[YARDSTICK]):+.2f}"]
+            for recipe, f1 in alone.items()
+        ]
+        text += "\n\n" + markdown(["recipe", "text view F1", f"against {YARDSTICK}"], compared)
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -135,25 +150,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the linked sentences")
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
-    parser.add_argument(
-        "--recipes", nargs="+", default=["text_only_offline", "2mner_offline"], help="of configs/"
-    )
+    parser.add_argument("--recipes", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[19])
+    parser.add_argument("--train", type=int, help="train on so many sentences")
+    parser.add_argument("--test", type=int, help="test on so many sentences")
+    parser.add_argument("--tagger", default="backbones/tagger", help="image classifier")
     parser.add_argument("options", nargs="*", help="more for train.py, behind --")
     arguments = parser.parse_args(argv)
 
     parts = split(arguments.data)
+    counts = {"train": arguments.train, "validation": arguments.test, "test": arguments.test}
+    parts = {name: some(rows, counts[name]) for name, rows in parts.items()}
     out = arguments.out.resolve()
-    write_parts(parts, out / "data")
+    write_parts(parts, arguments.data.resolve(), arguments.tagger, out / "data")
+    options = [f"--{part}_files={out / 'data' / part}.jsonl" for part in parts]
+    options += ["--image_dir", str(arguments.data.resolve()), *arguments.options]
     runs = {
-        (recipe, seed): train(recipe, seed, arguments.data, out, arguments.options)
+        recipe: [
+            train_once(SETTINGS[recipe], out / f"{recipe}-{seed}", [*options, "--seed", str(seed)])
+            for seed in arguments.seeds
+        ]
         for recipe in arguments.recipes
-        for seed in arguments.seeds
     }
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
     sys.stdout.write(
-        f"{table(runs, parts['test'])}\n\nSentences: {sizes}. The kind of picture alone names "
-        f"the type of {100 * kind_baseline(parts):.1f} % of the test part's linked entities.\n"
+        f"{table(runs, parts['test'])}\n\nSentences: {sizes}. Means over {len(arguments.seeds)} "
+        "seed(s). The kind of picture alone names the type of "
+        f"{100 * kind_baseline(parts):.1f} % of the test part's linked entities.\n"
     )
 
 

@@ -1,0 +1,76 @@
+"""What the benchmarks share: a run of `train.py` that is there is not repeated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training_2mner.arguments import read_recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTROLS = ("real", "none", "shuffled", "blank")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A recipe of `configs/`, and what is changed in its two mappings."""
+
+    recipe: str
+    model_config: dict[str, Any] = field(default_factory=dict)
+    processor_config: dict[str, Any] = field(default_factory=dict)
+
+    def arguments(self) -> list[str]:
+        """The recipe and its changes as `train.py` takes them."""
+        path = ROOT / "configs" / f"{self.recipe}.yaml"
+        _, model, _, _ = read_recipe([str(path)])
+        given = [str(path)]
+        for key, changes in (
+            ("model_config", self.model_config),
+            ("processor_config", self.processor_config),
+        ):
+            if changes:
+                given += [f"--{key}", json.dumps({**(getattr(model, key) or {}), **changes})]
+        return given
+
+
+def train_once(setting: Setting, run: Path, options: Sequence[str]) -> Path:
+    """Run `train.py` unless its figures are there already; return the run's folder."""
+    if not (run / "metrics.json").exists():
+        command = [sys.executable, "train.py", *setting.arguments()]
+        command += ["--output_dir", str(run.resolve()), *options]
+        subprocess.run(command, cwd=ROOT, check=True)
+    return run
+
+
+def figures_of(run: Path) -> dict[str, Any]:
+    return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+
+
+def records_of(run: Path) -> list[dict[str, Any]]:
+    """The test sentences with what was predicted, in the order of the test part."""
+    with (run / "predictions.jsonl").open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def said(record: dict[str, Any], control: str) -> list[tuple[int, int, str]]:
+    """The entities predicted of a sentence under a control; those of a sentence that has nothing to
+    change, or of a model that reads words alone, are always the same."""
+    entities = record["predicted"]
+    if control != "real":
+        entities = record.get("controls", {}).get(control, entities)
+    return [(entity["start"], entity["end"], entity["label"]) for entity in entities]
+
+
+def mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
