@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["README.md", "benchmarks/README.md", "docs/data.md", "docs/publishing.md"]
+PAGES = [
+    "README.md",
+    "benchmarks/README.md",
+    "docs/data.md",
+    "docs/publishing.md",
+    "docs/new_language.md",
+]
 
 
 def test_fine_tuning_in_code(text_tower, vision_tower, tmp_path, monkeypatch):
