@@ -245,3 +245,21 @@ def test_a_resumed_run_meets_the_sentences_in_the_same_order(trainer_for):
     resumed = orders(trainer_for(**arguments), resume_from_checkpoint=checkpoint)
     assert resumed[-2:] == whole[-2:]
     assert whole[:3] != whole[3:]
+
+
+def test_tensorboard_is_told_every_part_of_the_loss_and_every_language(
+    trainer_for, tmp_path, monkeypatch
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    trainer = trainer_for(report_to="tensorboard", logging_steps=1, max_steps=2)
+    trainer.train()
+    trainer.evaluate()
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    known = set(events.Tags()["scalars"])
+    assert {"train/loss", "train/loss_nll", "train/loss_alignment"} <= known
+    assert {"eval/f1", "eval/f1_de", "eval/f1_en"} <= known
+    logged = [entry for entry in trainer.state.log_history if "loss_nll" in entry]
+    shown = [(event.step, event.value) for event in events.Scalars("train/loss_nll")]
+    assert shown == [(entry["step"], pytest.approx(entry["loss_nll"])) for entry in logged]
