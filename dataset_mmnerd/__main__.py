@@ -1,7 +1,8 @@
-"""The command line: build a data set, audit it, push it.
+"""The command line: build a data set, fill its visual context, audit it, push it.
 
     python -m dataset_mmnerd build --source mmnerd --data-dir MMNERD/ --out mmnerd/
     python -m dataset_mmnerd build --source sample --out mmnerd/
+    python -m dataset_mmnerd context mmnerd/ --objects backbones/tagger --ocr tesseract
     python -m dataset_mmnerd audit mmnerd/ --against twitter2017/
     python -m dataset_mmnerd push mmnerd/ --repo-id me/mmnerd --private
 
@@ -20,9 +21,11 @@ from pathlib import Path
 
 from .audit import audit
 from .card import CardFacts
+from .context_folder import fill_context
 from .hub import PublishError
 from .mmnerd import SOURCES
 from .publish import build, push
+from .visual_context import Captioner, ContextError, Extractor, ObjectTagger, TesseractReader
 
 
 def _shares(text: str) -> tuple[int, ...]:
@@ -36,7 +39,7 @@ def _shares(text: str) -> tuple[int, ...]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all three commands."""
+    """The parser of all commands."""
     description = "Build, check and publish data sets of sentences with pictures and entities."
     top = argparse.ArgumentParser(prog="python -m dataset_mmnerd", description=description)
     commands = top.add_subparsers(dest="command", required=True)
@@ -57,6 +60,20 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--no-audit", action="store_true", help="only build")
     command.add_argument("--strict", action="store_true", help="warnings are errors")
     command.add_argument("--overwrite", action="store_true", help="replace the folder")
+
+    command = commands.add_parser("context", help="fill the columns made from pictures")
+    command.add_argument("folder", type=Path)
+    command.add_argument(
+        "--objects", metavar="MODEL", help="a detector, zero-shot detector or image classifier"
+    )
+    command.add_argument("--object-count", type=int, metavar="N", help="names a picture at most")
+    command.add_argument("--object-score", type=float, metavar="P", help="a name's score at least")
+    command.add_argument(
+        "--object-names", nargs="+", metavar="NAME", help="what a zero-shot detector looks for"
+    )
+    command.add_argument("--captions", metavar="MODEL", help="an image-text-to-text model")
+    command.add_argument("--caption-count", type=int, metavar="N", help="captions a picture")
+    command.add_argument("--ocr", choices=["tesseract"], help="what reads characters")
 
     command = commands.add_parser("audit", help="say what is wrong with a data set folder")
     command.add_argument("folder", type=Path)
@@ -97,6 +114,41 @@ def _build(options: argparse.Namespace) -> int:
     return 0
 
 
+def _context(options: argparse.Namespace) -> int:
+    given = {
+        ObjectTagger: {
+            "count": options.object_count,
+            "threshold": options.object_score,
+            "names": options.object_names,
+        },
+        Captioner: {"count": options.caption_count},
+    }
+    given = {
+        kind: {name: value for name, value in settings.items() if value is not None}
+        for kind, settings in given.items()
+    }
+
+    def extractors(languages: Sequence[str], device: str | None) -> list[Extractor]:
+        found: list[Extractor] = []
+        if options.ocr is not None:  # first: what is missing is said before a model is loaded
+            found.append(TesseractReader(languages))
+        for kind, model in ((ObjectTagger, options.objects), (Captioner, options.captions)):
+            if model is not None:
+                found.append(kind(model, device=device, **given[kind]))
+        return found
+
+    report = fill_context(options.folder, extractors)
+    if report is None:
+        return 0
+    for name, made in report.columns.items():
+        found = f"{made.strings:,} strings on {made.pictures:,} pictures"
+        print(f"{name}: {found}, nothing on {made.nothing_found:,}, by {made.made_by}")
+        for picture, fault in made.failed:
+            print(f"{name}: {picture} failed: {fault}")
+    print(f"{options.folder}: {report.read:,} read, {report.shards_replaced} shards written")
+    return 0
+
+
 def _audit(options: argparse.Namespace) -> int:
     report = audit(options.folder, options.against)
     print(report)
@@ -119,15 +171,22 @@ def _push(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; faults of the data or the Hub are one line on the error stream."""
-    options = parser().parse_args(arguments)
+    top = parser()
+    options = top.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    command = {"build": _build, "audit": _audit, "push": _push}[options.command]
+    if options.command == "context" and not (options.objects or options.captions or options.ocr):
+        top.error("context: found nothing to fill, expected --objects, --captions or --ocr")
+    commands = {"build": _build, "context": _context, "audit": _audit, "push": _push}
     try:
-        return command(options)
-    except (ValueError, OSError, PublishError) as error:
+        return commands[options.command](options)
+    except (ValueError, OSError, PublishError, ContextError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        sys.stdout.flush()
+        os._exit(status)  # gloo may hang while the interpreter shuts down
+    sys.exit(status)

@@ -33,7 +33,7 @@ from datasets import Features
 from PIL import Image
 
 from .card import missing_files
-from .parquet import MAX_PICTURE_PIXELS, BadPictureError, check_picture
+from .parquet import MAX_PICTURE_PIXELS, BadPictureError, check_picture, shard_paths
 from .schema import SPLITS, UNKNOWN_LANGUAGE, to_iob2
 
 ERROR, WARNING, NOTE, SKIPPED = "error", "warning", "note", "skipped"
@@ -143,16 +143,8 @@ class _Shards:
 
     @classmethod
     def of(cls, folder: Path) -> _Shards:
-        found = {
-            (SPLITS.index(path.name.partition("-")[0]), path)
-            for path in folder.glob("data/*/*.parquet")
-            if path.name.partition("-")[0] in SPLITS
-        }
-        if not found:
-            expected = "data/<language>/<split>-*.parquet, as `build` makes them"
-            raise FileNotFoundError(f"{folder}: found no data set, expected {expected}")
         shards = cls(folder, [])
-        for _, path in sorted(found):
+        for path in shard_paths(folder):
             try:
                 pq.read_metadata(path)
             except (OSError, pa.ArrowInvalid) as error:

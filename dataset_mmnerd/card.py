@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import html
 import io
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from .schema import LANGUAGES, SPLITS, entity_types, features
 if TYPE_CHECKING:
     from .publish import BuildReport
 
+_CONTEXT_HEADING = "\n## Text made from the pictures\n"
 _TEMPLATE = Path(__file__).with_name("card_template.md")
 _BAR_COLORS = ("#0b6ec0", "#e0a526", "#199a5b", "#c9444d", "#7a4cc2", "#3aa6b0", "#8a8d93")
 _MARKUP = re.compile(r"([\\`*_\[\]|~$])")
@@ -127,6 +129,46 @@ def write_card(
         audit=_audit_table(report),
     )
     card.save(folder / "README.md")
+
+
+def update_card(folder: Path, context: str, sizes: Mapping[tuple[str, str], int]) -> None:
+    """Say in a data card what filled the columns made from pictures; all else in it is kept.
+
+    Args:
+        folder: the data set's folder, with its card.
+        context: the text below the heading; what stood there before goes.
+        sizes: by language and split, how many bytes a reader gets.
+    """
+    path = folder / "README.md"
+    card = DatasetCard.load(path)
+    _update_sizes(folder, card.data, sizes)
+    before, heading, behind = card.text.partition(_CONTEXT_HEADING)
+    if heading:
+        behind = behind[behind.find("\n## ") :] if "\n## " in behind else ""
+    else:
+        before, heading, behind = card.text.partition("\n## Sizes\n")
+        behind = heading + behind
+    card.text = f"{before}{_CONTEXT_HEADING}\n{context}{behind}"
+    text = str(card)
+    if path.read_text(encoding="utf-8") != text:
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+
+
+def _update_sizes(
+    folder: Path, data: DatasetCardData, sizes: Mapping[tuple[str, str], int]
+) -> None:
+    infos = DatasetInfosDict.from_dataset_card_data(data)
+    for name, info in infos.items():
+        chosen = [lang for lang, _ in sizes if name in (ALL_LANGUAGES, lang)]
+        for split in info.splits.values():
+            split.num_bytes = sum(sizes.get((lang, split.name), 0) for lang in set(chosen))
+        info.dataset_size = sum(split.num_bytes for split in info.splits.values())
+        folders = (folder / "data" / lang for lang in set(chosen))
+        shards = (path for each in folders for path in each.glob("*.parquet"))
+        info.download_size = sum(path.stat().st_size for path in shards)
+    infos.to_dataset_card_data(data)
 
 
 # Metadata -----------------------------------------------------------------------------------------
@@ -339,4 +381,4 @@ def _plot(report: BuildReport, languages: Sequence[str], types: Sequence[str]) -
     return plot
 
 
-__all__ = ["CardFacts", "escaped", "listed", "missing_files", "table", "write_card"]
+__all__ = ["CardFacts", "escaped", "listed", "missing_files", "table", "update_card", "write_card"]

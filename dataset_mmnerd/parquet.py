@@ -13,6 +13,7 @@ four times its distinct pictures, so memory is bounded, however long the data se
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -21,6 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
 from PIL import Image
+
+from .schema import SPLITS
 
 MAX_PICTURE_BYTES = 64 * 2**20
 MAX_PICTURE_PIXELS = 50_000_000
@@ -170,29 +173,11 @@ class ShardWriter:
         table = texts.drop_columns("picture name").append_column("image", image)
         table = table.select(self._schema.names)
         path = self._folder / f"{self._stem}-{len(self.written.shards):05d}.parquet"
-        with pq.ParquetWriter(
-            path,
-            table.schema,
-            store_schema=False,  # or readers would see a dictionary type where `Image` has bytes
-            compression=self._compression(table.schema),
-            write_page_index=True,
-        ) as writer:
-            writer.write_table(table, row_group_size=len(table))
-            writer.add_key_value_metadata(self._schema.metadata)  # the features, for `datasets`
+        _write(path, table, self._schema.metadata)
         self._count(table.nbytes - image.nbytes, path)
         self._start_shard()
         del texts, pictures, image, table
         pa.default_memory_pool().release_unused()
-
-    @staticmethod
-    def _compression(schema: pa.Schema) -> dict[str, str]:
-        """Words are compressed, pictures are already."""
-        paths = {part.name: part.name for part in schema}
-        for part in schema:
-            if pa.types.is_list(part.type):
-                paths[part.name] = f"{part.name}.list.element"
-        paths["image"] = "image.path"
-        return dict.fromkeys(paths.values(), "zstd") | {"image.bytes": "none"}
 
     def _count(self, text_bytes: int, path: Path) -> None:
         written = self.written
@@ -213,6 +198,71 @@ class ShardWriter:
         return self.written
 
 
+# Shards that are there ----------------------------------------------------------------------------
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards of a data set folder: train, validation, test, and by name within.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    found = {
+        (SPLITS.index(path.name.partition("-")[0]), path)
+        for path in folder.glob("data/*/*.parquet")
+        if path.name.partition("-")[0] in SPLITS
+    }
+    if not found:
+        expected = "data/<language>/<split>-*.parquet, as `build` makes them"
+        raise FileNotFoundError(f"{folder}: found no data set, expected {expected}")
+    return [path for _, path in sorted(found)]
+
+
+def read_shard(path: Path) -> tuple[pa.Table, pa.DictionaryArray]:
+    """A shard's rows, and for each row its picture, as a dictionary of the distinct ones."""
+    with pq.ParquetFile(path, read_dictionary=["image.bytes"]) as file:
+        rows = file.read()
+    chunks = [chunk.field("bytes") for chunk in rows["image"].chunks]
+    pictures = pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.binary()))
+    return rows, pictures.unify_dictionaries().combine_chunks()
+
+
+def replace_shard(path: Path, rows: pa.Table) -> None:
+    """Put rows, as `read_shard` gives them, in the place of a shard: there is never half of one."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        _write(unfinished, rows, rows.schema.metadata)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def expanded_bytes(rows: pa.Table, pictures: pa.DictionaryArray) -> int:
+    """How large rows are for a reader, who gets each picture as often as it is shown."""
+    sizes = [len(picture) for picture in pictures.dictionary.to_pylist()]
+    shown = sum(sizes[number] for number in pictures.indices.to_pylist() if number is not None)
+    return rows.drop_columns("image").nbytes + shown
+
+
+def _write(path: Path, rows: pa.Table, metadata: dict[bytes, bytes]) -> None:
+    """One row group, its pictures a dictionary; words are compressed, pictures are already."""
+    compressed = {part.name: part.name for part in rows.schema}
+    for part in rows.schema:
+        if pa.types.is_list(part.type):
+            compressed[part.name] = f"{part.name}.list.element"
+    compressed["image"] = "image.path"
+    rows = rows.replace_schema_metadata(None)
+    with pq.ParquetWriter(
+        path,
+        rows.schema,
+        store_schema=False,  # or readers would see a dictionary type where `Image` has bytes
+        compression=dict.fromkeys(compressed.values(), "zstd") | {"image.bytes": "none"},
+        write_page_index=True,
+    ) as writer:
+        writer.write_table(rows, row_group_size=len(rows))
+        writer.add_key_value_metadata(metadata)  # the features, for `datasets`
+
+
 __all__ = [
     "MAX_PICTURE_BYTES",
     "MAX_PICTURE_PIXELS",
@@ -221,5 +271,9 @@ __all__ = [
     "ShardWriter",
     "Written",
     "check_picture",
+    "expanded_bytes",
     "read_picture",
+    "read_shard",
+    "replace_shard",
+    "shard_paths",
 ]

@@ -124,6 +124,11 @@ def _identity(model: str) -> str:
     return f"{folder.name}@{digest.hexdigest()}"
 
 
+def _shown(model: str) -> str:
+    """A model's name for the data card, without the folders of this machine."""
+    return Path(model).name if Path(model).is_absolute() else model
+
+
 def _task(model: str) -> str:
     """The pipeline that runs a model of objects, from the class that its config names."""
     from transformers import AutoConfig
@@ -222,7 +227,7 @@ class ObjectTagger:
         self._count, self._names, self.batch_size = count, list(names), batch_size
         self._threshold = _THRESHOLDS[task] if threshold is None else threshold
         settings = f"{task}, at most {count} names of at least {self._threshold}"
-        self.name = f"{model} ({settings})"
+        self.name = f"{_shown(model)} ({settings})"
         looked_for = f", {self._names}" if task.startswith("zero-shot") else ""
         identity = _explained(model, partial(_identity, model))
         self.key = f"objects {identity} {settings}{looked_for}"
@@ -296,7 +301,7 @@ class Captioner:
             "do_sample": False,
             "max_new_tokens": max_new_tokens,
         }
-        self.name = f"{model} ({count} captions)"
+        self.name = f"{_shown(model)} ({count} captions)"
         identity = _explained(model, partial(_identity, model))
         asked = f", asked {prompt!r}" if self._chats else ""
         self.key = f"captions {identity} {count} of {max_new_tokens} tokens{asked}"
@@ -417,8 +422,8 @@ class TesseractReader:
 def _readable(picture: Image.Image) -> Image.Image:
     """The picture in grey, enlarged if it is small.
 
-    On the sample's boards grey lifts the share of words that are read from 0.89 to 0.98: Tesseract
-    takes coloured paper for a part of the picture.
+    Tesseract takes coloured paper for a part of the picture: of the words on 60 boards of the sample
+    it read 89 % in colour and 98 % in grey.
     """
     grey = picture.convert("L")
     factor = min(_ENLARGED_AT_MOST, _READABLE_SIDE / max(picture.size))

@@ -1,0 +1,331 @@
+"""The columns `objects`, `captions` and `ocr` of a data set folder, filled from its pictures.
+
+    python -m dataset_mmnerd context mmnerd/ --objects backbones/tagger --ocr tesseract
+
+What is read is written down at once, in `mmnerd/.context/` (hidden, never pushed), a JSON line a
+picture and extractor: a run that was killed goes on where it stopped, and one with the same
+extractors has nothing to do. Then each shard whose columns change is replaced as a whole, and last
+`context.json` and the data card say what made the columns.
+
+Under `accelerate launch` every process reads its share of the pictures into a file of its own; the
+main process puts them together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from .card import table, update_card
+from .parquet import expanded_bytes, read_shard, replace_shard, shard_paths
+from .visual_context import (
+    ContextError,
+    Extractor,
+    Reading,
+    ReadingKey,
+    Readings,
+    picture_digest,
+    read_pictures,
+)
+
+STORE = ".context"
+_WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+_LONGEST_WAIT = timedelta(days=7)  # for the slowest process
+
+MakeExtractors = Callable[[Sequence[str], str | None], Sequence[Extractor]]
+
+
+@dataclass
+class ColumnSummary:
+    """What a column was filled with, and how far."""
+
+    made_by: str
+    sentences: int = 0
+    pictures: int = 0
+    strings: int = 0
+    nothing_found: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass
+class ContextReport:
+    """What a run did: pictures read now, shards replaced, and the columns it filled."""
+
+    read: int = 0
+    shards_replaced: int = 0
+    columns: dict[str, ColumnSummary] = field(default_factory=dict)
+
+
+# What was read, on disk ---------------------------------------------------------------------------
+
+
+class StoredReadings(Readings):
+    """Readings that outlive the process: whatever `add` returned from is on the disk.
+
+    Args:
+        folder: it is made; the files of all processes in it are read.
+        process: the number of the file that this process appends to.
+    """
+
+    def __init__(self, folder: Path, process: int) -> None:
+        super().__init__()
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        self.load()
+        self._file = (folder / f"{process}.jsonl").open("ab")
+        self._file.write(b"\n")  # ends a line that was cut off
+
+    def load(self) -> None:
+        """Read what all processes have written."""
+        for path in sorted(self._folder.glob("*.jsonl")):
+            with path.open("rb") as lines:
+                for line in lines:
+                    try:
+                        extractor, picture, lang, strings, fault = json.loads(line)
+                    except ValueError:
+                        continue  # empty, or cut off when its writer was killed
+                    super().add({(extractor, picture, lang): Reading(strings, fault)})
+
+    def add(self, found: Mapping[ReadingKey, Reading]) -> None:
+        """Keep what was read, and write it down."""
+        super().add(found)
+        for key, reading in found.items():
+            line = json.dumps([*key, reading.strings, reading.fault], ensure_ascii=False)
+            self._file.write(line.encode("utf-8", "surrogatepass") + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+# Processes ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Processes:
+    """This process among those that read together."""
+
+    index: int = 0
+    count: int = 1
+    device: str | None = None
+    wait: Callable[[], None] = lambda: None
+
+    @classmethod
+    def launched(cls) -> _Processes:
+        """What `accelerate launch` started, or this process alone.
+
+        Raises:
+            ContextError: if there are several that do not know of each other.
+        """
+        launched = max(int(os.environ.get(name) or 1) for name in _WORLD_SIZES)
+        if launched == 1:
+            return cls()
+        import torch
+        from accelerate import PartialState
+
+        state = PartialState(cpu=not torch.accelerator.is_available(), timeout=_LONGEST_WAIT)
+        if state.num_processes != launched:
+            raise ContextError(
+                f"found {launched} processes, each of which would read all pictures, expected "
+                "processes that share them: see accelerate_config.yaml"
+            )
+        return cls(state.process_index, launched, str(state.device), state.wait_for_everyone)
+
+    def own(self, digest: str) -> bool:
+        """Whether a picture is this process's to read."""
+        return int(digest, 16) % self.count == self.index
+
+
+# Shards -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Shard:
+    """A shard with its pictures known by digest."""
+
+    rows: pa.Table
+    pictures: pa.DictionaryArray
+    contents: list[bytes]
+    digests: list[str]
+    numbers: list[int | None]
+    langs: list[str]
+
+    @classmethod
+    def of(cls, path: Path) -> _Shard:
+        rows, pictures = read_shard(path)
+        contents = pictures.dictionary.to_pylist()
+        return cls(
+            rows,
+            pictures,
+            contents,
+            [picture_digest(content) for content in contents],
+            pictures.indices.to_pylist(),
+            rows["lang"].to_pylist(),
+        )
+
+    def shown(self) -> Iterator[tuple[int, str]]:
+        """Each pair of a picture's number and a language, once."""
+        pairs = zip(self.numbers, self.langs, strict=True)
+        return iter(dict.fromkeys((number, lang) for number, lang in pairs if number is not None))
+
+    def column(self, name: str, extractor: Extractor, readings: Readings) -> list[list[str] | None]:
+        """What an extractor read for each row; a row without a picture keeps what it has."""
+        values = self.rows[name].to_pylist()
+        for row, (number, lang) in enumerate(zip(self.numbers, self.langs, strict=True)):
+            if number is not None:
+                reading = readings.get(Readings.key(extractor, self.digests[number], lang))
+                values[row] = reading.strings
+        return values
+
+
+# Filling ------------------------------------------------------------------------------------------
+
+
+def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> ContextReport | None:
+    """Fill the columns of a data set folder; see the module's docstring.
+
+    Args:
+        folder: what `build` made.
+        make_extractors: makes what fills a column each, given the languages of the sentences with
+            pictures, and the device of this process (None: any).
+
+    Returns:
+        What was done; None in all processes but the main one.
+
+    Raises:
+        ContextError: if an extractor cannot work at all.
+        FileNotFoundError: if the folder is no data set.
+    """
+    folder = Path(folder)
+    paths = shard_paths(folder)
+    if not (folder / "README.md").is_file():
+        raise FileNotFoundError(f"{folder}: found no README.md, expected what `build` makes")
+    processes = _Processes.launched()
+    shown = {
+        (shard.digests[number], lang)
+        for shard in map(_Shard.of, paths)
+        for number, lang in shard.shown()
+    }
+    extractors = make_extractors(sorted({lang for _, lang in shown}), processes.device)
+    readings = StoredReadings(folder / STORE, processes.index)
+    processes.wait()  # nobody reads on before everybody knows what was read before
+    report = ContextReport(read=len(_unread(shown, extractors, readings)))
+    own = [(digest, lang) for digest, lang in shown if processes.own(digest)]
+    unread = len(_unread(own, extractors, readings))
+    with tqdm(total=unread, desc="reading", disable=processes.index > 0) as bar:
+        if unread:
+            read_pictures(_pictures(paths, processes), extractors, readings, bar.update)
+    readings.close()
+    processes.wait()
+    if processes.index > 0:
+        return None
+    readings.load()
+    _replace(folder, paths, extractors, readings, report)
+    return report
+
+
+def _unread(
+    shown: Iterable[tuple[str, str]], extractors: Sequence[Extractor], readings: Readings
+) -> set[ReadingKey]:
+    keys = {
+        Readings.key(extractor, digest, lang) for digest, lang in shown for extractor in extractors
+    }
+    return {key for key in keys if readings.get(key) is None}
+
+
+def _pictures(paths: Sequence[Path], processes: _Processes) -> Iterator[tuple[bytes, str]]:
+    for path in paths:
+        shard = _Shard.of(path)
+        for number, lang in shard.shown():
+            if processes.own(shard.digests[number]):
+                yield shard.contents[number], lang
+
+
+def _replace(
+    folder: Path,
+    paths: Sequence[Path],
+    extractors: Sequence[Extractor],
+    readings: Readings,
+    report: ContextReport,
+) -> None:
+    """Put what was read into the shards, `context.json` and the card."""
+    counted: dict[str, set[ReadingKey]] = {}
+    sizes: Counter[tuple[str, str]] = Counter()
+    for extractor in extractors:
+        report.columns[extractor.column] = ColumnSummary(extractor.name)
+        counted[extractor.column] = set()
+    for path in paths:
+        shard = _Shard.of(path)
+        rows = shard.rows
+        for extractor in extractors:
+            name = extractor.column
+            values = shard.column(name, extractor, readings)
+            column = pa.array(values, rows.schema.field(name).type)
+            if not rows[name].combine_chunks().equals(column):
+                rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+            summary = report.columns[name]
+            summary.sentences += sum(value is not None for value in values)
+            _count(shard, extractor, readings, counted[name], summary)
+        if rows is not shard.rows:
+            replace_shard(path, rows)
+            report.shards_replaced += 1
+        sizes[path.parent.name, path.name.partition("-")[0]] += expanded_bytes(rows, shard.pictures)
+    _write_summaries(folder, report, sizes)
+
+
+def _count(
+    shard: _Shard,
+    extractor: Extractor,
+    readings: Readings,
+    counted: set[ReadingKey],
+    summary: ColumnSummary,
+) -> None:
+    names = shard.rows["image"].combine_chunks().field("path").to_pylist()
+    rows = {number: row for row, number in enumerate(shard.numbers)}
+    for number, lang in shard.shown():
+        key = Readings.key(extractor, shard.digests[number], lang)
+        if key in counted:
+            continue
+        counted.add(key)
+        reading = readings.get(key)
+        summary.pictures += 1
+        if reading.strings is None:
+            summary.failed.append((names[rows[number]], reading.fault))
+        else:
+            summary.strings += len(reading.strings)
+            summary.nothing_found += not reading.strings
+
+
+def _write_summaries(
+    folder: Path, report: ContextReport, sizes: Mapping[tuple[str, str], int]
+) -> None:
+    path = folder / "context.json"
+    summaries: dict[str, Any] = {}
+    if path.is_file():
+        summaries = json.loads(path.read_text(encoding="utf-8"))
+    summaries |= {name: asdict(summary) for name, summary in report.columns.items()}
+    text = json.dumps(summaries, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    head = ["column", "made by", "sentences", "pictures", "strings", "nothing found", "failed"]
+    figures = ("made_by", "sentences", "pictures", "strings", "nothing_found")
+    lines = [
+        [name, *(made[figure] for figure in figures), len(made["failed"])]
+        for name, made in sorted(summaries.items())
+    ]
+    update_card(folder, f"{table(head, lines)}\n", sizes)
+
+
+__all__ = ["STORE", "ColumnSummary", "ContextReport", "StoredReadings", "fill_context"]
