@@ -422,8 +422,8 @@ class TesseractReader:
 def _readable(picture: Image.Image) -> Image.Image:
     """The picture in grey, enlarged if it is small.
 
-    Tesseract takes coloured paper for a part of the picture: of the words on 60 boards of the sample
-    it read 89 % in colour and 98 % in grey.
+    Tesseract takes coloured paper for a part of the picture: of the words on 60 boards of the
+    sample it read 89 % in colour and 98 % in grey.
     """
     grey = picture.convert("L")
     factor = min(_ENLARGED_AT_MOST, _READABLE_SIDE / max(picture.size))
