@@ -163,6 +163,14 @@ def test_an_extractor_that_can_read_nothing_is_an_error_and_changes_nothing(fold
     assert {name: before.get(name, b"\n") for name in files(folder)} == files(folder)
 
 
+def test_a_data_set_without_pictures_stays_as_it_is(built):
+    folder = built("set", train=[("Ana", "B-PER")])
+    before = rows(folder)
+    report = filled(folder, Widths())
+    assert (report.read, report.shards_replaced) == (0, 0)
+    assert rows(folder) == before
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
