@@ -47,6 +47,7 @@ __all__ = [
     "complete_parts",
     "mixed",
     "nested_subset",
+    "old_rows",
     "relabelled",
     "transfer_table",
     "with_min_steps",
@@ -216,10 +217,16 @@ def _data_of_run(base: str) -> dict[str, Any] | None:
     return json.loads(path.read_text("utf-8"))["recipe"]["data"]
 
 
-def _old_rows(
+def old_rows(
     base: str, files: Sequence[str] | None, splits: tuple[str, ...], load: Load
 ) -> tuple[Dataset, str]:
     """Old sentences, and where they are from.
+
+    Args:
+        base: the saved model, or the folder of its run.
+        files: those that are named; None takes what the run's `metrics.json` names.
+        splits: the parts of it that will do, the best first.
+        load: loads what data arguments name.
 
     Raises:
         RecipeError: if nothing says where they are.
@@ -231,7 +238,11 @@ def _old_rows(
     else:
         source = recorded and _recorded(recorded, splits)
         if not source:
-            found = "there is no metrics.json in it" if recorded is None else "its run had none"
+            found = (
+                "there is no metrics.json in it"
+                if recorded is None
+                else f"its run had no {splits[0]} part"
+            )
             raise RecipeError(f"{base} does not say what it was trained on: {found}")
     return source.rows(load), source.name
 
@@ -309,7 +320,7 @@ class Study:
         replayed, replay_source = None, None
         if data.replay:
             try:
-                replayed, replay_source = _old_rows(base, data.replay_files, ("train",), load)
+                replayed, replay_source = old_rows(base, data.replay_files, ("train",), load)
             except (RecipeError, FileNotFoundError) as error:
                 raise RecipeError(f"replay: {error}; name them by replay_files") from error
             logger.info("replay: %g of the new sentences, of %s", data.replay, replay_source)
@@ -478,7 +489,7 @@ def _trainer_of_base(
 def _old_test(base: str, files: Sequence[str] | None, load: Load) -> tuple[Dataset | None, str]:
     """Old sentences to measure forgetting on and where they are from; or why there are none."""
     try:
-        rows, source = _old_rows(base, files, ("test", "validation"), load)
+        rows, source = old_rows(base, files, ("test", "validation"), load)
     except (RecipeError, FileNotFoundError) as error:
         if files is not None:
             raise

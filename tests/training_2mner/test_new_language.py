@@ -1,18 +1,20 @@
 """Which sentences a new language is taught and measured on, and what is said of it."""
 
 import dataclasses
+import json
 
 import pytest
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from dataset_mmnerd.schema import bio_labels, features
-from training_2mner.arguments import RecipeError
+from training_2mner.arguments import DataArguments, RecipeError
 from training_2mner.evaluation import gold_spans
 from training_2mner.learning_curve import LearningCurve
 from training_2mner.new_language import (
     complete_parts,
     mixed,
     nested_subset,
+    old_rows,
     relabelled,
     transfer_table,
     with_min_steps,
@@ -198,3 +200,75 @@ def test_a_curve_of_other_settings_is_not_continued(tmp_path):
     curve.write()
     with pytest.raises(RecipeError, match=r"made with learning_rate 0\.0001, now it is 0\.002"):
         LearningCurve.open(path, {"training": {"seed": 1, "learning_rate": 2e-3}})
+
+
+# What is old --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A function that writes what a run says it was trained on, and returns its folder."""
+
+    def write(**data) -> str:
+        keys = ("train_files", "validation_files", "test_files", "dataset_name", "dataset_config")
+        recorded = dict.fromkeys((*keys, "image_dir", "languages")) | data
+        metrics = {"recipe": {"data": recorded}}
+        (tmp_path / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+        return str(tmp_path)
+
+    return write
+
+
+@pytest.fixture
+def asked() -> list[DataArguments]:
+    """What was loaded."""
+    return []
+
+
+@pytest.fixture
+def load(asked):
+    """Loads two parts of any data set, and of files one."""
+
+    def load(arguments: DataArguments) -> DatasetDict:
+        asked.append(arguments)
+        parts = DatasetDict(train=numbered(3))
+        return parts if arguments.train_files else DatasetDict(parts, validation=numbered(2))
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("data", "files"),
+    [
+        ({"train_files": ["a"], "validation_files": ["b"], "test_files": ["c"]}, ["c"]),
+        ({"train_files": ["a"], "validation_files": ["b"]}, ["b"]),
+    ],
+)
+def test_forgetting_is_measured_on_what_the_run_was_tested_on(run, load, asked, data, files):
+    rows, source = old_rows(run(**data, image_dir="pictures"), None, ("test", "validation"), load)
+    assert asked[0].train_files == files
+    assert asked[0].image_dir == "pictures"
+    assert (len(rows), source) == (3, files[0])
+
+
+def test_what_is_old_may_be_a_part_of_a_data_set(run, load, asked):
+    base = run(dataset_name="me/tweets", dataset_config="de")
+    rows, source = old_rows(base, None, ("test", "validation"), load)
+    assert (asked[0].dataset_name, asked[0].dataset_config) == ("me/tweets", "de")
+    assert (len(rows), source) == (2, "me/tweets")
+    assert len(old_rows(base, None, ("train",), load)[0]) == 3
+
+
+def test_files_that_are_named_win(run, load, asked):
+    base = run(train_files=["a"], test_files=["c"])
+    assert old_rows(base, ["d", "e"], ("test",), load)[1] == "d, e"
+    assert asked[0].train_files == ["d", "e"]
+
+
+def test_a_run_that_does_not_say_what_is_old_is_named(run, load, tmp_path):
+    with pytest.raises(RecipeError, match=r"does not say what it was trained on: .* no metrics"):
+        old_rows(str(tmp_path / "elsewhere"), None, ("test",), load)
+    with pytest.raises(RecipeError, match="its run had no test part"):
+        old_rows(run(train_files=["a"]), None, ("test",), load)
+    with pytest.raises(RecipeError, match="me/tweets has no part test"):
+        old_rows(run(dataset_name="me/tweets"), None, ("test",), load)
