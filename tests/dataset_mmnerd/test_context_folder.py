@@ -164,7 +164,7 @@ def test_an_extractor_that_can_read_nothing_is_an_error_and_changes_nothing(fold
 
 
 def test_a_data_set_without_pictures_stays_as_it_is(built):
-    folder = built("set", train=[("Ana", "B-PER")])
+    folder = built("set", train=[("Ana", "B-PER")], test=[("Leeds", "B-LOC")])
     before = rows(folder)
     report = filled(folder, Widths())
     assert (report.read, report.shards_replaced) == (0, 0)
