@@ -293,10 +293,13 @@ def report_page(run: Run, measured: Measured | None, charts: Sequence[Chart]) ->
         groups=rows,
         scale=scale,
         decided=results.get("test", {}).get("picture_decided"),
+        text_view=results["text_view"]["overall"]["f1"] if "text_view" in results else None,
+        both_views=results.get("f1_both_views"),
         ways=None if measured is None else _way_rows(measured.ways, results.get("controls", {})),
         confusion=None if measured is None else _confusion_rows(measured.confusion),
         surest=[] if measured is None else _mistake_cards(run, measured.mistakes),
         most_mistakes=MOST_MISTAKES,
+        transfer=_transfer(results.get("transfer")),
         parts=results["data"],
         languages=LANGUAGES,
         training=training_in_words(results),
@@ -386,6 +389,30 @@ def _way_rows(
     best = max(rows[1:], key=lambda row: row["f1"].value)
     gain = score.comparison(rows.index(best), 0)
     return {"rows": rows, "best": best, "gain": gain, "sentences": sentences}
+
+
+def _transfer(transfer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """F1 before and after a new language was taught, on `new` sentences and on `old` ones; None if
+    none was."""
+    if transfer is None:
+        return None
+    parts = []
+    for part in ("new", "old"):
+        before, after = transfer[part]["before"], transfer[part]["after"]
+        rows = []
+        if before is not None:
+            rows = [
+                (
+                    f"{part}: {LANGUAGES.get(code, code)}",
+                    figures["f1"],
+                    after["by_language"][code]["f1"],
+                )
+                for code, figures in before["by_language"].items()
+            ]
+            if len(rows) > 1:
+                rows.append((f"{part}: together", before["overall"]["f1"], after["overall"]["f1"]))
+        parts.append(rows)
+    return {"sentences": transfer["sentences"], "parts": parts}
 
 
 def _confusion_rows(confusion: Confusion) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The page of a run, made of real tiny runs of every kind."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_a_run_with_pictures_has_every_section(finished, rows):
     for words in ("another's picture", "missed", "spurious", "calibration error", "10 bins"):
         assert words in page.text
     assert "Do the pictures help?" in page.text
+    assert "the mean of both views is" in page.text
     charts = ("loss", "validation", "scores", "confusion", "calibration")
     found = sorted(path.name for path in (folder / "report").glob("*.png"))
     assert found == sorted(f"{name}.png" for name in charts)
@@ -200,10 +202,13 @@ def test_a_text_only_run_has_no_section_on_pictures(finished, rows):
     page = page_of(finished(rows, vision=None, change=wrong))
     assert page.sections() == tuple(name for name in SECTIONS if name != "pictures")
     assert "alignment" not in page.text
+    assert "text view" not in page.text
 
 
-def test_a_run_without_controls_has_no_section_on_pictures(finished, rows):
-    assert "pictures" not in page_of(finished(rows, controls=False)).sections()
+def test_a_run_without_controls_still_tells_both_views_apart(finished, rows):
+    page = page_of(finished(rows, controls=False))
+    assert "pictures" not in page.sections()
+    assert "the mean of both views is" in page.text
 
 
 def test_a_run_without_a_test_part_shows_its_training(finished, rows):
@@ -249,6 +254,28 @@ def test_the_page_is_made_anew_without_the_data(finished, rows, capsys):
     page = page_of(folder)
     assert not page.all("img")
     assert "wrong type" in page.text
+
+
+def test_a_run_that_taught_a_language_says_what_was_forgotten(finished, rows):
+    folder = finished(rows)
+    results = json.loads((folder / "metrics.json").read_text("utf-8"))
+    scores = [
+        {"overall": {"f1": f1}, "by_language": {code: {"f1": f1} for code in ("de", "en")}}
+        for f1 in (0.5, 0.25)
+    ]
+    new = {"before": scores[1], "after": scores[0], "change": 0.25}
+    old = {"before": scores[0], "after": scores[1], "change": -0.25, "source": "given"}
+    transfer = {"sentences": 7, "new": new, "old": old}
+    write_json(folder / "metrics.json", {**results, "transfer": transfer})
+    write_report(folder)
+    assert "transfer" in page_of(folder).sections()
+    assert "new: German 25.0 50.0 +25.0" in page_of(folder).text
+    assert "old: together 50.0 25.0 \N{MINUS SIGN}25.0" in page_of(folder).text
+
+    transfer["old"] = {"before": None, "after": None, "change": None, "source": "none"}
+    write_json(folder / "metrics.json", {**results, "transfer": transfer})
+    write_report(folder)
+    assert "old:" not in page_of(folder).text
 
 
 def test_a_log_that_was_not_kept_is_no_error(finished, rows):
