@@ -159,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     parts = split(arguments.data)
-    counts = {"train": arguments.train, "validation": arguments.test, "test": arguments.test}
+    quarter = arguments.test and arguments.test // 4
+    counts = {"train": arguments.train, "validation": quarter, "test": arguments.test}
     parts = {name: some(rows, counts[name]) for name, rows in parts.items()}
     out = arguments.out.resolve()
     write_parts(parts, arguments.data.resolve(), arguments.tagger, out / "data")
