@@ -21,15 +21,23 @@ from typing import Any
 from datasets import load_dataset
 from runs import CONTROLS, ROOT, Setting, figures_of, markdown, mean, records_of, said, train_once
 
+ONE_VIEW = {"cross_view_weight": 0}
 SETTINGS = {
     "text-only": Setting("text_only_offline"),
-    "ITA, objects": Setting("ita_offline", processor_config={"context_fields": ["objects"]}),
-    "ITA, OCR": Setting("ita_offline", processor_config={"context_fields": ["ocr"]}),
-    "ITA, both": Setting("ita_offline"),
+    "ITA, objects": Setting("ita_offline", ONE_VIEW, {"context_fields": ["objects"]}),
+    "ITA, OCR": Setting("ita_offline", ONE_VIEW, {"context_fields": ["ocr"]}),
+    "ITA, both": Setting("ita_offline", ONE_VIEW),
+    "ITA, both, cross-view alignment": Setting("ita_offline"),
     "2M-NER": Setting("2mner_offline"),
-    "2M-NER and ITA": Setting("2mner_ita_offline"),
+    "2M-NER and ITA": Setting("2mner_ita_offline", ONE_VIEW),
 }
-EPOCHS = 5
+STEPS = {
+    "num_train_epochs": "6",
+    "per_device_train_batch_size": "4",
+    "learning_rate": "1e-4",
+    "logging_steps": "50",
+}
+"""The same for all recipes: ita_offline's."""
 
 
 def build(folder: Path, tagger: str) -> None:
@@ -82,12 +90,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for data and runs")
     parser.add_argument("--tagger", default="backbones/tagger", help="image classifier")
     parser.add_argument("--seeds", nargs="+", type=int, default=[19])
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("options", nargs="*", help="more for train.py, behind --")
     arguments = parser.parse_args(argv)
     out = arguments.out.resolve()
     folder = out / "sample"
     build(folder, arguments.tagger)
-    usual = ["--dataset_name", str(folder), "--num_train_epochs", str(EPOCHS)]
+    usual = ["--dataset_name", str(folder)]
+    usual += [text for key, value in STEPS.items() for text in (f"--{key}", value)]
     runs = {
         name: [
             train_once(
@@ -98,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for seed in arguments.seeds
         ]
         for name, setting in SETTINGS.items()
+        if name in arguments.settings
     }
     columns = ["id", "decidable_from_text", "objects", "ocr"]
     rows = load_dataset(str(folder), split="test").select_columns(columns).to_list()

@@ -57,6 +57,7 @@ __all__ = [
 logger = logging.get_logger(__name__)
 
 VIEWS = ("image_text", "text")
+OF_WINDOWS = ("input_ids", "attention_mask", "context_mask", "inputs_embeds")
 
 
 @dataclass
@@ -231,7 +232,7 @@ def _select_sentences(sentences: dict[str, Tensor | None], chosen: Tensor) -> di
     """Some sentences of a batch, with their windows and no others.
 
     Args:
-        sentences: `[N, ...]` windows, and `word_index` and `word_mask` `[B, W]`; any may be None.
+        sentences: `OF_WINDOWS` `[N, ...]`, the others `[B, ...]`; any may be None.
         chosen: the numbers of the sentences, in order.
     """
     word_index = sentences["word_index"]
@@ -242,7 +243,7 @@ def _select_sentences(sentences: dict[str, Tensor | None], chosen: Tensor) -> di
     kept = torch.isin(owner, chosen)
     moved = kept.cumsum(0) - 1
     selected = {
-        name: values[kept] if name not in ("word_index", "word_mask") else values[chosen]
+        name: values[kept if name in OF_WINDOWS else chosen]
         for name, values in sentences.items()
         if values is not None
     }
@@ -446,6 +447,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         image_vectors: Tensor | None = None,
         global_vectors: Tensor | None = None,
         view: str = "image_text",
+        dropped_words: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -468,6 +470,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
                 place of `pixel_values`: `[B, P, C]`, `[B, C]` and, for a second tower, its
                 `[B, C]`.
             view: "image_text", or "text": as if there were no pictures and no visual context.
+            dropped_words: `[B, W]` bool, words that are read as nothing: their vectors are zero.
             inputs_embeds: `[N, L, H]` what the sub-words are embedded as, in place of `input_ids`.
             output_attentions: also give the text encoder's attention and that from words to
                 regions.
@@ -518,9 +521,8 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         )
         positions = encoded.last_hidden_state.flatten(0, 1)  # [N * L, H]
         words = positions[word_index]  # X [B, W, H]
-        if self.training and self.config.word_dropout > 0:
-            kept = torch.rand(words.shape[:2], device=words.device) >= self.config.word_dropout
-            words = words * kept[..., None]
+        if dropped_words is not None:
+            words = words.masked_fill(dropped_words[..., None], 0.0)
 
         fused, attentions, seen = words, None, {}
         if has_pictures:
@@ -724,6 +726,10 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             "context_mask": context_mask,
             "inputs_embeds": inputs_embeds,
         }
+        if self.training and self.config.word_dropout > 0:
+            # Both views do without the same words, or the one could not say what the other says.
+            chance = torch.rand(word_mask.shape, device=word_mask.device)
+            sentences["dropped_words"] = chance < self.config.word_dropout
         encoded = self.model(
             **sentences,
             pixel_values=pixel_values,

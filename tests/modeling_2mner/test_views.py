@@ -372,12 +372,17 @@ def test_the_student_learns_from_its_teacher(family):
     assert divergences[-1] < 0.3 * divergences[0]
 
 
-def test_dropped_words_are_read_as_nothing(family):
-    model, processor = family(word_dropout=0.5)
-    batch = processor(SENTENCES, context=CONTEXT)
+def test_both_views_do_without_the_same_words(family):
+    """And evaluation does without none."""
+    model, processor = family(word_dropout=0.5, **TEACHING)
+    batch = processor(SENTENCES, context=CONTEXT, labels=LABELS)
     without_chance(model)
+    read = []
+    model.model.register_forward_hook(lambda *args: read.append(args[2].word_states))
     torch.manual_seed(0)
-    words = model.model(**batch).word_states
-    dropped = (words == 0).all(-1)
-    assert 0.3 < dropped.float().mean() < 0.7
-    assert not (run(model.eval().model, batch).word_states == 0).all(-1).any()
+    model(**batch)
+    both, text = ((words == 0).all(-1) for words in read)
+    assert torch.equal(both[torch.tensor(ILLUSTRATED)], text)
+    assert 0.3 < both[batch["word_mask"]].float().mean() < 0.7
+    run(model.eval(), batch)
+    assert not (read[-1] == 0).all(-1).any()
