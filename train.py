@@ -30,6 +30,7 @@ from typing import Any
 
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Image, load_dataset
+from datasets import IterableDataset as Stream
 from transformers import EarlyStoppingCallback, set_seed
 
 from dataset_mmnerd.readers import MalformedLineError, dataset_from_files, labels_of
@@ -68,6 +69,12 @@ from training_2mner.publish import (
 )
 from training_2mner.report import score_table
 from training_2mner.report_page import write_report
+from training_2mner.streaming import (
+    load_streamed,
+    prepared_stream,
+    refuse_endless,
+    relabelled_stream,
+)
 from training_2mner.trainer import TwoMNERTrainer, freeze_parameters
 from training_2mner.vision_cache import cache_vision_features
 
@@ -99,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     set_up_logging(arguments)
     refuse_separate_trainings(arguments)
+    refuse_endless(data_arguments, arguments)
     set_seed(arguments.seed)
     checkpoint = checkpoint_to_resume(arguments)
     repository = prepare_push(model_arguments, arguments)
@@ -236,7 +244,10 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
         parts = load_sample()
     else:
         with loading(f"data set {arguments.dataset_name}", OSError, ValueError):
-            parts = load_dataset(arguments.dataset_name, arguments.dataset_config)
+            if arguments.streaming:
+                parts = load_streamed(arguments)
+            else:
+                parts = load_dataset(arguments.dataset_name, arguments.dataset_config)
     data = DatasetDict(
         {split: prepare(parts[split], split, arguments) for split in SPLITS if split in parts}
     )
@@ -250,7 +261,8 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
                 f"{split}: entities of type {sorted(unknown)[0]!r}, those to be learned are "
                 f"{', '.join(entity_types(learned))}"
             )
-        data[split] = relabelled(rows, learned)
+        relabel = relabelled_stream if isinstance(rows, Stream) else relabelled
+        data[split] = relabel(rows, learned)
     return data
 
 
@@ -285,12 +297,12 @@ def labels_to_learn(
     return list(found)
 
 
-def label_names(rows: Dataset) -> list[str]:
+def label_names(rows: Dataset | Stream) -> list[str]:
     """The labels of a data set in the order of their ids."""
     return rows.features["ner_tags"].feature.names
 
 
-def prepare(rows: Dataset, split: str, arguments: DataArguments) -> Dataset:
+def prepare(rows: Dataset | Stream, split: str, arguments: DataArguments) -> Dataset | Stream:
     """Check the columns, make invalid IOB2 valid, leave pictures undecoded, keep the languages."""
     missing = [column for column in NEEDED_COLUMNS if column not in rows.column_names]
     if missing:
@@ -303,6 +315,8 @@ def prepare(rows: Dataset, split: str, arguments: DataArguments) -> Dataset:
         )
     if "image" in rows.column_names:
         rows = rows.cast_column("image", Image(decode=False))
+    if isinstance(rows, Stream):
+        return prepared_stream(rows, arguments.languages)
     rows = repair_labels(rows, split)
     if arguments.languages is not None:
         found = rows["lang"][:]
@@ -379,9 +393,16 @@ def check_context(
         RecipeError: if a model built from towers has none; a saved one may well go on with
             sentences alone, which the log then says.
     """
-    if not processor.reads_context or any(context_keys(data["train"], processor.context_fields)):
+    if not processor.reads_context:
         return
-    columns = ", ".join(processor.context_fields)
+    rows, fields = data["train"], processor.context_fields
+    if isinstance(rows, Stream):  # nobody reads it before: that it has the columns must do
+        found = any(field in rows.column_names for field in fields)
+    else:
+        found = any(context_keys(rows, fields))
+    if found:
+        return
+    columns = ", ".join(fields)
     message = (
         f"train: no sentence has visual context ({columns}), which this model reads; fill it with "
         "python -m dataset_mmnerd context FOLDER --objects MODEL --ocr tesseract"
@@ -429,12 +450,13 @@ def build_trainer(
             "no validation part to choose the best checkpoint on: name one, or set eval_strategy "
             "and load_best_model_at_end to no"
         )
+    streamed = isinstance(data["train"], Stream)
     callbacks = []
     if arguments.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(arguments.early_stopping_patience))
     return TwoMNERTrainer(
         model=model,
-        args=with_min_steps(arguments, len(data["train"])),
+        args=arguments if streamed else with_min_steps(arguments, len(data["train"])),
         data_collator=WordCollator(processor, label_names(data["train"])),
         train_dataset=data["train"],
         eval_dataset=validation,
@@ -446,6 +468,9 @@ def build_trainer(
 def log_setting(trainer: TwoMNERTrainer, data: DatasetDict) -> None:
     """Say what is about to be trained, on what, and by how many processes."""
     for split, rows in data.items():
+        if isinstance(rows, Stream):
+            logger.info("%s: streamed", split)
+            continue
         languages = sorted(Counter(rows["lang"]).items())
         counts = ", ".join(f"{count} {language}" for language, count in languages)
         logger.info("%s: %d sentences (%s)", split, len(rows), counts)
@@ -483,8 +508,11 @@ def describe_recipe(
     }
 
 
-def describe_rows(rows: Dataset) -> dict[str, Any]:
+def describe_rows(rows: Dataset | Stream) -> dict[str, Any]:
     """How many sentences, in which languages, how many of them with a picture or visual context."""
+    if isinstance(rows, Stream):
+        unknown = dict.fromkeys(("with_picture", "with_context"), "not counted")
+        return {"sentences": "streamed", "by_language": {}, **unknown}
     return {
         "sentences": len(rows),
         "by_language": dict(sorted(Counter(rows["lang"]).items())),

@@ -383,6 +383,83 @@ def test_frozen_towers_run_once(recipe, tmp_path):
     assert len(list((tmp_path / "run" / "vision_features").glob("*/*.arrow"))) == 1
 
 
+@pytest.fixture
+def streamed(recipe, tmp_path, files) -> list[str]:
+    """The recipe on a data set of three Parquet files, streamed."""
+    for split in ("train", "validation", "test"):
+        rows = train.dataset_from_files([files / "train_en.txt", files / "train_de.txt"])
+        for shard in range(3 if split == "train" else 1):
+            part = rows.shard(3, shard) if split == "train" else rows
+            (tmp_path / "mmnerd").mkdir(exist_ok=True)
+            part.to_parquet(tmp_path / "mmnerd" / f"{split}-{shard}.parquet")
+    lines = Path(recipe[0]).read_text("utf-8").splitlines()
+    kept = [line for line in lines if "_files" not in line]
+    kept += [f"dataset_name: {tmp_path / 'mmnerd'}", "streaming: true", "controls: no"]
+    Path(recipe[0]).write_text("\n".join(kept), encoding="utf-8")
+    return recipe
+
+
+def test_a_streamed_data_set_trains_and_goes_on(streamed, tmp_path):
+    steps = ["--max_steps", "8", "--shuffle_buffer", "2", "--metric_for_best_model", "loss"]
+    often = ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "5"]
+    often += ["--save_steps", "5", "--save_total_limit", "3", "--load_best_model_at_end", "no"]
+    run_of = [*streamed, *steps, *often]
+    train.main(run_of)
+    weights = (tmp_path / "run" / "model.safetensors").read_bytes()
+    checkpoint = tmp_path / "run" / "checkpoint-5"
+    train.main([*run_of, "--resume_from_checkpoint", str(checkpoint)])
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert metrics["training"]["steps"] == 8
+    assert metrics["data"]["train"]["sentences"] == "streamed"
+    assert metrics["data"]["test"]["sentences"] == 6
+
+
+def test_a_stream_gives_valid_labels_in_the_languages_that_were_asked_for(streamed):
+    _, _, data, _ = train.read_recipe([*streamed, "--languages", "de"])
+    rows = list(train.load_data(data)["train"])
+    assert sorted(row["tokens"][0] for row in rows) == ["Ana", "Bern", "nothing"]
+    assert {row["lang"] for row in rows} == {"de"}
+    names = train.load_data(data)["train"].features["ner_tags"].feature.names
+    (bern,) = (row for row in rows if row["tokens"][0] == "Bern")
+    assert names[bern["ner_tags"][0]] == "B-LOC"  # the file says I-LOC
+    _, _, data, _ = train.read_recipe([*streamed, "--entity_types", "ORG", "LOC", "PER"])
+    rows = train.load_data(data)["train"]
+    names = rows.features["ner_tags"].feature.names
+    found = {names[tag] for row in rows for tag in row["ner_tags"]}
+    assert found == {"O", "B-PER", "B-LOC"}
+    assert names.index("B-ORG") < names.index("B-LOC")
+
+
+def test_a_stream_is_believed_to_have_visual_context_if_it_has_the_columns(streamed):
+    reading = ["--processor_config", '{"context_budget": 9}']
+    _, model, data, _ = train.read_recipe([*streamed, *reading])
+    parts = train.load_data(data)
+    _, processor = train.load_model(model, None, train.label_names(parts["train"]))
+    train.check_context(processor, parts, model)
+    parts["train"] = parts["train"].remove_columns(["objects", "captions", "ocr"])
+    with pytest.raises(RecipeError, match="no sentence has visual context"):
+        train.check_context(processor, parts, model)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([], "expected max_steps, found num_train_epochs 1"),
+        (["--max_steps", "2", "--cache_vision_features"], "would have to read the whole stream"),
+        (
+            ["--max_steps", "2", "--dataloader_num_workers", "2"],
+            "dataloader_num_workers 0, found 2",
+        ),
+        (["--dataset_name", "sample"], "streaming reads a data set"),
+        (["--new_language"], "new_language counts sentences, which a stream does not"),
+    ],
+)
+def test_what_a_stream_cannot_feed_is_refused(streamed, extra, message):
+    with pytest.raises(RecipeError, match=message):
+        train.main([*streamed, *extra])
+
+
 def test_processes_that_would_train_apart_are_refused(recipe, monkeypatch):
     """`accelerate launch` can start several processes that each see a world of one."""
     _, _, _, arguments = train.read_recipe(recipe)

@@ -126,6 +126,10 @@ class DataArguments:
     dataset_config: str | None = field(
         default=None, metadata={"help": "Configuration of that data set, such as a language."}
     )
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read the training part as it comes; needs max_steps."},
+    )
     train_files: list[str] | None = field(
         default=None,
         metadata={"help": "Files to train on, or parts of them: `val.conllu[:1500]`, `[50%:]`."},
@@ -176,6 +180,12 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
+        if self.streaming and (self.train_files or self.dataset_name == "sample"):
+            raise ValueError(
+                "streaming reads a data set: expected dataset_name, the sample is none"
+            )
+        if self.streaming and self.new_language:
+            raise ValueError("streaming: new_language counts sentences, which a stream does not")
         if self.train_files is None and (self.validation_files or self.test_files):
             raise ValueError("validation_files and test_files need train_files beside them")
         if self.train_files is None and self.dataset_name is None:
