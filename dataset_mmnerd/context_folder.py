@@ -26,14 +26,13 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from .card import table, update_card
-from .parquet import expanded_bytes, read_shard, replace_shard, shard_paths
+from .parquet import expanded_bytes, picture_digest, read_shard, replace_shard, shard_paths
 from .visual_context import (
     ContextError,
     Extractor,
     Reading,
     ReadingKey,
     Readings,
-    picture_digest,
     read_pictures,
 )
 

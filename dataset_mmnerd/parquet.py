@@ -12,8 +12,10 @@ four times its distinct pictures, so memory is bounded, however long the data se
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -52,6 +54,25 @@ def read_picture(path: Path | str) -> bytes:
         found, expected = f"{path} with {size:,} bytes", f"at most {MAX_PICTURE_BYTES:,}"
         raise BadPictureError("enormous", found, expected)
     return Path(path).read_bytes()
+
+
+def picture_digest(picture: Any) -> str | None:
+    """What tells a picture's content from others, without decoding it; None where there is none, or
+    no such file.
+
+    Args:
+        picture: None, a path, bytes, {"bytes", "path"}, or a picture of PIL.
+    """
+    if isinstance(picture, Mapping):
+        picture = picture["path"] if picture.get("bytes") is None else picture["bytes"]
+    if isinstance(picture, Image.Image):
+        header = f"{picture.mode} {picture.size}".encode()
+        return hashlib.sha256(header + picture.tobytes()).hexdigest()
+    if isinstance(picture, str | Path):
+        if not Path(picture).is_file():
+            return None
+        picture = Path(picture).read_bytes()
+    return None if picture is None else hashlib.sha256(picture).hexdigest()
 
 
 def check_picture(content: bytes, *, decode: bool) -> tuple[int, int]:

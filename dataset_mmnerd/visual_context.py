@@ -35,7 +35,13 @@ from datasets import Dataset, Features, concatenate_datasets
 from datasets import Image as ImageColumn
 from PIL import Image, ImageOps
 
-from .parquet import PICTURE_FORMATS, BadPictureError, check_picture, read_picture
+from .parquet import (
+    PICTURE_FORMATS,
+    BadPictureError,
+    check_picture,
+    picture_digest,
+    read_picture,
+)
 from .schema import UNKNOWN_LANGUAGE, features
 
 if TYPE_CHECKING:
@@ -467,11 +473,6 @@ class Readings:
         self._found.update(found)
 
 
-def picture_digest(content: bytes) -> str:
-    """What a picture is known by: the same file gives the same."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
 def decoded(content: bytes) -> Image.Image:
     """A picture file as RGB, upright, on white where it is transparent, 2,048 pixels at most.
 
@@ -597,7 +598,7 @@ def visual_context(
                 digests.append(known[name])
                 continue
             content = _content(image)
-            digest = None if content is None else picture_digest(content)
+            digest = picture_digest(content)
             digests.append(digest)
             if digest is not None:
                 if name is not None:
@@ -662,7 +663,6 @@ __all__ = [
     "TesseractReader",
     "add_visual_context",
     "decoded",
-    "picture_digest",
     "read_pictures",
     "visual_context",
 ]

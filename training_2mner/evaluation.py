@@ -16,7 +16,6 @@ picture, the context being all that is left of it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -31,6 +30,7 @@ from datasets import Dataset
 from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
 
+from dataset_mmnerd.parquet import picture_digest
 from dataset_mmnerd.schema import CONTEXT_COLUMNS
 from modeling_2mner.labels_2mner import Span, spans_from_labels
 
@@ -93,8 +93,7 @@ def picture_keys(dataset: Dataset) -> list[str | None]:
 def _picture_key(picture: dict[str, Any] | None) -> str | None:
     if picture is None:
         return None
-    content = picture.get("bytes")
-    return picture["path"] if content is None else hashlib.sha256(content).hexdigest()
+    return picture["path"] if picture.get("bytes") is None else picture_digest(picture)
 
 
 def context_keys(dataset: Dataset, fields: Sequence[str] = CONTEXT_COLUMNS) -> list[str | None]:

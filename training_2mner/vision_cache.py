@@ -30,6 +30,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from dataset_mmnerd.parquet import picture_digest
+
 from .arguments import RecipeError
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = [
     "VisionFeatures",
     "cache_vision_features",
-    "picture_digest",
     "read_pictures_once",
     "tower_digest",
 ]
@@ -51,25 +52,6 @@ FILE_PICTURES = 512
 
 
 # Names --------------------------------------------------------------------------------------------
-
-
-def picture_digest(picture: Any) -> str | None:
-    """What tells a picture's content from others, without decoding it; None where there is none, or
-    no such file.
-
-    Args:
-        picture: None, a path, bytes, {"bytes", "path"}, or a picture of PIL.
-    """
-    if isinstance(picture, dict):
-        picture = picture["path"] if picture.get("bytes") is None else picture["bytes"]
-    if isinstance(picture, Image.Image):
-        header = f"{picture.mode} {picture.size}".encode()
-        return hashlib.sha256(header + picture.tobytes()).hexdigest()
-    if isinstance(picture, str | Path):
-        if not Path(picture).is_file():
-            return None
-        picture = Path(picture).read_bytes()
-    return None if picture is None else hashlib.sha256(picture).hexdigest()
 
 
 def tower_digest(model: nn.Module, processor: ProcessorMixin) -> str:

@@ -8,7 +8,13 @@ from datasets import load_dataset
 from PIL import Image
 
 from dataset_mmnerd import parquet
-from dataset_mmnerd.parquet import BadPictureError, ShardWriter, check_picture, read_picture
+from dataset_mmnerd.parquet import (
+    BadPictureError,
+    ShardWriter,
+    check_picture,
+    picture_digest,
+    read_picture,
+)
 from dataset_mmnerd.schema import bio_labels, features
 
 from .conftest import enormous_png, picture_bytes
@@ -128,3 +134,16 @@ def test_an_enormous_file_is_not_read(tmp_path):
     with pytest.raises(BadPictureError, match="67,108,865 bytes, expected at most") as error:
         read_picture(path)
     assert error.value.kind == "enormous"
+
+
+def test_a_picture_is_known_by_its_content(tmp_path):
+    content = picture_bytes(1)
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    same = [content, {"bytes": content, "path": "x"}, {"bytes": None, "path": str(path)}, path]
+    assert len({picture_digest(picture) for picture in same}) == 1
+    assert picture_digest({"bytes": picture_bytes(2), "path": None}) != picture_digest(content)
+    assert picture_digest(None) is None
+    assert picture_digest(str(tmp_path / "missing.png")) is None
+    grey = [Image.new("RGB", size, (128,) * 3) for size in ((2, 3), (3, 2))]
+    assert picture_digest(grey[0]) != picture_digest(grey[1])

@@ -5,7 +5,6 @@ import signal
 
 import pytest
 import torch
-from PIL import Image
 
 from training_2mner import vision_cache
 from training_2mner.arguments import RecipeError
@@ -15,7 +14,6 @@ from training_2mner.trainer import freeze_parameters
 from training_2mner.vision_cache import (
     VisionFeatures,
     cache_vision_features,
-    picture_digest,
     tower_digest,
 )
 
@@ -167,19 +165,6 @@ def test_other_towers_and_other_preparation_have_another_cache(frozen):
     with torch.no_grad():
         next(model.vision_model.parameters()).view(-1)[0] += 1
     assert len({before, other, tower_digest(model, processor)}) == 3
-
-
-def test_a_picture_is_known_by_its_content(tmp_path, rows):
-    content = rows[0]["image"]["bytes"]
-    path = tmp_path / "a.png"
-    path.write_bytes(content)
-    same = [content, {"bytes": content, "path": "x"}, {"bytes": None, "path": str(path)}, path]
-    assert len({picture_digest(picture) for picture in same}) == 1
-    assert picture_digest(rows[1]["image"]) != picture_digest(content)
-    assert picture_digest(None) is None
-    assert picture_digest(str(tmp_path / "missing.png")) is None
-    grey = [Image.new("RGB", size, (128,) * 3) for size in ((2, 3), (3, 2))]
-    assert picture_digest(grey[0]) != picture_digest(grey[1])
 
 
 def test_a_tower_that_is_trained_is_refused(trainer_for, rows):
