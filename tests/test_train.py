@@ -12,8 +12,11 @@ from datasets import List, Value
 from PIL import Image
 
 import train
-from dataset_mmnerd.readers import MalformedLineError
-from training_2mner.arguments import RecipeError
+from dataset_mmnerd.readers import MalformedLineError, dataset_from_files
+from dataset_mmnerd.schema import bio_labels
+from training_2mner.arguments import DataArguments, RecipeError
+from training_2mner.building import check_context, load_model
+from training_2mner.data import label_names, load_data, prepare
 
 ROOT = Path(__file__).parents[1]
 SENTENCES = """\
@@ -142,10 +145,8 @@ def test_a_recipe_ends_in_a_table_and_a_folder_that_loads(recipe, tmp_path):
 def with_context(files) -> Path:
     """The same sentences as JSON lines, with what was made of their pictures."""
     for part in ("train", "dev", "test"):
-        rows = train.dataset_from_files(files / f"{part}_en.txt", files).to_list()
-        names = (
-            train.dataset_from_files(files / f"{part}_en.txt").features["ner_tags"].feature.names
-        )
+        rows = dataset_from_files(files / f"{part}_en.txt", files).to_list()
+        names = dataset_from_files(files / f"{part}_en.txt").features["ner_tags"].feature.names
         lines = [
             json.dumps(
                 {
@@ -222,7 +223,7 @@ def test_without_test_or_validation_files_there_is_still_a_model(recipe, tmp_pat
 
 
 def test_a_folder_of_parquet_trains_too(recipe, tmp_path, files):
-    rows = train.dataset_from_files([files / "train_en.txt", files / "train_de.txt"], files)
+    rows = dataset_from_files([files / "train_en.txt", files / "train_de.txt"], files)
     for split in ("train", "validation", "test"):
         (tmp_path / "mmnerd").mkdir(exist_ok=True)
         rows.to_parquet(tmp_path / "mmnerd" / f"{split}.parquet")
@@ -262,9 +263,9 @@ def test_a_recipe_that_does_not_fit_its_data_or_model_is_refused(recipe, extra, 
     ],
 )
 def test_a_data_set_that_cannot_be_loaded_is_named(files, name, config, message):
-    arguments = train.DataArguments(dataset_name=name.format(files=files), dataset_config=config)
+    arguments = DataArguments(dataset_name=name.format(files=files), dataset_config=config)
     with pytest.raises(RecipeError, match=message):
-        train.load_data(arguments, None)
+        load_data(arguments, None)
 
 
 def test_a_label_outside_the_models_set_is_named_with_its_line(recipe, files):
@@ -284,16 +285,16 @@ def test_a_label_outside_the_models_set_is_named_with_its_line(recipe, files):
 )
 def test_which_labels_are_learned(files, types, known, learned):
     files = [str(files / "train_en.txt")]
-    arguments = train.DataArguments(train_files=files, test_files=files, entity_types=types)
-    known = known and train.bio_labels(known)
-    for rows in train.load_data(arguments, known).values():
-        assert train.label_names(rows) == train.bio_labels(learned)
+    arguments = DataArguments(train_files=files, test_files=files, entity_types=types)
+    known = known and bio_labels(known)
+    for rows in load_data(arguments, known).values():
+        assert label_names(rows) == bio_labels(learned)
 
 
 def test_a_label_outside_the_named_types_is_named_with_its_line(files):
-    arguments = train.DataArguments(train_files=[str(files / "train_en.txt")], entity_types=["LOC"])
+    arguments = DataArguments(train_files=[str(files / "train_en.txt")], entity_types=["LOC"])
     with pytest.raises(MalformedLineError, match="line 2: found label 'B-PER'"):
-        train.load_data(arguments)
+        load_data(arguments)
 
 
 def test_a_missing_file_is_named(recipe, files):
@@ -309,11 +310,11 @@ def test_nothing_to_learn_is_refused(recipe, files, content):
 
 
 def test_a_data_set_without_a_train_part_is_refused(tmp_path, files):
-    rows = train.dataset_from_files(files / "train_en.txt")
+    rows = dataset_from_files(files / "train_en.txt")
     (tmp_path / "mmnerd").mkdir()
     rows.to_parquet(tmp_path / "mmnerd" / "test.parquet")
     with pytest.raises(RecipeError, match="no sentence to train on"):
-        train.load_data(train.DataArguments(dataset_name=str(tmp_path / "mmnerd")), None)
+        load_data(DataArguments(dataset_name=str(tmp_path / "mmnerd")), None)
 
 
 @pytest.mark.parametrize(
@@ -327,9 +328,9 @@ def test_a_data_set_without_a_train_part_is_refused(tmp_path, files):
     ],
 )
 def test_a_data_set_of_another_shape_is_refused(files, change, message):
-    rows = change(train.dataset_from_files(files / "train_en.txt"))
+    rows = change(dataset_from_files(files / "train_en.txt"))
     with pytest.raises(RecipeError, match=message):
-        train.prepare(rows, "train", train.DataArguments(dataset_name="other"))
+        prepare(rows, "train", DataArguments(dataset_name="other"))
 
 
 def test_no_validation_part_to_choose_by_is_refused(recipe):
@@ -387,7 +388,7 @@ def test_frozen_towers_run_once(recipe, tmp_path):
 def streamed(recipe, tmp_path, files) -> list[str]:
     """The recipe on a data set of three Parquet files, streamed."""
     for split in ("train", "validation", "test"):
-        rows = train.dataset_from_files([files / "train_en.txt", files / "train_de.txt"])
+        rows = dataset_from_files([files / "train_en.txt", files / "train_de.txt"])
         for shard in range(3 if split == "train" else 1):
             part = rows.shard(3, shard) if split == "train" else rows
             (tmp_path / "mmnerd").mkdir(exist_ok=True)
@@ -417,14 +418,14 @@ def test_a_streamed_data_set_trains_and_goes_on(streamed, tmp_path):
 
 def test_a_stream_gives_valid_labels_in_the_languages_that_were_asked_for(streamed):
     _, _, data, _ = train.read_recipe([*streamed, "--languages", "de"])
-    rows = list(train.load_data(data)["train"])
+    rows = list(load_data(data)["train"])
     assert sorted(row["tokens"][0] for row in rows) == ["Ana", "Bern", "nothing"]
     assert {row["lang"] for row in rows} == {"de"}
-    names = train.load_data(data)["train"].features["ner_tags"].feature.names
+    names = load_data(data)["train"].features["ner_tags"].feature.names
     (bern,) = (row for row in rows if row["tokens"][0] == "Bern")
     assert names[bern["ner_tags"][0]] == "B-LOC"  # the file says I-LOC
     _, _, data, _ = train.read_recipe([*streamed, "--entity_types", "ORG", "LOC", "PER"])
-    rows = train.load_data(data)["train"]
+    rows = load_data(data)["train"]
     names = rows.features["ner_tags"].feature.names
     found = {names[tag] for row in rows for tag in row["ner_tags"]}
     assert found == {"O", "B-PER", "B-LOC"}
@@ -434,12 +435,12 @@ def test_a_stream_gives_valid_labels_in_the_languages_that_were_asked_for(stream
 def test_a_stream_is_believed_to_have_visual_context_if_it_has_the_columns(streamed):
     reading = ["--processor_config", '{"context_budget": 9}']
     _, model, data, _ = train.read_recipe([*streamed, *reading])
-    parts = train.load_data(data)
-    _, processor = train.load_model(model, None, train.label_names(parts["train"]))
-    train.check_context(processor, parts, model)
+    parts = load_data(data)
+    _, processor = load_model(model, None, label_names(parts["train"]))
+    check_context(processor, parts, model)
     parts["train"] = parts["train"].remove_columns(["objects", "captions", "ocr"])
     with pytest.raises(RecipeError, match="no sentence has visual context"):
-        train.check_context(processor, parts, model)
+        check_context(processor, parts, model)
 
 
 @pytest.mark.parametrize(

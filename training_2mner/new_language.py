@@ -28,15 +28,16 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, List, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from transformers import set_seed
 
 from dataset_mmnerd.schema import bio_labels, entity_types
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
-from modeling_2mner.labels_2mner import Span, is_bioes, labels_from_spans
+from modeling_2mner.labels_2mner import Span
 
 from .arguments import DataArguments, ModelArguments, RecipeError, TwoMNERTrainingArguments
 from .collator import WordCollator
+from .data import of_types, relabelled
 from .evaluation import gold_spans, longest_first, predict
 from .learning_curve import LearningCurve
 from .metrics import score
@@ -48,7 +49,6 @@ __all__ = [
     "mixed",
     "nested_subset",
     "old_rows",
-    "relabelled",
     "transfer_table",
     "with_min_steps",
 ]
@@ -112,21 +112,6 @@ def nested_subset(rows: Dataset, size: int, seed: int) -> Dataset:
     return rows.select(order[:size], keep_in_memory=True)
 
 
-def relabelled(rows: Dataset, names: Sequence[str]) -> Dataset:
-    """The same rows with other label ids; entities of types that `names` lacks are O."""
-    if rows.features["ner_tags"].feature.names == list(names):
-        return rows
-    ids = {name: index for index, name in enumerate(names)}
-    types = set(entity_types(names))
-    scheme = "BIOES" if is_bioes(names) else "BIO"
-    tags = [
-        [ids[label] for label in labels_from_spans(_of_types(spans, types), len(words), scheme)]
-        for spans, words in zip(gold_spans(rows), rows["tokens"][:], strict=True)
-    ]
-    feature = List(ClassLabel(names=list(names)))
-    return rows.remove_columns("ner_tags").add_column("ner_tags", tags, feature=feature)
-
-
 def mixed(new: Dataset, old: Dataset) -> Dataset:
     """New and old rows in one data set, with the labels and the columns of the new one, and the
     old one's pictures."""
@@ -142,10 +127,6 @@ def _with_columns(rows: Dataset, columns: dict[str, Any]) -> Dataset:
         if name not in rows.column_names:
             rows = rows.add_column(name, [None] * len(rows), feature=feature)
     return rows.select_columns(list(columns))
-
-
-def _of_types(spans: Iterable[Span], types: Iterable[str]) -> list[Span]:
-    return [span for span in spans if span[2] in types]
 
 
 # Steps --------------------------------------------------------------------------------------------
@@ -503,8 +484,8 @@ def _measure(trainer: TwoMNERTrainer, rows: Dataset, types: Sequence[str]) -> Sc
     rows = rows.select(longest_first(rows), keep_in_memory=True)
     views = predict(trainer, relabelled(rows, trainer.data_collator.label_names))
     return score(
-        [_of_types(spans, types) for spans in gold_spans(rows)],
-        [_of_types(spans, types) for spans in views["image_text"].spans],
+        [of_types(spans, types) for spans in gold_spans(rows)],
+        [of_types(spans, types) for spans in views["image_text"].spans],
         rows["lang"][:],
     )
 
@@ -513,7 +494,7 @@ def _score_records(records: Sequence[dict[str, Any]], types: Sequence[str]) -> S
     """The same of predictions that were written down."""
 
     def spans(entities: Sequence[dict[str, Any]]) -> list[Span]:
-        return _of_types([(e["start"], e["end"], e["label"]) for e in entities], types)
+        return of_types([(e["start"], e["end"], e["label"]) for e in entities], types)
 
     return score(
         [spans(record["gold"]) for record in records],

@@ -8,6 +8,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from dataset_mmnerd.schema import bio_labels, features
 from training_2mner.arguments import DataArguments, RecipeError
+from training_2mner.data import relabelled
 from training_2mner.evaluation import gold_spans
 from training_2mner.learning_curve import LearningCurve
 from training_2mner.new_language import (
@@ -15,7 +16,6 @@ from training_2mner.new_language import (
     mixed,
     nested_subset,
     old_rows,
-    relabelled,
     transfer_table,
     with_min_steps,
 )

@@ -1,0 +1,156 @@
+"""From a recipe's arguments to a trainer: the model is built from towers, or a saved one loaded.
+
+trainer = new_trainer(model_arguments, processor, data, arguments)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import fields
+from typing import Any
+
+from datasets import DatasetDict
+from datasets import IterableDataset as Stream
+from transformers import EarlyStoppingCallback
+
+from dataset_mmnerd.schema import entity_types
+from modeling_2mner import TwoMNERConfig, TwoMNERForTokenClassification, TwoMNERProcessor
+from modeling_2mner.labels_2mner import is_bioes, scheme_labels
+
+from .arguments import ModelArguments, RecipeError, TwoMNERTrainingArguments, unknown_key
+from .collator import WordCollator
+from .data import label_names, loading
+from .evaluation import blank_picture, context_keys, longest_first
+from .lora import add_lora
+from .new_language import with_min_steps
+from .trainer import TwoMNERTrainer, freeze_parameters
+from .vision_cache import cache_vision_features
+
+__all__ = ["check_context", "load_model", "new_trainer"]
+
+logger = logging.getLogger(__name__)
+
+MODEL_SWITCHES = {field.name for field in fields(TwoMNERConfig)}
+PROCESSOR_SWITCHES = (
+    "context_fields",
+    "context_separator",
+    "context_budget",
+    "max_length",
+    "window_overlap",
+)
+
+
+def load_model(
+    arguments: ModelArguments, processor: TwoMNERProcessor | None, labels: Sequence[str]
+) -> tuple[TwoMNERForTokenClassification, TwoMNERProcessor]:
+    """Build a model and its processor from towers, or load the saved one that `processor` is of;
+    where `labels` has other types, it keeps what it knows of those that it shares with them."""
+    if processor is not None:
+        model = TwoMNERForTokenClassification.from_pretrained(arguments.model_name_or_path)
+        if set(entity_types(labels)) != set(entity_types(processor.labels)):
+            scheme = "BIOES" if is_bioes(processor.labels) else "BIO"
+            model.resize_labels(scheme_labels(entity_types(labels), scheme))
+            processor = copy(processor)
+            processor.labels = model.config.labels
+        return model, processor
+    switches = known_keys("model_config", arguments.model_config, MODEL_SWITCHES)
+    settings = known_keys("processor_config", arguments.processor_config, PROCESSOR_SWITCHES)
+    towers = (arguments.text_model, arguments.vision_model, arguments.global_vision_model)
+    spelled = scheme_labels(entity_types(labels), arguments.label_scheme)
+    with loading("a tower", OSError):
+        model = TwoMNERForTokenClassification.from_towers(*towers, labels=spelled, **switches)
+    try:
+        processor = TwoMNERProcessor.from_towers(
+            arguments.text_model, arguments.vision_model, labels=model.config.labels, **settings
+        )
+    except ValueError as error:
+        raise RecipeError(f"processor_config: {error}") from error
+    return model, processor
+
+
+def known_keys(name: str, switches: dict[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
+    """The keys of a mapping in a recipe, all of them known."""
+    for key in switches or {}:
+        if key not in known:
+            raise RecipeError(f"{name}: {unknown_key(key, known)}")
+    return switches or {}
+
+
+def check_context(
+    processor: TwoMNERProcessor, data: DatasetDict, arguments: ModelArguments
+) -> None:
+    """Make sure that a model that reads visual context has some to learn from.
+
+    Raises:
+        RecipeError: if a model built from towers has none; a saved one may well go on with
+            sentences alone, which the log then says.
+    """
+    if not processor.reads_context:
+        return
+    rows, fields = data["train"], processor.context_fields
+    if isinstance(rows, Stream):  # nobody reads it before: that it has the columns must do
+        found = any(field in rows.column_names for field in fields)
+    else:
+        found = any(context_keys(rows, fields))
+    if found:
+        return
+    columns = ", ".join(fields)
+    message = (
+        f"train: no sentence has visual context ({columns}), which this model reads; fill it with "
+        "python -m dataset_mmnerd context FOLDER --objects MODEL --ocr tesseract"
+    )
+    if arguments.model_name_or_path is None:
+        raise RecipeError(f"{message}, or set context_budget in processor_config to 0")
+    logger.warning("%s", message)
+
+
+def new_trainer(
+    model_arguments: ModelArguments,
+    processor: TwoMNERProcessor | None,
+    data: DatasetDict,
+    arguments: TwoMNERTrainingArguments,
+) -> TwoMNERTrainer:
+    """A trainer of a model as it is before training: built or loaded, adapted, partly frozen."""
+    model, processor = load_model(model_arguments, processor, label_names(data["train"]))
+    check_context(processor, data, model_arguments)
+    if model_arguments.lora:
+        model = add_lora(model, model_arguments.lora_rank)
+    freeze_parameters(model, arguments.freeze)
+    trainer = build_trainer(model, processor, data, arguments)
+    if arguments.cache_vision_features:
+        scored_blank = [blank_picture()] if arguments.controls and "test" in data else []
+        features = cache_vision_features(trainer, data.values(), scored_blank)
+        trainer.data_collator.features = features
+    return trainer
+
+
+def build_trainer(
+    model: TwoMNERForTokenClassification,
+    processor: TwoMNERProcessor,
+    data: DatasetDict,
+    arguments: TwoMNERTrainingArguments,
+) -> TwoMNERTrainer:
+    """Put model, data and arguments together; the validation part is sorted by length."""
+    validation = data.get("validation")
+    if validation is not None:
+        validation = validation.select(longest_first(validation), keep_in_memory=True)
+    elif arguments.eval_strategy != "no":
+        raise RecipeError(
+            "no validation part to choose the best checkpoint on: name one, or set eval_strategy "
+            "and load_best_model_at_end to no"
+        )
+    streamed = isinstance(data["train"], Stream)
+    callbacks = []
+    if arguments.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(arguments.early_stopping_patience))
+    return TwoMNERTrainer(
+        model=model,
+        args=arguments if streamed else with_min_steps(arguments, len(data["train"])),
+        data_collator=WordCollator(processor, label_names(data["train"])),
+        train_dataset=data["train"],
+        eval_dataset=validation,
+        processing_class=processor,
+        callbacks=callbacks,
+    )

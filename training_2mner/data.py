@@ -1,0 +1,186 @@
+"""The sentences of a recipe: from files, a folder, the Hub or the sample to data sets of one shape.
+
+    data = load_data(data_arguments)
+    data["train"][0]["tokens"], label_names(data["train"])
+
+What is unusual: pictures stay undecoded, so that a data set is small in memory and a broken picture
+costs a mask, not the run; and an invalid IOB2 sequence is made valid, with a line in the log that
+says how often.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from datasets import ClassLabel, Dataset, DatasetDict, Image, List, load_dataset
+from datasets import IterableDataset as Stream
+
+from dataset_mmnerd.readers import dataset_from_files, labels_of
+from dataset_mmnerd.sample import load_sample
+from dataset_mmnerd.schema import SPLITS, bio_labels, entity_types, to_iob2
+from modeling_2mner.labels_2mner import Span, is_bioes, labels_from_spans
+
+from .arguments import DataArguments, RecipeError
+from .evaluation import gold_spans
+from .streaming import load_streamed, prepared_stream, relabelled_stream
+
+__all__ = ["label_names", "load_data", "loading", "of_types", "prepare", "relabelled"]
+
+logger = logging.getLogger(__name__)
+
+NEEDED_COLUMNS = ("id", "tokens", "ner_tags", "lang")
+
+
+@contextmanager
+def loading(what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Tell in one line why something can be loaded from neither a folder nor the Hub.
+
+    Raises:
+        RecipeError: in place of such `errors`.
+    """
+    try:
+        yield
+    except errors as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RecipeError(f"{what} cannot be loaded, neither folder nor Hub: {reason}") from error
+
+
+def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> DatasetDict:
+    """Load the parts that there are of train, validation and test; pictures stay undecoded.
+
+    Args:
+        arguments: which data.
+        known: the labels of a model that exists already. They are those of the data, unless the
+            training part has a type that is not among them, or the arguments name the types.
+
+    Raises:
+        RecipeError: if the data set cannot be loaded, there is nothing to train on, a column is
+            missing, a language is not there, or a label is not among those to be learned.
+    """
+    if arguments.train_files is not None:
+        parts = load_files(arguments, known)
+    elif arguments.dataset_name == "sample":
+        parts = load_sample()
+    else:
+        with loading(f"data set {arguments.dataset_name}", OSError, ValueError):
+            if arguments.streaming:
+                parts = load_streamed(arguments)
+            else:
+                parts = load_dataset(arguments.dataset_name, arguments.dataset_config)
+    data = DatasetDict(
+        {split: prepare(parts[split], split, arguments) for split in SPLITS if split in parts}
+    )
+    if not data.get("train"):
+        raise RecipeError("no sentence to train on: the train part is missing or empty")
+    learned = labels_to_learn(label_names(data["train"]), known, arguments.entity_types)
+    for split, rows in data.items():
+        unknown = set(entity_types(label_names(rows))) - set(entity_types(learned))
+        if unknown:
+            raise RecipeError(
+                f"{split}: entities of type {sorted(unknown)[0]!r}, those to be learned are "
+                f"{', '.join(entity_types(learned))}"
+            )
+        relabel = relabelled_stream if isinstance(rows, Stream) else relabelled
+        data[split] = relabel(rows, learned)
+    return data
+
+
+def load_files(arguments: DataArguments, known: Sequence[str] | None) -> dict[str, Dataset]:
+    """Read the files of each part. The labels are told by the training files, by what a saved model
+    knows, or by the arguments; any other in a file is an error naming file and line."""
+    files = {
+        "train": arguments.train_files,
+        "validation": arguments.validation_files,
+        "test": arguments.test_files,
+    }
+    found = labels_of(arguments.train_files)
+    if len(found) == 1:
+        raise RecipeError(f"no entity to learn in {', '.join(arguments.train_files)}")
+    labels = labels_to_learn(found, known, arguments.entity_types)
+    return {
+        split: dataset_from_files(names, arguments.image_dir, labels)
+        for split, names in files.items()
+        if names is not None
+    }
+
+
+def labels_to_learn(
+    found: Sequence[str], known: Sequence[str] | None, types: Sequence[str] | None
+) -> list[str]:
+    """The labels, in BIO, that a model learns from sentences with the labels `found`: those of the
+    named `types`; or those that it has (`known`), if all that were found are among them."""
+    if types is not None:
+        return bio_labels(types)
+    if known is not None and set(entity_types(found)) <= set(entity_types(known)):
+        return bio_labels(entity_types(known))
+    return list(found)
+
+
+def label_names(rows: Dataset | Stream) -> list[str]:
+    """The labels of a data set in the order of their ids."""
+    return rows.features["ner_tags"].feature.names
+
+
+def prepare(rows: Dataset | Stream, split: str, arguments: DataArguments) -> Dataset | Stream:
+    """Check the columns, make invalid IOB2 valid, leave pictures undecoded, keep the languages."""
+    missing = [column for column in NEEDED_COLUMNS if column not in rows.column_names]
+    if missing:
+        raise RecipeError(
+            f"{split}: no column {missing[0]!r}, found {', '.join(rows.column_names)}"
+        )
+    if not isinstance(getattr(rows.features["ner_tags"], "feature", None), ClassLabel):
+        raise RecipeError(
+            f"{split}: column 'ner_tags' is {rows.features['ner_tags']}, expected List(ClassLabel)"
+        )
+    if "image" in rows.column_names:
+        rows = rows.cast_column("image", Image(decode=False))
+    if isinstance(rows, Stream):
+        return prepared_stream(rows, arguments.languages)
+    rows = repair_labels(rows, split)
+    if arguments.languages is not None:
+        found = rows["lang"][:]
+        absent = set(arguments.languages).difference(found)
+        if absent:
+            raise RecipeError(
+                f"{split}: no sentence in {', '.join(sorted(absent))}; there are "
+                f"{', '.join(sorted(set(found)))}"
+            )
+        kept = [index for index, lang in enumerate(found) if lang in arguments.languages]
+        rows = rows.select(kept, keep_in_memory=True)
+    return rows
+
+
+def repair_labels(rows: Dataset, split: str) -> Dataset:
+    """Make every I- that continues nothing a B-, and say in how many sentences that was needed."""
+    labels = rows.features["ner_tags"]
+    names = labels.feature.names
+    ids = {name: index for index, name in enumerate(names)}
+    found = rows["ner_tags"][:]
+    repaired = [[ids[tag] for tag in to_iob2([names[index] for index in tags])] for tags in found]
+    changed = sum(before != after for before, after in zip(found, repaired, strict=True))
+    if not changed:
+        return rows
+    logger.warning("%s: in %d sentences an I- label continues nothing; read as B-", split, changed)
+    return rows.remove_columns("ner_tags").add_column("ner_tags", repaired, feature=labels)
+
+
+def relabelled(rows: Dataset, names: Sequence[str]) -> Dataset:
+    """The same rows with other label ids; entities of types that `names` lacks are O."""
+    if rows.features["ner_tags"].feature.names == list(names):
+        return rows
+    ids = {name: index for index, name in enumerate(names)}
+    types = set(entity_types(names))
+    scheme = "BIOES" if is_bioes(names) else "BIO"
+    tags = [
+        [ids[label] for label in labels_from_spans(of_types(spans, types), len(words), scheme)]
+        for spans, words in zip(gold_spans(rows), rows["tokens"][:], strict=True)
+    ]
+    feature = List(ClassLabel(names=list(names)))
+    return rows.remove_columns("ner_tags").add_column("ner_tags", tags, feature=feature)
+
+
+def of_types(spans: Iterable[Span], types: Iterable[str]) -> list[Span]:
+    """The entities of some types."""
+    return [span for span in spans if span[2] in types]
