@@ -175,6 +175,7 @@ def test_a_recipe_that_reads_context_trains_and_reports_both_views(
     budget = ["--processor_config", '{"context_budget": 16}']
     switches = {"cross_view_weight": 0.5, "word_dropout": 0.1, "collaboration_heads": 4}
     tiny = ["--model_config", json.dumps(switches), "--freeze", "text_model.embeddings"]
+    tiny += ["vision_model"] if "2mner" in name else []
     output = ["--output_dir", str(tmp_path / "run"), "--use_cpu", "true", "--bf16", "no"]
     train.main([str(path), *towers, *files, *budget, *tiny, *output, "--max_steps", "1"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
