@@ -28,7 +28,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from runs import CONTROLS, Setting, figures_of, markdown, mean, records_of, said, train_once
+from runner import CONTROLS, Setting, figures_of, markdown, mean, records_of, said, train_once
 
 from dataset_mmnerd.visual_context import ObjectTagger, TesseractReader, visual_context
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import load_dataset
-from runs import CONTROLS, ROOT, Setting, figures_of, markdown, mean, records_of, said, train_once
+from runner import CONTROLS, ROOT, Setting, figures_of, markdown, mean, records_of, said, train_once
 
 ONE_VIEW = {"cross_view_weight": 0}
 SETTINGS = {
