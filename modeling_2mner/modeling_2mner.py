@@ -52,6 +52,7 @@ __all__ = [
     "TwoMNERModelOutput",
     "TwoMNERPreTrainedModel",
     "TwoMNERTokenClassifierOutput",
+    "illustrated",
 ]
 
 logger = logging.get_logger(__name__)
@@ -214,18 +215,22 @@ def _text_view(
     return input_ids, attention_mask[:, :after], word_index, inputs_embeds
 
 
-def _illustrated(
-    sentences: dict[str, Tensor | None], has_pictures: bool, image_mask: Tensor | None
+def illustrated(
+    word_index: Tensor, image_mask: Tensor | None, context_mask: Tensor | None
 ) -> Tensor:
-    """`[B]` bool: the sentences of a batch that have a picture or visual context."""
-    word_index, context_mask = sentences["word_index"], sentences["context_mask"]
-    illustrated = torch.full_like(word_index[:, 0], has_pictures, dtype=torch.bool)
-    if has_pictures and image_mask is not None:
-        illustrated = image_mask
+    """`[B]` bool: the sentences of a batch that have a picture or visual context.
+
+    Args:
+        word_index, image_mask, context_mask: as in [`TwoMNERModel`]; None is nowhere.
+    """
+    found = torch.zeros_like(word_index[:, 0], dtype=torch.bool)
+    if image_mask is not None:
+        found = found | image_mask
     if context_mask is not None:
+        # Every window of a sentence carries the context, so its first one tells.
         first_window = word_index[:, 0] // context_mask.shape[1]
-        illustrated = illustrated | context_mask[first_window].any(1)
-    return illustrated
+        found = found | context_mask[first_window].any(1)
+    return found
 
 
 def _select_sentences(sentences: dict[str, Tensor | None], chosen: Tensor) -> dict[str, Tensor]:
@@ -750,9 +755,12 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             losses = {"nll": nll.mean()}
             loss = losses["nll"]
             if self.training and self.config.cross_view_weight > 0 and view == "image_text":
-                has_pictures = pixel_values is not None or regions is not None
-                illustrated = _illustrated(sentences, has_pictures, image_mask)
-                losses |= self._cross_view_losses(sentences, labels, illustrated, nll, emissions)
+                pictured = None
+                if pixel_values is not None or regions is not None:
+                    everywhere = torch.ones_like(word_index[:, 0], dtype=torch.bool)
+                    pictured = everywhere if image_mask is None else image_mask
+                chosen = illustrated(word_index, pictured, context_mask).nonzero()[:, 0]
+                losses |= self._cross_view_losses(sentences, labels, chosen, nll, emissions)
                 loss = (losses["nll"] + losses["nll_text"]) / 2
             if self.config.has_alignment:
                 losses["alignment"] = self._alignment_loss(encoded, labels, word_mask, image_mask)
@@ -824,7 +832,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         self,
         sentences: dict[str, Tensor | None],
         labels: Tensor,
-        illustrated: Tensor,
+        chosen: Tensor,
         nll: Tensor,
         emissions: Tensor,
     ) -> dict[str, Tensor]:
@@ -833,14 +841,13 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         Args:
             sentences: the words and contexts of the batch, by the arguments' names.
             labels: `[B, W]`.
-            illustrated: `[B]` bool, the sentences whose views differ.
+            chosen: the numbers of the sentences whose views differ, in order.
             nll, emissions: `[B]`, `[B, W, K]` of the view with the pictures.
 
         Returns:
             Scalars, both means over all `B` sentences: `nll_text`, to which a sentence that is not
-            illustrated brings its `nll`; and `cross_view`, to which it brings nothing.
+            chosen brings its `nll`; and `cross_view`, to which it brings nothing.
         """
-        chosen = illustrated.nonzero()[:, 0]
         if len(chosen) == 0:
             return {"nll_text": nll.mean(), "cross_view": nll.new_zeros(())}
         encoded = self.model(**_select_sentences(sentences, chosen), view="text", return_dict=True)

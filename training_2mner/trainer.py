@@ -29,6 +29,8 @@ from transformers import Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
+from modeling_2mner.modeling_2mner import illustrated
+
 from .arguments import RecipeError
 from .batches import SharedBatches, StreamedBatches
 from .checkpoints import LOSS_SUMS, UNFINISHED, KeepPlace, finish_checkpoint
@@ -36,7 +38,7 @@ from .collator import LengthGroupedSampler
 from .evaluation import OtherPictures, score_rows, spans_from_predictions
 from .metrics import summary
 
-__all__ = ["TwoMNERTrainer", "freeze_parameters", "part_of", "pictures_read"]
+__all__ = ["TwoMNERTrainer", "freeze_parameters", "part_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,19 +84,6 @@ def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
     for name in frozen:
         model.get_parameter(name).requires_grad_(False)
     return list(frozen)
-
-
-def pictures_read(inputs: dict[str, Tensor]) -> Tensor:
-    """`[B]` bool: of which sentences of a batch the model reads a picture or its visual context."""
-    word_index = inputs["word_index"]
-    read = torch.zeros(len(word_index), dtype=torch.bool, device=word_index.device)
-    if "image_mask" in inputs:
-        read |= inputs["image_mask"]
-    if "context_mask" in inputs:
-        # Every window of a sentence carries the context, so its first one tells.
-        windows = word_index[:, 0] // inputs["context_mask"].shape[1]
-        read |= inputs["context_mask"][windows].any(1)
-    return read
 
 
 class TwoMNERTrainer(Trainer):
@@ -237,7 +226,13 @@ class TwoMNERTrainer(Trainer):
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
             if prediction_loss_only:
                 return loss, None, None
-            found = (outputs.predictions, outputs.entity_scores, pictures_read(inputs))
+            found = (
+                outputs.predictions,
+                outputs.entity_scores,
+                illustrated(
+                    inputs["word_index"], inputs.get("image_mask"), inputs.get("context_mask")
+                ),
+            )
             if self._reads_both_views:
                 unlabelled = {key: value for key, value in inputs.items() if key != "labels"}
                 outputs = model(**unlabelled, view="text")
