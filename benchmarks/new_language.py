@@ -9,20 +9,23 @@ of each old language's `val` by `configs/text_only_offline.yaml`, unless a ready
 each new language is added by `configs/new_language.yaml`, once by full fine-tuning and once by
 LoRA, on 50, 200, 1,000 and 4,000 sentences of its `val`: nested subsets, drawn by the seed.
 
-All tests are a part of the second half of `test`, in the file's order; nothing here looks at the
-first half but the training of the first model, which chooses its checkpoint there. A run that is
-there is not repeated, and one that was interrupted goes on with the sizes that are missing.
+All tests are a part of the last quarter of `test`, in the file's order. The recipe's rates and
+LoRA's rank were chosen on sentences of the third quarter, the first model's checkpoint on the first
+ones. A run that is there is not repeated, and one that was interrupted goes on with the sizes that
+are missing.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from runner import Setting, markdown, mean, train_once
+
 OLD = ("en", "fr", "de", "es")
 NEW = ("pt", "nl")
 SIZES = (50, 200, 1000, 4000)
@@ -33,23 +36,9 @@ Curves = dict[tuple[str, str], list[Points]]
 """From language and method to each seed's learning curve."""
 
 
-def train(recipe: str, run: Path, options: Sequence[str]) -> Path:
-    """Run `train.py` unless its figures are there already; return the run's folder."""
-    if not (run / "metrics.json").exists():
-        subprocess.run(
-            [
-                *(sys.executable, "train.py", f"configs/{recipe}.yaml"),
-                *("--output_dir", str(run), *options),
-            ],
-            cwd=ROOT,
-            check=True,
-        )
-    return run
-
-
-def second_half(data: Path, languages: Iterable[str], percent: int) -> list[str]:
-    """So much of each `test` file, from its middle on."""
-    return [f"{data / language}/test.conllu[50%:{50 + percent}%]" for language in languages]
+def last_quarter(data: Path, languages: Iterable[str], percent: int) -> list[str]:
+    """So much of each `test` file, from its last quarter on."""
+    return [f"{data / language}/test.conllu[75%:{75 + percent}%]" for language in languages]
 
 
 def train_base(data: Path, out: Path, seed: int) -> Path:
@@ -57,7 +46,7 @@ def train_base(data: Path, out: Path, seed: int) -> Path:
     files = [f"{data / language}/val.conllu[:1500]" for language in OLD]
     validation = [f"{data / language}/test.conllu[:2%]" for language in OLD]
     options = ["--train_files", *files, "--validation_files", *validation, "--seed", str(seed)]
-    return train("text_only_offline", out / "base", options)
+    return train_once(Setting("text_only_offline"), out / "base", options)
 
 
 def points_of(run: Path) -> Points:
@@ -76,31 +65,24 @@ def f1(point: dict[str, Any], part: str) -> float:
 
 def figure(values: Sequence[float]) -> str:
     """The mean over the seeds, and with several of them how far apart they are."""
-    mean = sum(values) / len(values)
-    return (
-        f"{mean:.1f}" if len(values) == 1 else f"{mean:.1f} ({min(values):.1f}-{max(values):.1f})"
-    )
+    apart = f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{apart}"
 
 
 def table(curves: Curves, bytes_of: dict[str, int]) -> str:
     """A Markdown table: for each language and method F1 on the new language, and F1 on the old ones
     together, by the number of new sentences; the seeds' means."""
     sizes = [point["sentences"] for point in next(iter(curves.values()))[0]]
-    head = ["zero-shot", *(f"{size:,} sentences" for size in sizes[1:])]
-    lines = [
-        f"| new | by | F1 on | {' | '.join(head)} | saved |",
-        f"| --- | --- | --- | {'--- | ' * len(head)}--- |",
-    ]
+    counts = [f"{size:,} sentences" for size in sizes[1:]]
+    lines = []
     for (language, method), seeds in curves.items():
         for part, name in (("new", language), ("old", "old ones")):
             cells = [
                 figure([f1(points[place], part) for points in seeds]) for place in range(len(sizes))
             ]
             saved = f"{bytes_of[method] / 1e6:,.1f} MB" if part == "new" else ""
-            lines.append(
-                f"| {language} | {METHODS[method][0]} | {name} | {' | '.join(cells)} | {saved} |"
-            )
-    return "\n".join(lines)
+            lines.append([language, METHODS[method][0], name, *cells, saved])
+    return markdown(["new", "by", "F1 on", "zero-shot", *counts, "saved"], lines)
 
 
 def verdicts(curves: Curves, size: int) -> list[str]:
@@ -112,7 +94,7 @@ def verdicts(curves: Curves, size: int) -> list[str]:
             seeds = curves[language, method]
             place = [point["sentences"] for point in seeds[0]].index(size)
             for part in ("new", "old"):
-                means[method, part] = sum(f1(points[place], part) for points in seeds) / len(seeds)
+                means[method, part] = mean(f1(points[place], part) for points in seeds)
                 means["before", part] = f1(seeds[0][0], part)
         lost = {method: means["before", "old"] - means[method, "old"] for method in METHODS}
         found.append(
@@ -134,17 +116,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="of the curve")
     parser.add_argument("--seeds", nargs="+", type=int, default=[19])
     parser.add_argument(
-        "--test_percent", type=int, default=10, help="of a new language's test file, up to 50"
+        "--test_percent", type=int, default=10, help="of a new language's test file, up to 25"
     )
     parser.add_argument(
-        "--old_test_percent", type=int, default=4, help="of each old language's, up to 50"
+        "--old_test_percent", type=int, default=4, help="of each old language's, up to 25"
     )
     parser.add_argument("options", nargs="*", help="more for train.py, behind --")
     arguments = parser.parse_args(argv)
 
     data, out = arguments.data.resolve(), arguments.out.resolve()
     base = arguments.base.resolve() if arguments.base else train_base(data, out, 19)
-    old = second_half(data, OLD, arguments.old_test_percent)
+    old = last_quarter(data, OLD, arguments.old_test_percent)
     sizes = ",".join(map(str, arguments.sizes))
     curves, bytes_of = {}, {}
     for language in arguments.languages:
@@ -153,11 +135,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 options = [
                     *("--model_name_or_path", str(base), "--seed", str(seed)),
                     *("--train_files", f"{data / language}/val.conllu"),
-                    *("--test_files", *second_half(data, [language], arguments.test_percent)),
+                    *("--test_files", *last_quarter(data, [language], arguments.test_percent)),
                     *("--old_test_files", *old, "--learning_curve", sizes),
                     *(*switches, *arguments.options),
                 ]
-                run = train("new_language", out / f"{language}-{method}-{seed}", options)
+                run = out / f"{language}-{method}-{seed}"
+                train_once(Setting("new_language"), run, options)
                 curves.setdefault((language, method), []).append(points_of(run))
                 bytes_of[method] = saved_size(run)
     lines = [table(curves, bytes_of), ""]
