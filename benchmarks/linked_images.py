@@ -14,8 +14,8 @@ Both views and all controls of each recipe stand in one table, means over the se
 the text view of each is better or worse than the text-only recipe trained as long.
 
 Train: `val`. Validation: even `sent_index` of `test`. Test: odd. `--train` and `--test` take evenly
-spread parts, the same for all recipes. Visual context is read once. A run that is there is not
-repeated.
+spread parts, the same for all recipes. Visual context and vision features are read once. A run that
+is there is not repeated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LANGUAGES = ("en", "fr", "de", "es")
 SETTINGS = {
     "text_only_offline": Setting("text_only_offline"),
     "2mner_offline": Setting("2mner_offline"),
-    "2mner_offline_both_views": Setting("2mner_offline", {"cross_view_weight": 0.5}),
+    "2mner_offline_both_views": Setting("2mner_offline", {"cross_view_weight": 0.1}),
     "ita_offline": Setting("ita_offline"),
     "2mner_ita_offline": Setting("2mner_ita_offline"),
 }
@@ -165,7 +165,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = arguments.out.resolve()
     write_parts(parts, arguments.data.resolve(), arguments.tagger, out / "data")
     options = [f"--{part}_files={out / 'data' / part}.jsonl" for part in parts]
-    options += ["--image_dir", str(arguments.data.resolve()), *arguments.options]
+    options += ["--image_dir", str(arguments.data.resolve())]
+    options += ["--vision_cache_dir", str(out / "vision_features"), *arguments.options]
     runs = {
         recipe: [
             train_once(SETTINGS[recipe], out / f"{recipe}-{seed}", [*options, "--seed", str(seed)])
