@@ -21,15 +21,14 @@ from typing import Any
 from datasets import load_dataset
 from runner import CONTROLS, ROOT, Setting, figures_of, markdown, mean, records_of, said, train_once
 
-ONE_VIEW = {"cross_view_weight": 0}
 SETTINGS = {
     "text-only": Setting("text_only_offline"),
-    "ITA, objects": Setting("ita_offline", ONE_VIEW, {"context_fields": ["objects"]}),
-    "ITA, OCR": Setting("ita_offline", ONE_VIEW, {"context_fields": ["ocr"]}),
-    "ITA, both": Setting("ita_offline", ONE_VIEW),
-    "ITA, both, cross-view alignment": Setting("ita_offline"),
+    "ITA, objects": Setting("ita_offline", {}, {"context_fields": ["objects"]}),
+    "ITA, OCR": Setting("ita_offline", {}, {"context_fields": ["ocr"]}),
+    "ITA, both": Setting("ita_offline"),
+    "ITA, both, no alignment": Setting("ita_offline", {"cross_view_weight": 0}),
     "2M-NER": Setting("2mner_offline"),
-    "2M-NER and ITA": Setting("2mner_ita_offline", ONE_VIEW),
+    "2M-NER and ITA": Setting("2mner_ita_offline"),
 }
 STEPS = {
     "num_train_epochs": "6",
