@@ -11,20 +11,19 @@ says how often.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from datasets import ClassLabel, Dataset, DatasetDict, Image, List, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, load_dataset
 from datasets import IterableDataset as Stream
 
 from dataset_mmnerd.readers import dataset_from_files, labels_of
 from dataset_mmnerd.sample import load_sample
 from dataset_mmnerd.schema import SPLITS, bio_labels, entity_types, to_iob2
-from modeling_2mner.labels_2mner import Span, is_bioes, labels_from_spans
+from modeling_2mner.labels_2mner import Span, is_bioes, labels_from_spans, spans_from_labels
 
 from .arguments import DataArguments, RecipeError
-from .evaluation import gold_spans
-from .streaming import load_streamed, prepared_stream, relabelled_stream
+from .streaming import load_streamed
 
 __all__ = ["label_names", "load_data", "loading", "of_types", "prepare", "relabelled"]
 
@@ -82,8 +81,7 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
                 f"{split}: entities of type {sorted(unknown)[0]!r}, those to be learned are "
                 f"{', '.join(entity_types(learned))}"
             )
-        relabel = relabelled_stream if isinstance(rows, Stream) else relabelled
-        data[split] = relabel(rows, learned)
+        data[split] = relabelled(rows, learned)
     return data
 
 
@@ -136,48 +134,68 @@ def prepare(rows: Dataset | Stream, split: str, arguments: DataArguments) -> Dat
         )
     if "image" in rows.column_names:
         rows = rows.cast_column("image", Image(decode=False))
-    if isinstance(rows, Stream):
-        return prepared_stream(rows, arguments.languages)
     rows = repair_labels(rows, split)
-    if arguments.languages is not None:
-        found = rows["lang"][:]
-        absent = set(arguments.languages).difference(found)
-        if absent:
-            raise RecipeError(
-                f"{split}: no sentence in {', '.join(sorted(absent))}; there are "
-                f"{', '.join(sorted(set(found)))}"
-            )
-        kept = [index for index, lang in enumerate(found) if lang in arguments.languages]
-        rows = rows.select(kept, keep_in_memory=True)
-    return rows
-
-
-def repair_labels(rows: Dataset, split: str) -> Dataset:
-    """Make every I- that continues nothing a B-, and say in how many sentences that was needed."""
-    labels = rows.features["ner_tags"]
-    names = labels.feature.names
-    ids = {name: index for index, name in enumerate(names)}
-    found = rows["ner_tags"][:]
-    repaired = [[ids[tag] for tag in to_iob2([names[index] for index in tags])] for tags in found]
-    changed = sum(before != after for before, after in zip(found, repaired, strict=True))
-    if not changed:
+    if arguments.languages is None:
         return rows
-    logger.warning("%s: in %d sentences an I- label continues nothing; read as B-", split, changed)
-    return rows.remove_columns("ner_tags").add_column("ner_tags", repaired, feature=labels)
+    languages = frozenset(arguments.languages)
+    if isinstance(rows, Stream):
+        return rows.filter(lambda row: row["lang"] in languages)
+    found = rows["lang"][:]
+    absent = languages.difference(found)
+    if absent:
+        raise RecipeError(
+            f"{split}: no sentence in {', '.join(sorted(absent))}; there are "
+            f"{', '.join(sorted(set(found)))}"
+        )
+    kept = [index for index, lang in enumerate(found) if lang in languages]
+    return rows.select(kept, keep_in_memory=True)
 
 
-def relabelled(rows: Dataset, names: Sequence[str]) -> Dataset:
+def repair_labels(rows: Dataset | Stream, split: str) -> Dataset | Stream:
+    """Make every I- that continues nothing a B-, and say in how many sentences that was needed; of
+    a stream nobody knows."""
+    names = label_names(rows)
+    ids = {name: index for index, name in enumerate(names)}
+
+    def repaired(tags: Sequence[int]) -> list[int]:
+        return [ids[tag] for tag in to_iob2([names[index] for index in tags])]
+
+    if isinstance(rows, Dataset):
+        changed = sum(repaired(tags) != tags for tags in rows["ner_tags"][:])
+        if not changed:
+            return rows
+        logger.warning(
+            "%s: in %d sentences an I- label continues nothing; read as B-", split, changed
+        )
+    return with_tags(rows, repaired, names)
+
+
+def relabelled(rows: Dataset | Stream, names: Sequence[str]) -> Dataset | Stream:
     """The same rows with other label ids; entities of types that `names` lacks are O."""
-    if rows.features["ner_tags"].feature.names == list(names):
+    old = label_names(rows)
+    if old == list(names):
         return rows
     ids = {name: index for index, name in enumerate(names)}
     types = set(entity_types(names))
     scheme = "BIOES" if is_bioes(names) else "BIO"
-    tags = [
-        [ids[label] for label in labels_from_spans(of_types(spans, types), len(words), scheme)]
-        for spans, words in zip(gold_spans(rows), rows["tokens"][:], strict=True)
-    ]
+
+    def respelled(tags: Sequence[int]) -> list[int]:
+        spans = of_types(spans_from_labels([old[tag] for tag in tags]), types)
+        return [ids[label] for label in labels_from_spans(spans, len(tags), scheme)]
+
+    return with_tags(rows, respelled, names)
+
+
+def with_tags(
+    rows: Dataset | Stream, change: Callable[[Sequence[int]], list[int]], names: Sequence[str]
+) -> Dataset | Stream:
+    """The same rows with other label ids, those of `names`: each sentence's are what `change` makes
+    of its old ones."""
     feature = List(ClassLabel(names=list(names)))
+    if isinstance(rows, Stream):
+        features = Features({**rows.features, "ner_tags": feature})
+        return rows.map(lambda row: {"ner_tags": change(row["ner_tags"])}, features=features)
+    tags = [change(found) for found in rows["ner_tags"][:]]
     return rows.remove_columns("ner_tags").add_column("ner_tags", tags, feature=feature)
 
 
