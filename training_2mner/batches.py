@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from datasets import IterableDataset as Stream
 from torch.utils.data import IterableDataset, Sampler
 
+from .arguments import RecipeError
+
 __all__ = ["SharedBatches", "StreamedBatches", "groups_of", "share_of"]
 
 Item = TypeVar("Item")
@@ -88,6 +90,9 @@ class StreamedBatches(IterableDataset):
         rows: the stream, shuffled or not; its epoch is set here.
         count: the batches that are needed.
         batch_size, process, processes: as in `SharedBatches`.
+
+    Raises:
+        RecipeError: when it is read and has no row.
     """
 
     def __init__(
@@ -115,5 +120,5 @@ class StreamedBatches(IterableDataset):
                 found = True
                 yield group
             if not found:
-                raise ValueError("no sentence to train on: the stream is empty")
+                raise RecipeError("no sentence to train on: the stream is empty")
             epoch += 1

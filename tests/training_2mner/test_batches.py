@@ -7,6 +7,7 @@ import pytest
 from datasets import Dataset
 from torch.utils.data import DataLoader
 
+from training_2mner.arguments import RecipeError
 from training_2mner.batches import SharedBatches, StreamedBatches, groups_of, share_of
 from training_2mner.collator import LengthGroupedSampler
 
@@ -68,5 +69,5 @@ def test_a_stream_is_seen_once_an_epoch_by_all_processes_together(shards, proces
 
 
 def test_an_empty_stream_is_an_error():
-    with pytest.raises(ValueError, match="the stream is empty"):
+    with pytest.raises(RecipeError, match="the stream is empty"):
         list(StreamedBatches(stream(3, 1).filter(lambda row: False), 1, 2))
