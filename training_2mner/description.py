@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from datasets import IterableDataset as Stream
 
 from .arguments import DataArguments, ModelArguments, TwoMNERTrainingArguments
-from .evaluation import context_keys, picture_keys
+from .evaluation import context_keys, have_pictures
 from .trainer import TwoMNERTrainer
 
 __all__ = [
@@ -77,7 +77,7 @@ def describe_rows(rows: Dataset | Stream) -> dict[str, Any]:
     return {
         "sentences": len(rows),
         "by_language": dict(sorted(Counter(rows["lang"]).items())),
-        "with_picture": sum(key is not None for key in picture_keys(rows)),
+        "with_picture": sum(have_pictures(rows)),
         "with_context": sum(key is not None for key in context_keys(rows)),
     }
 

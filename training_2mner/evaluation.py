@@ -49,6 +49,7 @@ __all__ = [
     "derangement",
     "evaluate",
     "gold_spans",
+    "have_pictures",
     "longest_first",
     "picture_keys",
     "predict",
@@ -88,6 +89,16 @@ def picture_keys(dataset: Dataset) -> list[str | None]:
     if "image" not in dataset.column_names:
         return [None] * len(dataset)
     return [_picture_key(row["image"]) for row in dataset.select_columns("image")]
+
+
+def have_pictures(dataset: Dataset) -> list[bool]:
+    """Whether each row comes with a picture, readable or not: its content is not looked at."""
+    if "image" not in dataset.column_names:
+        return [False] * len(dataset)
+    return [
+        any(part is not None for part in (row["image"] or {}).values())
+        for row in dataset.select_columns("image")
+    ]
 
 
 def _picture_key(picture: dict[str, Any] | None) -> str | None:
@@ -312,8 +323,8 @@ def evaluate(
     keys = _keys_of_what_is_read(trainer, rows)
     predictions = _predict_all(trainer, rows, keys, with_controls, seed)
     has_picture = [
-        picture is not None or context is not None
-        for picture, context in zip(picture_keys(rows), context_keys(rows), strict=True)
+        picture or context is not None
+        for picture, context in zip(have_pictures(rows), context_keys(rows), strict=True)
     ]
     scores = {}
     for name, predicted in predictions.items():

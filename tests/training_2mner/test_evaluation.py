@@ -15,6 +15,7 @@ from training_2mner.evaluation import (
     controls,
     derangement,
     evaluate,
+    have_pictures,
     longest_first,
     picture_keys,
     predict,
@@ -47,6 +48,12 @@ def test_equal_pictures_are_recognised_by_their_bytes(rows):
     assert keys[0] == keys[4] != keys[1]
     assert keys[3] is None
     assert picture_keys(rows.remove_columns("image")) == [None] * len(rows)
+
+
+def test_rows_with_a_picture_are_told_without_reading_it(rows, monkeypatch):
+    monkeypatch.setattr(evaluation, "picture_digest", None)
+    assert have_pictures(rows) == [True, True, True, False, True, True]
+    assert have_pictures(rows.remove_columns("image")) == [False] * len(rows)
 
 
 def test_pictures_that_are_files_are_told_apart_by_their_path():
