@@ -6,6 +6,7 @@ trainer = new_trainer(model_arguments, processor, data, arguments)
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import fields
@@ -24,11 +25,10 @@ from .collator import WordCollator
 from .data import label_names, loading
 from .evaluation import blank_picture, context_keys, longest_first
 from .lora import add_lora
-from .new_language import with_min_steps
 from .trainer import TwoMNERTrainer, freeze_parameters
 from .vision_cache import cache_vision_features
 
-__all__ = ["check_context", "load_model", "new_trainer"]
+__all__ = ["check_context", "load_model", "new_trainer", "with_min_steps"]
 
 logger = logging.getLogger(__name__)
 
@@ -154,3 +154,23 @@ def build_trainer(
         processing_class=processor,
         callbacks=callbacks,
     )
+
+
+def with_min_steps(arguments: TwoMNERTrainingArguments, sentences: int) -> TwoMNERTrainingArguments:
+    """The arguments for so many sentences: `min_steps` steps where the epochs come to fewer."""
+    batch = arguments.train_batch_size * arguments.gradient_accumulation_steps
+    steps = math.ceil(
+        arguments.num_train_epochs * math.ceil(sentences / batch / arguments.world_size)
+    )
+    if arguments.max_steps > 0 or steps >= arguments.min_steps:
+        return arguments
+    logger.info(
+        "%d sentences: %d steps (min_steps) in place of the %d of %g epochs",
+        sentences,
+        arguments.min_steps,
+        steps,
+        arguments.num_train_epochs,
+    )
+    arguments = copy(arguments)
+    arguments.max_steps = arguments.min_steps
+    return arguments

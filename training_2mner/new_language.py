@@ -4,7 +4,7 @@
     data = study.prepare(processor, arguments, new_trainer)  # measures before, learns small sizes
     trainer = new_trainer(data, arguments)
     trainer.train()
-    study.finish(trainer, records)["new"]["change"]
+    study.finish(trainer, records, seconds)["new"]["change"]
 
 The same test sentences are scored before and after, of the new language and of the old ones. Where
 the label sets differ, both times the entity types that both know are scored: nobody can forget what
@@ -19,7 +19,6 @@ import copy
 import hashlib
 import json
 import logging
-import math
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -50,7 +49,6 @@ __all__ = [
     "nested_subset",
     "old_rows",
     "transfer_table",
-    "with_min_steps",
 ]
 
 logger = logging.getLogger(__name__)
@@ -127,29 +125,6 @@ def _with_columns(rows: Dataset, columns: dict[str, Any]) -> Dataset:
         if name not in rows.column_names:
             rows = rows.add_column(name, [None] * len(rows), feature=feature)
     return rows.select_columns(list(columns))
-
-
-# Steps --------------------------------------------------------------------------------------------
-
-
-def with_min_steps(arguments: TwoMNERTrainingArguments, sentences: int) -> TwoMNERTrainingArguments:
-    """The arguments for so many sentences: `min_steps` steps where the epochs come to fewer."""
-    batch = arguments.train_batch_size * arguments.gradient_accumulation_steps
-    steps = math.ceil(
-        arguments.num_train_epochs * math.ceil(sentences / batch / arguments.world_size)
-    )
-    if arguments.max_steps > 0 or steps >= arguments.min_steps:
-        return arguments
-    logger.info(
-        "%d sentences: %d steps (min_steps) in place of the %d of %g epochs",
-        sentences,
-        arguments.min_steps,
-        steps,
-        arguments.num_train_epochs,
-    )
-    arguments = copy.copy(arguments)
-    arguments.max_steps = arguments.min_steps
-    return arguments
 
 
 # Old data -----------------------------------------------------------------------------------------
@@ -517,7 +492,7 @@ def transfer_table(transfer: dict[str, Any]) -> str:
     """What was gained and what was forgotten, as a table of F1 in percent for the terminal.
 
     Args:
-        transfer: as `Study.results` gives it.
+        transfer: as `Study.finish` gives it.
     """
     lines = [f"{'F1':<16}{'before':>8}{'after':>8}{'change':>8}"]
     for part in ("new", "old"):

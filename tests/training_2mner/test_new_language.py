@@ -8,6 +8,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from dataset_mmnerd.schema import bio_labels, features
 from training_2mner.arguments import DataArguments, RecipeError
+from training_2mner.building import with_min_steps
 from training_2mner.data import relabelled
 from training_2mner.evaluation import gold_spans
 from training_2mner.learning_curve import LearningCurve
@@ -17,7 +18,6 @@ from training_2mner.new_language import (
     nested_subset,
     old_rows,
     transfer_table,
-    with_min_steps,
 )
 
 
