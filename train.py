@@ -9,7 +9,7 @@ The recipe gives the defaults, the command line wins; `--help` lists every key. 
 the model with its processor and code, or its adapter; its card, `README.md`; `report.html`, what
 came of it, for a browser; `metrics.json`, `predictions.jsonl`, `trainer_state.json` (with all that
 was logged), and the best checkpoint. A run that was killed goes on by the same command with
-`--resume_from_checkpoint last`.
+`--resume_from_checkpoint last`, on the same model and the same sentences.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from training_2mner.description import (
     describe_training,
     describe_versions,
     log_setting,
+    what_is_taught,
 )
 from training_2mner.evaluation import evaluate, write_json, write_lines
 from training_2mner.lora import refuse_adapter
@@ -78,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     refuse_separate_trainings(arguments)
     refuse_endless(data_arguments, arguments)
     set_seed(arguments.seed)
-    checkpoint = checkpoint_to_resume(arguments)
+    taught = what_is_taught(model_arguments, data_arguments)
+    checkpoint = checkpoint_to_resume(arguments, taught)
     repository = prepare_push(model_arguments, arguments)
 
     processor = None
@@ -95,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         data = study.prepare(processor, arguments, partial(new_trainer, model_arguments, processor))
     trainer = new_trainer(model_arguments, processor, data, arguments)
+    trainer.taught = taught
     log_setting(trainer, data)
 
     training_started = perf_counter()

@@ -377,6 +377,37 @@ def test_a_run_that_is_over_resumes_to_its_end(recipe, tmp_path):
     assert figures[0]["training"]["kept_step"] == figures[1]["training"]["kept_step"]
 
 
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--model_config", '{"collaboration_heads": 2}'], "collaboration_heads 4, now it is 2"),
+        (["--entity_types", "LOC", "PER"], r"entity_types the default, now it is \['LOC', 'PER'\]"),
+        (["--languages", "de"], r"languages the default, now it is \['de'\]"),
+    ],
+)
+def test_a_run_does_not_go_on_from_another_recipes_checkpoint(recipe, tmp_path, extra, message):
+    train.main([*recipe, "--controls", "no"])
+    weights = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(RecipeError, match=f"checkpoint-3 is of a run with {message}; name another"):
+        train.main([*recipe, *extra, "--resume_from_checkpoint", "last"])
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_run_goes_on_for_longer_and_from_a_checkpoint_that_is_named(
+    recipe, files, tmp_path, caplog
+):
+    train.main([*recipe, "--controls", "no"])
+    onward = [*recipe, "--num_train_epochs", "2", "--logging_steps", "2", "--save_strategy", "no"]
+    onward += ["--load_best_model_at_end", "no", "--test_files", str(files / "test_en.txt")]
+    train.main([*onward, "--resume_from_checkpoint", "last"])
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
+    assert metrics["training"]["steps"] == 6
+    assert "is of a run with" not in caplog.text
+    named = str(tmp_path / "run" / "checkpoint-3")
+    train.main([*onward, "--languages", "en", "--resume_from_checkpoint", named])
+    assert "checkpoint-3 is of a run with languages the default, now it is ['en']" in caplog.text
+
+
 def test_frozen_towers_run_once(recipe, tmp_path):
     train.main([*recipe, "--freeze", "vision_model", "--cache_vision_features"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))

@@ -30,6 +30,7 @@ __all__ = [
     "ModelArguments",
     "RecipeError",
     "TwoMNERTrainingArguments",
+    "difference",
     "read_recipe",
     "unknown_key",
 ]
@@ -357,6 +358,21 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     name = key.lstrip("-").partition("=")[0].replace("-", "_")
     nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
     return f"unknown key {key!r}, the nearest known one is {nearest!r}"
+
+
+def difference(found: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first setting of two recipes that differs, the innermost where they are nested, with both
+    its values; None if none does."""
+    for key in dict.fromkeys([*found, *now]):
+        before, after = found.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            inner = difference(before, after)
+            if inner is not None:
+                return inner
+        elif before != after:
+            shown = ["the default" if value is None else repr(value) for value in (before, after)]
+            return f"{key} {shown[0]}, now it is {shown[1]}"
+    return None
 
 
 def read_recipe(

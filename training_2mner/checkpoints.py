@@ -4,12 +4,14 @@
 
 A run that is killed at any moment goes on from its last checkpoint and ends with the weights of a
 run that was never stopped. What is unusual: a checkpoint is written under another name and gets its
-own in one step when all of it is on the disk; and Ctrl-C or SIGTERM save at the end of the step, or
-of the epoch if the step was its last, so that the resumed run misses no evaluation.
+own in one step when all of it is on the disk; Ctrl-C or SIGTERM save at the end of the step, or of
+the epoch if the step was its last, so that the resumed run misses no evaluation; and a checkpoint
+says which model it is of and what that was taught, so that no other recipe goes on from it unasked.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -19,16 +21,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from .arguments import RecipeError
+from .arguments import RecipeError, difference
 
 __all__ = [
     "LOSS_SUMS",
+    "TAUGHT",
     "UNFINISHED",
     "KeepPlace",
     "RunStopped",
@@ -43,6 +47,9 @@ logger = logging.getLogger(__name__)
 
 LOSS_SUMS = "loss_sums.json"
 """The parts of the loss since the last line of the log, in a checkpoint."""
+
+TAUGHT = "taught.json"
+"""Which model was taught what, in a checkpoint of a run that follows a recipe."""
 
 UNFINISHED = ".unfinished"
 """The folder in a run's folder where a checkpoint lies while it is written."""
@@ -104,19 +111,27 @@ def last_checkpoint(run: Path) -> Path | None:
     return max(whole)[2] if whole else None
 
 
-def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
+def checkpoint_to_resume(
+    arguments: TrainingArguments, taught: dict[str, Any] | None = None
+) -> str | None:
     """The checkpoint that `resume_from_checkpoint` means: a folder, or `last` (or `true`) for the
     last whole one of the run's folder. None starts from the beginning, as `last` does, with a line
     in the log, where there is none: a run that a cluster starts again and again needs one command.
 
+    Args:
+        arguments: of the training.
+        taught: as `description.what_is_taught` gives it; None compares nothing.
+
     Raises:
-        RecipeError: if there is no such folder, it lacks something, or the run's checkpoints hold
-            weights only.
+        RecipeError: if there is no such folder, it lacks something, the run's checkpoints hold
+            weights only, or the last one is of a recipe that teaches something else. One that is
+            named is gone on from all the same, which the log then says.
     """
     wish = arguments.resume_from_checkpoint
     if wish is None:
         return None
-    if wish.lower() in LAST:
+    is_named = wish.lower() not in LAST
+    if not is_named:
         run = Path(arguments.output_dir)
         wish = last_checkpoint(run)
         if wish is None:
@@ -134,6 +149,15 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
             f"resume_from_checkpoint: {checkpoint} lacks {', '.join(missing)}: expected a "
             "checkpoint of a run with save_only_model: false"
         )
+    other = None if taught is None else _other_than(taught, checkpoint)
+    if other is not None:
+        message = f"{checkpoint} is of a run with {other}"
+        if not is_named:
+            raise RecipeError(
+                f"resume_from_checkpoint: {message}; name another output_dir, or this checkpoint "
+                "in place of last to go on from it all the same"
+            )
+        logger.warning("%s", message)
     states = list(checkpoint.glob("rng_state*.pth"))
     if len(states) != arguments.world_size:
         logger.warning(
@@ -145,6 +169,15 @@ def checkpoint_to_resume(arguments: TrainingArguments) -> str | None:
         )
     logger.info("going on from %s", checkpoint)
     return str(checkpoint)
+
+
+def _other_than(taught: dict[str, Any], checkpoint: Path) -> str | None:
+    """In what a checkpoint's run taught something else; None also where the checkpoint does not say
+    what it was."""
+    path = checkpoint / TAUGHT
+    if not path.is_file():
+        return None
+    return difference(json.loads(path.read_text("utf-8")), json.loads(json.dumps(taught)))
 
 
 class KeepPlace(TrainerCallback):

@@ -24,6 +24,7 @@ __all__ = [
     "describe_training",
     "describe_versions",
     "log_setting",
+    "what_is_taught",
 ]
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,19 @@ def describe_recipe(
             key: value for key, value in arguments.to_dict().items() if value != usual[key]
         },
     }
+
+
+def what_is_taught(
+    model_arguments: ModelArguments, data_arguments: DataArguments
+) -> dict[str, Any]:
+    """Of a recipe, what a run that goes on must have in common with the one that was stopped: the
+    model, and the sentences that teach it. How long it trains, what it logs and when it saves may
+    change, and so may the sentences that are only scored at the end."""
+    data = asdict(data_arguments)
+    del data["test_files"], data["old_test_files"]
+    # Of a learning curve, only the largest size has checkpoints that a run goes on from.
+    data["learning_curve"] = data_arguments.curve_sizes()[-1:]
+    return {"model": asdict(model_arguments), "data": data}
 
 
 def describe_rows(rows: Dataset | Stream) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import RecipeError
+from .arguments import RecipeError, difference
 from .evaluation import write_json
 from .plots import Chart, chart, label_lines, line
 
@@ -54,13 +54,12 @@ class LearningCurve:
         if not path.is_file():
             return cls(path, settings)
         found = json.loads(path.read_text("utf-8"))
-        for key, value in settings.items():
-            other = found["settings"].get(key)
-            if other != value:
-                raise RecipeError(
-                    f"{path} holds sizes that were made with {_difference(key, other, value)}; "
-                    "take it away, or name another output_dir"
-                )
+        other = difference(found["settings"], settings)
+        if other is not None:
+            raise RecipeError(
+                f"{path} holds sizes that were made with {other}; take it away, or name another "
+                "output_dir"
+            )
         return cls(path, settings, found["points"])
 
     def sizes(self) -> set[int]:
@@ -124,13 +123,3 @@ def _cells(values: Iterable[Any]) -> str:
 
 def _percent(figures: dict[str, float] | None) -> str:
     return "" if figures is None else f"{100 * figures['f1']:.1f}"
-
-
-def _difference(key: str, found: Any, value: Any) -> str:
-    """The innermost setting that differs, with both its values."""
-    if isinstance(found, dict) and isinstance(value, dict):
-        for inner in dict.fromkeys([*found, *value]):
-            if found.get(inner) != value.get(inner):
-                return _difference(inner, found.get(inner), value.get(inner))
-    shown = ["the default" if setting is None else repr(setting) for setting in (found, value)]
-    return f"{key} {shown[0]}, now it is {shown[1]}"

@@ -33,7 +33,7 @@ from modeling_2mner.modeling_2mner import illustrated
 
 from .arguments import RecipeError
 from .batches import SharedBatches, StreamedBatches
-from .checkpoints import LOSS_SUMS, UNFINISHED, KeepPlace, finish_checkpoint
+from .checkpoints import LOSS_SUMS, TAUGHT, UNFINISHED, KeepPlace, finish_checkpoint
 from .collator import LengthGroupedSampler
 from .evaluation import OtherPictures, score_rows, spans_from_predictions
 from .metrics import summary
@@ -93,6 +93,9 @@ class TwoMNERTrainer(Trainer):
     `eval_f1`, `eval_f1_<language>` and `eval_f1_both_views`; that of a model that reads pictures or
     visual context reads each batch in both views and logs `eval_f1_text_view` too. Training logs
     each part of the loss as `loss_<name>`.
+
+    Attributes:
+        taught: what its checkpoints are to say that they were taught; None says nothing.
     """
 
     # `compute_loss` weighs each micro-batch by its share of the step's sentences.
@@ -108,6 +111,7 @@ class TwoMNERTrainer(Trainer):
         # Since the last line of the log: the loss, its parts, and "shares", the number of steps.
         self._sums: defaultdict[str, Tensor | float] = defaultdict(float)
         self._writes_checkpoint = False
+        self.taught: dict[str, Any] | None = None
         self.add_callback(KeepPlace())
 
     # Order ----------------------------------------------------------------------------------------
@@ -292,6 +296,8 @@ class TwoMNERTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             written.joinpath(LOSS_SUMS).write_text(json.dumps(sums), encoding="utf-8")
+            if self.taught is not None:
+                written.joinpath(TAUGHT).write_text(json.dumps(self.taught), encoding="utf-8")
             self.state.save_to_json(str(written / "trainer_state.json"))
             finish_checkpoint(written, run / name)
             rotate_checkpoints(
