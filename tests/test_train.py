@@ -464,13 +464,22 @@ def test_a_stream_gives_valid_labels_in_the_languages_that_were_asked_for(stream
     assert names.index("B-ORG") < names.index("B-LOC")
 
 
-def test_a_stream_is_believed_to_have_visual_context_if_it_has_the_columns(streamed):
+def test_a_stream_that_begins_without_visual_context_is_said(streamed, caplog):
     reading = ["--processor_config", '{"context_budget": 9}']
     _, model, data, _ = train.read_recipe([*streamed, *reading])
     parts = load_data(data)
     _, processor = load_model(model, None, label_names(parts["train"]))
+    empty = parts["train"]
     check_context(processor, parts, model)
-    parts["train"] = parts["train"].remove_columns(["objects", "captions", "ocr"])
+    assert "train: none of the first 256 sentences has visual context" in caplog.text
+    caplog.clear()
+    parts["train"] = empty.map(
+        lambda row: {"ocr": ["Bar"] if row["tokens"][0] == "Bern" else None},
+        features=empty.features,
+    )
+    check_context(processor, parts, model)
+    assert not caplog.text
+    parts["train"] = empty.remove_columns(["objects", "captions", "ocr"])
     with pytest.raises(RecipeError, match="no sentence has visual context"):
         check_context(processor, parts, model)
 

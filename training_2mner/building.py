@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import fields
 from typing import Any
 
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from datasets import IterableDataset as Stream
 from transformers import EarlyStoppingCallback
 
@@ -31,6 +31,9 @@ from .vision_cache import cache_vision_features
 __all__ = ["check_context", "load_model", "new_trainer", "with_min_steps"]
 
 logger = logging.getLogger(__name__)
+
+STREAM_BEGINNING = 256
+"""Rows of a stream, at most, in which visual context is looked for before training."""
 
 MODEL_SWITCHES = {field.name for field in fields(TwoMNERConfig)}
 PROCESSOR_SWITCHES = (
@@ -81,27 +84,29 @@ def known_keys(name: str, switches: dict[str, Any] | None, known: Iterable[str])
 def check_context(
     processor: TwoMNERProcessor, data: DatasetDict, arguments: ModelArguments
 ) -> None:
-    """Make sure that a model that reads visual context has some to learn from.
+    """Make sure that a model that reads visual context has some to learn from. Of a stream only the
+    first rows are looked at, up to the first that has some.
 
     Raises:
-        RecipeError: if a model built from towers has none; a saved one may well go on with
-            sentences alone, which the log then says.
+        RecipeError: if a model built from towers has none. A saved one may well go on with
+            sentences alone, and a stream may have some later, which the log then says.
     """
     if not processor.reads_context:
         return
     rows, fields = data["train"], processor.context_fields
-    if isinstance(rows, Stream):  # nobody reads it before: that it has the columns must do
-        found = any(field in rows.column_names for field in fields)
+    only_begun = isinstance(rows, Stream) and not set(fields).isdisjoint(rows.column_names)
+    if only_begun:
+        found = any(row.get(field) for row in rows.take(STREAM_BEGINNING) for field in fields)
     else:
-        found = any(context_keys(rows, fields))
+        found = isinstance(rows, Dataset) and any(context_keys(rows, fields))
     if found:
         return
-    columns = ", ".join(fields)
+    sentences = f"none of the first {STREAM_BEGINNING} sentences" if only_begun else "no sentence"
     message = (
-        f"train: no sentence has visual context ({columns}), which this model reads; fill it with "
-        "python -m dataset_mmnerd context FOLDER --objects MODEL --ocr tesseract"
+        f"train: {sentences} has visual context ({', '.join(fields)}), which this model reads; "
+        "fill it with python -m dataset_mmnerd context FOLDER --objects MODEL --ocr tesseract"
     )
-    if arguments.model_name_or_path is None:
+    if arguments.model_name_or_path is None and not only_begun:
         raise RecipeError(f"{message}, or set context_budget in processor_config to 0")
     logger.warning("%s", message)
 
