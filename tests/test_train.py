@@ -600,6 +600,14 @@ def test_an_interrupted_curve_goes_on_with_the_sizes_that_are_missing(
         train.main([*argv, "--learning_rate", "2e-3"])
 
 
+def test_the_sizes_of_a_curve_share_what_frozen_towers_gave(portuguese, files, caplog):
+    new = ["--train_files", str(files / "train_de.txt"), "--learning_curve", "1,2"]
+    new += ["--test_files", str(files / "test_de.txt")]
+    train.main([*portuguese, *new, "--freeze", "vision_model", "--cache_vision_features"])
+    said = [line for line in caplog.messages if "pictures read" in line]
+    assert [line.split()[0] for line in said] == ["3", "0"]  # red, blue and the grey one
+
+
 def test_a_new_language_with_new_types_keeps_what_the_model_knows(portuguese, tmp_path, caplog):
     text = (tmp_path / "pt.txt").read_text("utf-8").replace("em\tO", "em\tB-DRUG")
     (tmp_path / "pt.txt").write_text(text.replace("B-PER", "O"), encoding="utf-8")

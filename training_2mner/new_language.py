@@ -41,6 +41,7 @@ from .evaluation import gold_spans, longest_first, predict
 from .learning_curve import LearningCurve
 from .metrics import score
 from .trainer import TwoMNERTrainer
+from .vision_cache import cache_folder
 
 __all__ = [
     "Study",
@@ -352,6 +353,7 @@ class Study:
     ) -> None:
         """One of the smaller sizes: only its scores are kept, not its model."""
         arguments = copy.copy(arguments)
+        arguments.vision_cache_dir = str(cache_folder(arguments))  # one for all sizes
         folder = Path(arguments.output_dir) / f"learning_curve_{size}"
         arguments.output_dir = str(folder)
         set_seed(arguments.seed)

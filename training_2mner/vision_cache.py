@@ -17,7 +17,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +32,14 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from dataset_mmnerd.parquet import picture_digest
 
-from .arguments import RecipeError
+from .arguments import RecipeError, TwoMNERTrainingArguments
 
 if TYPE_CHECKING:
     from .trainer import TwoMNERTrainer
 
 __all__ = [
     "VisionFeatures",
+    "cache_folder",
     "cache_vision_features",
     "read_pictures_once",
     "tower_digest",
@@ -162,6 +163,11 @@ def _arrays(table: pa.Table) -> dict[str, np.ndarray]:
 # Writing ------------------------------------------------------------------------------------------
 
 
+def cache_folder(arguments: TwoMNERTrainingArguments) -> Path:
+    """Where the caches of a run lie."""
+    return Path(arguments.vision_cache_dir or Path(arguments.output_dir) / "vision_features")
+
+
 def cache_vision_features(
     trainer: TwoMNERTrainer, parts: Iterable[Dataset], extra: Sequence[Image.Image] = ()
 ) -> VisionFeatures:
@@ -194,7 +200,7 @@ def cache_vision_features(
         base,
         trainer.processing_class,
         [*(rows["image"] for rows in parts if "image" in rows.column_names), extra],
-        Path(arguments.vision_cache_dir or Path(arguments.output_dir) / "vision_features"),
+        cache_folder(arguments),
         batch_size=arguments.per_device_eval_batch_size,
         process=trainer.accelerator.process_index,
         processes=trainer.accelerator.num_processes,
@@ -211,7 +217,7 @@ def read_pictures_once(
     batch_size: int,
     process: int = 0,
     processes: int = 1,
-    wait: Any = lambda: None,
+    wait: Callable[[], Any] = lambda: None,
     quiet: bool = False,
 ) -> VisionFeatures:
     """Bring a cache up to date with some pictures, and open it.
