@@ -70,7 +70,8 @@ def finish_checkpoint(written: Path, place: Path) -> None:
     """Give a checkpoint that is written its place, in one step; what lay there before is deleted.
 
     Args:
-        written: the folder as it was written, on the same file system.
+        written: the folder as it was written, on the same file system, in a folder of its own that
+            is deleted.
         place: where it belongs.
     """
     # Renamed before it is on the disk, it could be there with empty files after a power cut.
