@@ -15,7 +15,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -30,6 +33,11 @@ from .schema import SPLITS
 MAX_PICTURE_BYTES = 64 * 2**20
 MAX_PICTURE_PIXELS = 50_000_000
 PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# What Pillow raises on files that are broken in one way or another, the last two on their EXIF.
+_DECODING_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error),
+    *(AttributeError, TypeError),
+)
 
 _DISTINCT_BYTES = 12 * 2**20
 _EXPANDED_BYTES = 96 * 2**20
@@ -75,29 +83,46 @@ def picture_digest(picture: Any) -> str | None:
     return None if picture is None else hashlib.sha256(picture).hexdigest()
 
 
-def check_picture(content: bytes, *, decode: bool) -> tuple[int, int]:
-    """Width and height of a picture whose size in pixels is looked at before anything is decoded.
+@contextmanager
+def open_picture(content: bytes) -> Iterator[Image.Image]:
+    """A picture whose size in pixels was looked at before anything is decoded.
 
     Args:
         content: a file in one of `PICTURE_FORMATS`.
-        decode: read all of it, which finds files that are cut off; else its header alone.
 
     Raises:
-        BadPictureError: if it is no such picture, cannot be decoded, or has too many pixels.
+        BadPictureError: if it is no such picture or has too many pixels; and if it cannot be
+            decoded, from within the `with` block.
     """
     try:
         with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
             wide, high = picture.size
             if wide * high > MAX_PICTURE_PIXELS:
                 raise _enormous(f"{wide} x {high} pixels")
-            if decode:
-                picture.load()
+            yield picture
+    except BadPictureError:
+        raise
     except Image.DecompressionBombError as error:
         raise _enormous(str(error)) from None
-    except (OSError, SyntaxError, EOFError) as error:
+    except _DECODING_ERRORS as error:
         expected = f"a whole file of {', '.join(PICTURE_FORMATS)}"
         raise BadPictureError("broken", str(error), expected) from None
-    return wide, high
+
+
+def check_picture(content: bytes, *, decode: bool) -> tuple[int, int]:
+    """Width and height of a picture that is not broken, and not enormous: see `open_picture`.
+
+    Args:
+        content: a file.
+        decode: read all of it, which finds files that are cut off; else its header alone.
+
+    Raises:
+        BadPictureError: if it is.
+    """
+    with open_picture(content) as picture:
+        if decode:
+            picture.load()
+        return picture.size
 
 
 def _enormous(found: str) -> BadPictureError:
@@ -293,6 +318,8 @@ __all__ = [
     "Written",
     "check_picture",
     "expanded_bytes",
+    "open_picture",
+    "picture_digest",
     "read_picture",
     "read_shard",
     "replace_shard",

@@ -35,13 +35,7 @@ from datasets import Dataset, Features, concatenate_datasets
 from datasets import Image as ImageColumn
 from PIL import Image, ImageOps
 
-from .parquet import (
-    PICTURE_FORMATS,
-    BadPictureError,
-    check_picture,
-    picture_digest,
-    read_picture,
-)
+from .parquet import BadPictureError, open_picture, picture_digest, read_picture
 from .schema import UNKNOWN_LANGUAGE, features
 
 if TYPE_CHECKING:
@@ -479,8 +473,7 @@ def decoded(content: bytes) -> Image.Image:
     Raises:
         BadPictureError: if it is broken or enormous.
     """
-    check_picture(content, decode=True)
-    with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
+    with open_picture(content) as picture:
         picture.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
         upright = ImageOps.exif_transpose(picture)
         upright.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))

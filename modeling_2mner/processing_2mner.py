@@ -66,8 +66,10 @@ DECODING_ERRORS = (
     KeyError,
     struct.error,
     zlib.error,
+    AttributeError,
+    TypeError,
 )
-"""What Pillow's decoders raise on files that are broken in one way or another."""
+"""What Pillow raises on files that are broken in one way or another, the last two on their EXIF."""
 
 Picture = str | os.PathLike | bytes | dict[str, Any] | Image.Image
 """A path, an encoded picture, `datasets`' undecoded {"bytes", "path"}, or a picture."""

@@ -114,7 +114,10 @@ def test_a_picture_that_is_cut_off_is_found_when_it_is_decoded():
     assert error.value.kind == "broken"
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", picture_bytes()[:20]])
+SHORT_HEADER = picture_bytes().replace(b"\x00\x00\x00\x0dIHDR", b"\x00\x00\x00\x05IHDR")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", picture_bytes()[:20], SHORT_HEADER])
 def test_what_is_no_picture_is_broken(content):
     with pytest.raises(BadPictureError, match="expected a whole file of JPEG, PNG") as error:
         check_picture(content, decode=False)

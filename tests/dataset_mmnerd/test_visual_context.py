@@ -1,6 +1,7 @@
 """Text from pictures: real Tesseract, real pipelines with tiny models, each picture read once."""
 
 import io
+import struct
 from collections import Counter
 
 import pytest
@@ -35,6 +36,7 @@ from transformers import (
 )
 
 from dataset_mmnerd import load_sample
+from dataset_mmnerd.parquet import BadPictureError
 from dataset_mmnerd.visual_context import (
     Captioner,
     ContextError,
@@ -252,6 +254,15 @@ def test_a_broken_or_enormous_picture_is_logged_and_gives_nothing(caplog):
     columns = visual_context(images, ["en"] * 3, [Sizes()])
     assert columns["objects"] == [["64 wide", "und"], None, None]
     assert "2 pictures cannot be read, the first: " in caplog.text
+
+
+def test_a_picture_with_a_broken_part_behind_its_header_is_broken():
+    notes = struct.pack("<IHHHIIHHIHHIII", 8, 2, 0x010E, 5, 1, 38, 0x0112, 3, 1, 6, 0, 0, 1, 2)
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(picture_bytes())) as picture:
+        picture.save(file, "JPEG", exif=b"Exif\0\0II*\0" + notes)  # a title that is no text
+    with pytest.raises(BadPictureError, match="expected a whole file of JPEG"):
+        decoded(file.getvalue())
 
 
 def test_rows_keep_all_else_and_rows_without_a_picture_keep_their_context():

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import struct
 import zlib
 from types import SimpleNamespace
 
@@ -262,11 +263,20 @@ def huge_png():
     return bytes(data)
 
 
+def odd_exif():
+    """A JPEG that is to be turned, with a title (0x010E) that is a fraction and no text."""
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
+    exif += struct.pack("<HHII HHIHH", 0x010E, 5, 1, 38, 0x0112, 3, 1, 6, 0)
+    exif += struct.pack("<III", 0, 1, 2)
+    return encoded(Image.fromarray(GRADIENT).convert("RGB"), "JPEG", exif=exif)
+
+
 TRUNCATED = encoded(Image.fromarray(np.tile(GRADIENT, (40, 40, 1))))[:200]
 BROKEN = {
     "not a picture": (b"hello", "a picture: cannot be read as a picture (unknown format)"),
     "no bytes": (b"", "a picture: cannot be read as a picture (unknown format)"),
     "truncated": ({"bytes": TRUNCATED, "path": "cut.png"}, "cut.png: cannot be read as a picture"),
+    "odd EXIF": (odd_exif(), "a picture: cannot be read as a picture ("),
     "not there": ("nowhere/it.jpg", "nowhere/it.jpg: cannot be read as a picture (No such file"),
     "an address": ("https://example.com/a.jpg", "https://example.com/a.jpg: cannot be read"),
     "nothing": ({"bytes": None, "path": None}, "a picture: expected a path, bytes or a PIL"),
