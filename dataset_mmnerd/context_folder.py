@@ -4,8 +4,8 @@
 
 What is read is written down at once, in `mmnerd/.context/` (hidden, never pushed), a JSON line a
 picture and extractor: a run that was killed goes on where it stopped, and one with the same
-extractors has nothing to do. Then each shard whose columns change is replaced as a whole, and last
-`context.json` and the data card say what made the columns.
+extractors has nothing to do but to try again what could not be read. Then each shard whose columns
+change is replaced as a whole, and last `context.json` and the data card say what made the columns.
 
 Under `accelerate launch` every process reads its share of the pictures into a file of its own; the
 main process puts them together.
@@ -57,7 +57,7 @@ class ColumnSummary:
 
 @dataclass
 class ContextReport:
-    """What a run did: pictures read now, shards replaced, and the columns it filled."""
+    """What a run did: readings it made or tried, shards replaced, and the columns it filled."""
 
     read: int = 0
     shards_replaced: int = 0
@@ -68,7 +68,8 @@ class ContextReport:
 
 
 class StoredReadings(Readings):
-    """Readings that outlive the process: whatever `add` returned from is on the disk.
+    """Readings that outlive the process: whatever `add` returned from is on the disk. What failed
+    in an earlier run counts as not read.
 
     Args:
         folder: it is made; the files of all processes in it are read.
@@ -80,11 +81,16 @@ class StoredReadings(Readings):
         folder.mkdir(exist_ok=True)
         self._folder = folder
         self.load()
+        self.failures = frozenset(key for key, read in self._found.items() if read.strings is None)
+        for key in self.failures:
+            del self._found[key]
         self._file = (folder / f"{process}.jsonl").open("ab")
         self._file.write(b"\n")  # ends a line that was cut off
 
     def load(self) -> None:
-        """Read what all processes have written."""
+        """Read what all processes have written; what one of them failed at another may have read
+        since.
+        """
         for path in sorted(self._folder.glob("*.jsonl")):
             with path.open("rb") as lines:
                 for line in lines:
@@ -92,7 +98,10 @@ class StoredReadings(Readings):
                         extractor, picture, lang, strings, fault = json.loads(line)
                     except ValueError:
                         continue  # empty, or cut off when its writer was killed
-                    super().add({(extractor, picture, lang): Reading(strings, fault)})
+                    key = (extractor, picture, lang)
+                    known = self.get(key)
+                    if strings is not None or known is None or known.strings is None:
+                        super().add({key: Reading(strings, fault)})
 
     def add(self, found: Mapping[ReadingKey, Reading]) -> None:
         """Keep what was read, and write it down."""

@@ -448,9 +448,15 @@ ReadingKey = tuple[str, str, str]
 
 
 class Readings:
-    """What was read so far, by extractor, picture and language."""
+    """What was read so far, by extractor, picture and language.
+
+    Attributes:
+        failures: what an earlier run could not read. It is read anew; that it fails again says
+            nothing against the extractor.
+    """
 
     def __init__(self) -> None:
+        self.failures: frozenset[ReadingKey] = frozenset()
         self._found: dict[ReadingKey, Reading] = {}
 
     @staticmethod
@@ -499,8 +505,9 @@ def read_pictures(
         advance: told how many readings are done, whenever some are.
 
     Raises:
-        ContextError: if an extractor can read none of the pictures of a batch: then it is to blame,
-            not they. A single picture that cannot be read is noted in its reading.
+        ContextError: if an extractor can read none of the pictures of a batch that are new to it:
+            then it is to blame, not they. A single picture that cannot be read is noted in its
+            reading.
     """
     waiting: dict[tuple[str, str], dict[ReadingKey, Image.Image]] = {}
     for content, lang in pictures:
@@ -537,25 +544,30 @@ def _read_batch(
     readings: Readings,
     advance: Callable[[int], object],
 ) -> None:
-    """Read some pictures of one language; if that fails, each alone, to find which are to blame."""
-    lang = next(iter(batch))[2] or UNKNOWN_LANGUAGE
-    found: dict[ReadingKey, Reading] = {}
-    try:
-        strings = extractor.read(list(batch.values()), lang)
-        found = {key: Reading(each) for key, each in zip(batch, strings, strict=True)}
-    except _READING_FAULTS:
-        for key, picture in batch.items():
-            try:
-                (strings,) = extractor.read([picture], lang)
-                found[key] = Reading(strings)
-            except _READING_FAULTS as error:
-                found[key] = Reading(None, " ".join(str(error).split()) or repr(error))
-        faults = [reading.fault for reading in found.values() if reading.fault is not None]
-        if len(faults) == len(batch) > 1:
-            message = f"{extractor.name}: found {faults[0]} at each of {len(batch)} pictures"
-            raise ContextError(f"{message}, expected that it reads most of them") from None
+    """Read some pictures of one language; see `read_pictures`."""
+    found = _read(extractor, batch, next(iter(batch))[2] or UNKNOWN_LANGUAGE)
+    new = [reading for key, reading in found.items() if key not in readings.failures]
+    if len(new) > 1 and all(reading.strings is None for reading in new):
+        message = f"{extractor.name}: found {new[0].fault} at each of {len(new)} pictures"
+        raise ContextError(f"{message}, expected that it reads most of them")
     readings.add(found)
     advance(len(batch))
+
+
+def _read(
+    extractor: Extractor, batch: Mapping[ReadingKey, Image.Image], lang: str
+) -> dict[ReadingKey, Reading]:
+    """Read some pictures together; if that fails, each alone, to find which are to blame."""
+    try:
+        strings = extractor.read(list(batch.values()), lang)
+        return {key: Reading(each) for key, each in zip(batch, strings, strict=True)}
+    except _READING_FAULTS as error:
+        if len(batch) == 1:
+            return dict.fromkeys(batch, Reading(None, " ".join(str(error).split()) or repr(error)))
+    found: dict[ReadingKey, Reading] = {}
+    for key, picture in batch.items():
+        found |= _read(extractor, {key: picture}, lang)
+    return found
 
 
 # Rows in memory -----------------------------------------------------------------------------------

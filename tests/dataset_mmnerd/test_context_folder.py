@@ -152,6 +152,32 @@ def test_a_broken_picture_is_listed_with_its_reason_and_not_fatal(built, capsys)
     assert json.loads((folder / "context.json").read_text())["ocr"]["failed"][0][0] == "cut.jpg"
 
 
+def test_the_next_run_tries_again_what_could_not_be_read_and_nothing_else(folder):
+    class Faulty(Widths):
+        def __init__(self, *widths: int) -> None:
+            super().__init__()
+            self.unreadable = set(widths)
+
+        def read(self, pictures, lang="und"):
+            if self.unreadable.intersection(picture.width for picture in pictures):
+                raise RuntimeError("out of time")
+            return super().read(pictures, lang)
+
+    failed = [("1.png", "out of time"), ("2.png", "out of time")]
+    for number, (read, written) in enumerate([(4, 2), (2, 0)]):
+        report = filled(folder, Faulty(41, 42))
+        assert (report.read, report.shards_replaced) == (read, written)
+        assert report.columns["objects"].failed == failed
+        # Whichever process tries them the next time.
+        (folder / ".context" / "0.jsonl").rename(folder / ".context" / f"{number + 1}.jsonl")
+    repaired = Faulty()
+    report = filled(folder, repaired)
+    assert (report.read, report.shards_replaced, repaired.seen) == (2, 1, {41: 1, 42: 1})
+    assert report.columns["objects"].failed == []
+    assert [row["objects"] for row in rows(folder)["train"][1:3]] == [["41 wide"], ["42 wide"]]
+    assert filled(folder, Faulty(41)).read == 0
+
+
 def test_an_extractor_that_can_read_nothing_is_an_error_and_changes_nothing(folder):
     class Useless(Widths):
         def read(self, pictures, lang="und"):
