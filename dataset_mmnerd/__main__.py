@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .audit import audit
-from .card import CardFacts
+from .card import CardFacts, replace_text
 from .context_folder import fill_context
 from .hub import PublishError
 from .mmnerd import SOURCES
@@ -153,9 +153,7 @@ def _audit(options: argparse.Namespace) -> int:
     report = audit(options.folder, options.against)
     print(report)
     if options.json is not None:
-        unfinished = options.json.with_name(f".{options.json.name}.{os.getpid()}")
-        unfinished.write_text(report.to_json(), encoding="utf-8")
-        unfinished.replace(options.json)
+        replace_text(options.json, report.to_json())
     return int(report.failed(strict=options.strict))
 
 

@@ -149,11 +149,19 @@ def update_card(folder: Path, context: str, sizes: Mapping[tuple[str, str], int]
         before, heading, behind = card.text.partition("\n## Sizes\n")
         behind = heading + behind
     card.text = f"{before}{_CONTEXT_HEADING}\n{context}{behind}"
-    text = str(card)
-    if path.read_text(encoding="utf-8") != text:
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
+    replace_text(path, str(card))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put a text in the place of a file's: there is never half of one, and the same is not written
+    again.
+    """
+    content = text.encode("utf-8")
+    if path.is_file() and path.read_bytes() == content:
+        return
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
 
 
 def _update_sizes(
@@ -161,11 +169,11 @@ def _update_sizes(
 ) -> None:
     infos = DatasetInfosDict.from_dataset_card_data(data)
     for name, info in infos.items():
-        chosen = [lang for lang, _ in sizes if name in (ALL_LANGUAGES, lang)]
+        chosen = {lang for lang, _ in sizes if name in (ALL_LANGUAGES, lang)}
         for split in info.splits.values():
-            split.num_bytes = sum(sizes.get((lang, split.name), 0) for lang in set(chosen))
+            split.num_bytes = sum(sizes.get((lang, split.name), 0) for lang in chosen)
         info.dataset_size = sum(split.num_bytes for split in info.splits.values())
-        folders = (folder / "data" / lang for lang in set(chosen))
+        folders = (folder / "data" / lang for lang in chosen)
         shards = (path for each in folders for path in each.glob("*.parquet"))
         info.download_size = sum(path.stat().st_size for path in shards)
     infos.to_dataset_card_data(data)
@@ -381,4 +389,13 @@ def _plot(report: BuildReport, languages: Sequence[str], types: Sequence[str]) -
     return plot
 
 
-__all__ = ["CardFacts", "escaped", "listed", "missing_files", "table", "update_card", "write_card"]
+__all__ = [
+    "CardFacts",
+    "escaped",
+    "listed",
+    "missing_files",
+    "replace_text",
+    "table",
+    "update_card",
+    "write_card",
+]
