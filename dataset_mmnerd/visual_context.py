@@ -591,28 +591,27 @@ def visual_context(
     Returns:
         For each extractor's column as many values as there are rows: the strings read, none where
         nothing was found, and None where there is no picture or it cannot be read (that is logged).
+
+    Raises:
+        ContextError: if an extractor cannot work at all.
+        FileNotFoundError: if a picture is a path, and there is no such file.
     """
     readings, digests = Readings(), []
+    faults: dict[str, str] = {}
 
     def contents() -> Iterable[tuple[bytes, str]]:
-        known: dict[str, str] = {}  # files by path are not read again for their digest
         for image, lang in zip(images, langs, strict=True):
-            path = image if isinstance(image, str | Path) else None
-            name = None if path is None else f"{lang} {path}"
-            if name is not None and name in known:
-                digests.append(known[name])
-                continue
-            content = _content(image)
-            digest = picture_digest(content)
-            digests.append(digest)
-            if digest is not None:
-                if name is not None:
-                    known[name] = digest
+            content = None
+            try:
+                content = _content(image)
+            except BadPictureError as error:
+                faults[str(image)] = str(error)
+            digests.append(picture_digest(content))
+            if content is not None:
                 yield content, lang
 
     read_pictures(contents(), extractors, readings)
     columns: dict[str, list[list[str] | None]] = {}
-    faults: dict[str, str] = {}
     for extractor in extractors:
         values = columns[extractor.column] = []
         for digest, lang in zip(digests, langs, strict=True):

@@ -36,7 +36,7 @@ from transformers import (
 )
 
 from dataset_mmnerd import load_sample
-from dataset_mmnerd.parquet import BadPictureError
+from dataset_mmnerd.parquet import MAX_PICTURE_BYTES, BadPictureError
 from dataset_mmnerd.visual_context import (
     Captioner,
     ContextError,
@@ -249,11 +249,14 @@ def test_what_depends_on_the_language_is_read_once_a_language(tmp_path):
     assert sorted(extractor.batches) == [1, 1]
 
 
-def test_a_broken_or_enormous_picture_is_logged_and_gives_nothing(caplog):
-    images = [picture_bytes(), b"no picture", enormous_png()]
-    columns = visual_context(images, ["en"] * 3, [Sizes()])
-    assert columns["objects"] == [["64 wide", "und"], None, None]
-    assert "2 pictures cannot be read, the first: " in caplog.text
+def test_a_broken_or_enormous_picture_is_logged_and_gives_nothing(caplog, tmp_path):
+    path = tmp_path / "large.png"
+    with path.open("wb") as file:
+        file.truncate(MAX_PICTURE_BYTES + 1)
+    images = [picture_bytes(), b"no picture", enormous_png(), path]
+    columns = visual_context(images, ["en"] * 4, [Sizes()])
+    assert columns["objects"] == [["64 wide", "und"], None, None, None]
+    assert "3 pictures cannot be read, the first: " in caplog.text
 
 
 def test_a_picture_with_a_broken_part_behind_its_header_is_broken():
