@@ -821,8 +821,9 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         before, after = shared_places(old, labels)
         classifier.weight[after] = self.classifier.weight[before]
         classifier.bias[after] = self.classifier.bias[before]
+        crf = self.crf.with_labels(labels)  # refuses what is no label: nothing is changed before
         self.classifier = classifier.train(self.training)
-        self.crf = self.crf.with_labels(labels)
+        self.crf = crf
         self.config.id2label = dict(enumerate(labels))
         self.config.label2id = {label: index for index, label in enumerate(labels)}
         logger.warning(f"Other labels: {change}")

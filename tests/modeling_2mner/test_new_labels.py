@@ -121,14 +121,15 @@ def test_the_same_labels_in_another_order_change_nothing_but_the_order(saved, sc
     assert torch.allclose(after, before[..., order], atol=1e-6)
 
 
-@pytest.mark.parametrize("scheme", ["BIO"], indirect=True)
 @pytest.mark.parametrize(
-    ("labels", "message"),
+    ("scheme", "labels", "message"),
     [
-        (["O", "B-PER", "B-PER"], "labels must differ"),
-        (["O", "PER"], "'PER' is not a label"),
-        (["O", "B-PER", "I-PER", "E-PER", "S-PER"], "the labels are BIOES, expected .* BIO"),
+        ("BIO", ["O", "B-PER", "B-PER"], "labels must differ"),
+        ("BIO", ["O", "PER"], "'PER' is not a label"),
+        ("BIO", ["O", "B-PER", "I-PER", "E-PER", "S-PER"], "the labels are BIOES, expected .* BIO"),
+        ("BIOES", ["O", "S-PER", "PER"], "'PER' is not a label"),
     ],
+    indirect=["scheme"],
 )
 def test_a_label_set_that_cannot_be_taken_on_leaves_the_model_as_it_was(saved, labels, message):
     model = TwoMNERForTokenClassification.from_pretrained(saved)
@@ -136,3 +137,4 @@ def test_a_label_set_that_cannot_be_taken_on_leaves_the_model_as_it_was(saved, l
     with pytest.raises(ValueError, match=message):
         model.resize_labels(labels)
     assert model.config.labels == model.crf.labels == before
+    assert model.classifier.out_features == len(before)
