@@ -70,7 +70,7 @@ class TwoMNERConfig(PreTrainedConfig):
         vision_config (`dict` or `PreTrainedConfig`, *optional*): The vision tower that gives
             regions: patches, or the cells of a map. None makes a text-only tagger.
         global_vision_config (`dict` or `PreTrainedConfig`, *optional*): A second vision tower that
-        gives one vector for the whole picture (2M-NER, section 3.2).
+            gives one vector for the whole picture (2M-NER, section 3.2).
         labels (`list[str]`, *optional*): The label names in BIO or BIOES. By default MMNERD's PER,
             LOC, ORG, MISC in BIO, unless `id2label` is given.
         image_mean, image_std (`list[float]`): The normalisation of `pixel_values`.
@@ -91,7 +91,7 @@ class TwoMNERConfig(PreTrainedConfig):
         sentence_vector (`str`): `"first"`: the encoder's first position stands for the sentence.
             `"mean"`: the mean over its words.
         alpha (`float`): Loss = `alpha` NLL + (1 - `alpha`) alignment; the NLL alone where there is
-        no alignment.
+            no alignment.
         cross_view_weight (`float`): `mu` of cross-view alignment (ITA, section 2.3): above 0, each
             training step also reads the sentences without their pictures and visual context, and
             `mu` times the divergence of what the CRF says then is added to the loss. Both views
