@@ -14,14 +14,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from dataset_mmnerd.schema import LANGUAGES
 
 from .arguments import RecipeError, difference
 from .evaluation import write_json
-from .plots import Chart, chart, label_lines, line
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from .plots import Chart, size_chart
 
 __all__ = ["LearningCurve"]
 
@@ -85,22 +84,29 @@ class LearningCurve:
         """F1 against the number of sentences: a line for each new language, and one for the old
         ones together."""
         sizes = [point["sentences"] for point in self.points]
-        lines = {name: [point["new"] for point in self.points] for name in self._languages()}
+        lines = {
+            LANGUAGES.get(code, code): [
+                point["new"]["by_language"][code]["f1"] for point in self.points
+            ]
+            for code in self._languages()
+        }
         if self.points[0]["old"] is not None:
-            lines["old ones"] = [point["old"] for point in self.points]
-
-        def draw(axes: Axes) -> None:
-            for place, (name, scores) in enumerate(lines.items()):
-                figures = [found["by_language"].get(name, found["overall"]) for found in scores]
-                line(axes, sizes, [100 * values["f1"] for values in figures], name, place)
-            # Logarithmic, and yet with a place for none at all.
-            axes.set_xscale("symlog", linthresh=max(1, *sizes[:2]))
-            axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-            axes.set(xlabel="new sentences")
-            axes.set_title("F1, %", loc="left", fontsize=9.5)
-            label_lines(axes)
-
-        return chart("learning-curve", "F1 against the number of new sentences", draw)
+            lines["old ones"] = [point["old"]["overall"]["f1"] for point in self.points]
+        words = "; ".join(
+            f"{name} "
+            + ", ".join(
+                f"{100 * f1:.1f} after {size:,}" for size, f1 in zip(sizes, scores, strict=True)
+            )
+            for name, scores in lines.items()
+        )
+        return size_chart(
+            "learning-curve",
+            f"Line chart. F1, in percent, by the number of new sentences: {words}.",
+            sizes,
+            lines,
+            xlabel="new sentences",
+            ylabel="F1, %",
+        )
 
     def _languages(self) -> list[str]:
         return list(self.points[0]["new"]["by_language"])

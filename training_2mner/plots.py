@@ -45,6 +45,7 @@ __all__ = [
     "label_lines",
     "line",
     "line_chart",
+    "size_chart",
 ]
 
 PALETTE = {
@@ -83,6 +84,9 @@ STYLE = {
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "axes.titlecolor": PALETTE["muted"],
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
     "figure.facecolor": "none",
     "font.family": "sans-serif",
     "font.size": 10.5,
@@ -274,7 +278,7 @@ def line_chart(
 
     def draw(axes: Axes) -> None:
         axes.set(xlabel=xlabel)
-        axes.set_title(ylabel, loc="left", fontsize=10, color=PALETTE["muted"])
+        axes.set_title(ylabel)
         for place, (label, (x, y)) in enumerate(lines.items()):
             line(axes, x, [100 * value for value in y] if percent else y, label, place)
         values = [value for _, y in lines.values() for value in y]
@@ -290,6 +294,39 @@ def line_chart(
         if mark is not None:
             axes.axvline(mark, color=PALETTE["muted"], linewidth=0.8, linestyle=(0, (2, 2)))
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+        label_lines(axes)
+
+    return chart(name, description, draw)
+
+
+def size_chart(
+    name: str,
+    description: str,
+    sizes: Sequence[int],
+    lines: dict[str, Sequence[float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+) -> Chart:
+    """Fractions, in percent, against sizes that grow by factors and may begin with 0.
+
+    Args:
+        name: of the chart.
+        description: what it shows.
+        sizes: ascending; each is a tick of the axis.
+        lines: from each line's name to a fraction for each size.
+        xlabel: what the sizes count.
+        ylabel: what the fractions are.
+    """
+
+    def draw(axes: Axes) -> None:
+        for place, (label, fractions) in enumerate(lines.items()):
+            line(axes, sizes, [100 * fraction for fraction in fractions], label, place)
+        # Logarithmic, and yet with a place for none at all.
+        axes.set_xscale("symlog", linthresh=max(1, *sizes[:2]))
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.set(xlabel=xlabel)
+        axes.set_title(ylabel)
         label_lines(axes)
 
     return chart(name, description, draw)
@@ -396,7 +433,7 @@ def calibration_chart(name: str, description: str, calibration: Calibration) -> 
                 clip_on=False,
             )
         axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="confidence, %")
-        axes.set_title("of them right, %", loc="left", fontsize=10, color=PALETTE["muted"])
+        axes.set_title("of them right, %")
         axes.set_xticks(range(0, 101, 20))
         axes.set_yticks(range(0, 101, 20))
 

@@ -26,6 +26,7 @@ from dataset_mmnerd.schema import LANGUAGES
 
 from .card import recipe_as_yaml, source_of, training_in_words
 from .evaluation import write_text
+from .learning_curve import LearningCurve
 from .mistakes import MOST_MISTAKES, Mistake, surest_mistakes, thumbnail_path
 from .plots import Chart, calibration_chart, confusion_chart, interval_chart, line_chart
 from .report import CONTROL_NAMES
@@ -174,6 +175,9 @@ def run_charts(run: Run, measured: Measured | None) -> list[Chart]:
                 percent=True,
             )
         )
+    # The file of an earlier run in the same folder is none of this one.
+    if run.curve and run.results["recipe"]["data"].get("learning_curve"):
+        charts.append(LearningCurve(run.folder / "learning_curve.json", {}, run.curve).chart())
     if measured is not None:
         intervals = [
             {LANGUAGES.get(name, name): score.interval() for name, score in group.items()}

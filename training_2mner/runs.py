@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +59,14 @@ class Run:
         results: what is in `metrics.json`.
         records: the lines of `predictions.jsonl`; none without a test part.
         history: what was logged in training; none if it was not kept.
+        curve: the points of `learning_curve.json`, if there is one.
     """
 
     folder: Path
     results: dict[str, Any]
     records: list[Record]
     history: list[dict[str, float]]
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
 
 def read_run(folder: Path) -> Run:
@@ -77,12 +79,14 @@ def read_run(folder: Path) -> Run:
     if not metrics.is_file():
         raise RunError(f"there is no {metrics}: the run is not finished, or is none")
     predictions, state = folder / "predictions.jsonl", folder / "trainer_state.json"
+    curve = folder / "learning_curve.json"
     records = predictions.read_text("utf-8").splitlines() if predictions.is_file() else []
     return Run(
         folder=folder,
         results=_parsed(metrics.read_text("utf-8"), metrics),
         records=[_parsed(line, predictions, at) for at, line in enumerate(records, start=1)],
         history=_parsed(state.read_text("utf-8"), state)["log_history"] if state.is_file() else [],
+        curve=_parsed(curve.read_text("utf-8"), curve)["points"] if curve.is_file() else [],
     )
 
 

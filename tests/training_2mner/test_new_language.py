@@ -185,7 +185,7 @@ def test_a_curve_goes_on_where_it_was_stopped(tmp_path):
     assert [p["sentences"] for p in again.points] == [0, 200]
     assert again.at(200)["new"]["overall"]["f1"] == 0.9
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    for shown in ("pt", "200", "new sentences"):
+    for shown in ("Portuguese", "200", "new sentences"):
         assert shown in again.chart().svg
     assert [line.split()[:3] for line in again.table().splitlines()][1:] == [
         ["0", "5", "60.0"],

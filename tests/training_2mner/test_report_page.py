@@ -272,10 +272,45 @@ def test_a_run_that_taught_a_language_says_what_was_forgotten(finished, rows):
     assert "new: German 25.0 50.0 +25.0" in page_of(folder).text
     assert "old: together 50.0 25.0 \N{MINUS SIGN}25.0" in page_of(folder).text
 
+    assert "was not measured" not in page_of(folder).text
+    assert "every time from the start" not in page_of(folder).text
+
     transfer["old"] = {"before": None, "after": None, "change": None, "source": "none"}
     write_json(folder / "metrics.json", {**results, "transfer": transfer})
     write_report(folder)
     assert "old:" not in page_of(folder).text
+    assert "What was forgotten was not measured" in page_of(folder).text
+
+
+def test_a_learning_curve_is_shown_beside_what_was_gained(finished, rows):
+    folder = finished(rows)
+    results = json.loads((folder / "metrics.json").read_text("utf-8"))
+    scores = [
+        {"overall": {"f1": f1}, "by_language": {"pt": {"f1": f1}}} for f1 in (0.25, 0.75, 0.5)
+    ]
+    old = {"before": None, "after": None, "change": None, "source": "none"}
+    new = {"before": scores[0], "after": scores[1], "change": 0.5}
+    results["transfer"] = {"sentences": 1000, "new": new, "old": old}
+    points = [
+        {"sentences": 0, "new": scores[0], "old": scores[1]},
+        {"sentences": 1000, "new": scores[1], "old": scores[2]},
+    ]
+    write_json(folder / "learning_curve.json", {"settings": {}, "points": points})
+
+    def shown() -> list[str]:
+        write_json(folder / "metrics.json", results)
+        write_report(folder)
+        return [svg["aria-label"] for svg in page_of(folder).all("svg")]
+
+    # The file of an earlier run that was made in the same folder.
+    assert not any("new sentences" in words for words in shown())
+    assert not (folder / "report" / "learning-curve.png").exists()
+    results["recipe"]["data"]["learning_curve"] = "0,1000"
+    (words,) = [words for words in shown() if "new sentences" in words]
+    assert "Portuguese 25.0 after 0, 75.0 after 1,000" in words
+    assert "old ones 75.0 after 0, 50.0 after 1,000" in words
+    assert "every time from the start" in page_of(folder).text
+    assert (folder / "report" / "learning-curve.png").is_file()
 
 
 def test_a_log_that_was_not_kept_is_no_error(finished, rows):
