@@ -321,8 +321,9 @@ def percent(fraction: float) -> str:
 
 
 def signed(fraction: float) -> str:
-    """+1.2 of 0.012, with a true minus sign."""
-    return f"{100 * fraction:+.1f}".replace("-", "\N{MINUS SIGN}")
+    """+1.2 of 0.012, with a true minus sign; 0.0 of what is too little to be shown."""
+    points = round(100 * fraction, 1)
+    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if points else "0.0"
 
 
 def p_value(p: float) -> str:

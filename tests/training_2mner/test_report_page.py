@@ -10,7 +10,7 @@ import pytest
 from training_2mner.evaluation import evaluate, write_json, write_lines
 from training_2mner.mistakes import write_thumbnails
 from training_2mner.report import main
-from training_2mner.report_page import loss_lines, score_lines, segments, write_report
+from training_2mner.report_page import loss_lines, score_lines, segments, signed, write_report
 from training_2mner.runs import RunError
 
 SECTIONS = ("scores", "pictures", "training", "confusion", "calibration", "errors", "facts")
@@ -311,6 +311,11 @@ def test_a_learning_curve_is_shown_beside_what_was_gained(finished, rows):
     assert "old ones 75.0 after 0, 50.0 after 1,000" in words
     assert "every time from the start" in page_of(folder).text
     assert (folder / "report" / "learning-curve.png").is_file()
+
+
+def test_a_change_that_is_too_small_to_be_shown_has_no_sign():
+    found = [signed(change) for change in (0.0, -0.0004, 0.0004, -0.0006, 0.0006)]
+    assert found == ["0.0", "0.0", "0.0", "\N{MINUS SIGN}0.1", "+0.1"]
 
 
 def test_a_log_that_was_not_kept_is_no_error(finished, rows):
