@@ -24,7 +24,7 @@ from dataset_mmnerd.card import escaped, listed, table
 from dataset_mmnerd.schema import LANGUAGES
 from modeling_2mner.labels_2mner import is_bioes, split_label
 
-from .report import CONTROL_NAMES, TEXT_VIEW
+from .report import CONTROL_NAMES, TEXT_VIEW, percent
 
 __all__ = ["model_card", "recipe_as_yaml", "source_of", "training_in_words", "write_card"]
 
@@ -204,8 +204,8 @@ def _scores(test: dict[str, Any] | None, text_view: dict[str, Any] | None) -> st
     rows = [
         (
             name,
-            *(_percent(figures[key]) for key in FIGURES),
-            *(_percent(view[index].get(name, {"f1": 0.0})["f1"]) for view in views[1:]),
+            *(percent(figures[key]) for key in FIGURES),
+            *(percent(view[index].get(name, {"f1": 0.0})["f1"]) for view in views[1:]),
             str(figures.get("gold", "")),
         )
         for index, group in enumerate(views[0])
@@ -217,7 +217,7 @@ def _scores(test: dict[str, Any] | None, text_view: dict[str, Any] | None) -> st
         decided = test["picture_decided"]
         text += (
             f"\n\nOf {decided['entities']} entities whose type only the picture tells, "
-            f"{_percent(decided['accuracy'])} % were found and typed right."
+            f"{percent(decided['accuracy'])} % were found and typed right."
         )
     return text
 
@@ -242,9 +242,9 @@ def _controls(scores: dict[str, Any] | None) -> str | None:
     rows = [
         (
             CONTROL_NAMES[name],
-            _percent(figures["overall"]["f1"]),
-            _percent(_f1_with_picture(figures)),
-            *([_percent(figures["picture_decided"]["accuracy"])] if decided else []),
+            percent(figures["overall"]["f1"]),
+            percent(_f1_with_picture(figures)),
+            *([percent(figures["picture_decided"]["accuracy"])] if decided else []),
         )
         for name, figures in scores.items()
     ]
@@ -268,8 +268,8 @@ def _verdict(scores: dict[str, Any]) -> str:
     # Twice the standard error of the difference of two fractions of so many entities.
     margin = 2 * math.sqrt((own * (1 - own) + other * (1 - other)) / max(entities, 1))
     compared = (
-        f"On the {entities} entities of sentences with a picture, F1 is {_percent(own)} with their "
-        f"own picture and {_percent(other)} with {CONTROL_NAMES[best]}"
+        f"On the {entities} entities of sentences with a picture, F1 is {percent(own)} with their "
+        f"own picture and {percent(other)} with {CONTROL_NAMES[best]}"
     )
     if own <= other:
         return f"**No, the pictures do not help this model.** {compared}."
@@ -320,10 +320,10 @@ def training_in_words(results: dict[str, Any], emissions: float | None = None) -
     if kept is not None:
         text += (
             f"The checkpoint of step {training['kept_step']} was kept, with an F1 of "
-            f"{_percent(kept['eval_f1'])} on the validation part"
+            f"{percent(kept['eval_f1'])} on the validation part"
         )
         if "eval_f1_text_view" in kept:
-            text += f", {_percent(kept['eval_f1_text_view'])} in the text view"
+            text += f", {percent(kept['eval_f1_text_view'])} in the text view"
         text += ". "
     if emissions is not None:
         text += f"By codecarbon's measure it emitted {emissions * 1000:.3g} g of CO2. "
@@ -354,10 +354,6 @@ def _short_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_short_paths(item) for item in value]
     return _short(value) if isinstance(value, str) else value
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}"
 
 
 def _duration(seconds: float) -> str:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from modeling_2mner.processing_2mner import PictureError, load_picture
+
 from .runs import Record, spans_of
 
 if TYPE_CHECKING:
@@ -50,15 +52,15 @@ class Mistake:
     gold: list[dict[str, Any]]
 
 
-def surest_mistakes(records: Sequence[Record], most: int = MOST_MISTAKES) -> list[Mistake]:
-    """The wrong predictions with the highest scores, the surest first."""
+def surest_mistakes(records: Sequence[Record]) -> list[Mistake]:
+    """At most `MOST_MISTAKES` wrong predictions with the highest scores, the surest first."""
     mistakes = []
     for row, record in enumerate(records):
         gold = set(spans_of(record, "gold"))
         for entity, span in zip(record["predicted"], spans_of(record), strict=True):
             if span not in gold:
                 mistakes.append(_mistake(row, entity, record["gold"]))
-    return sorted(mistakes, key=lambda mistake: -mistake.entity["score"])[:most]
+    return sorted(mistakes, key=lambda mistake: -mistake.entity["score"])[:MOST_MISTAKES]
 
 
 def _mistake(row: int, entity: dict[str, Any], gold: Sequence[dict[str, Any]]) -> Mistake:
@@ -87,9 +89,6 @@ def write_thumbnails(run: Path, rows: Dataset, records: Sequence[Record]) -> Non
         rows: the data set that was predicted, `image` undecoded.
         records: what was predicted, in the order of the rows.
     """
-    # Only here: a report that is made anew needs no torch for its pictures.
-    from modeling_2mner.processing_2mner import PictureError, load_picture
-
     folder = thumbnail_path(run, 0).parent
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.jpg"):

@@ -335,10 +335,8 @@ def size_chart(
 # Figures of a run ---------------------------------------------------------------------------------
 
 
-def interval_chart(
-    name: str, description: str, groups: Sequence[dict[str, Interval]], xlabel: str = "F1, %"
-) -> Chart:
-    """Scores as dots with their intervals, in percent: one row a name, the groups set apart."""
+def interval_chart(name: str, description: str, groups: Sequence[dict[str, Interval]]) -> Chart:
+    """F1 as dots with their intervals, in percent: one row a name, the groups set apart."""
     names = [label for group in groups for label in group]
     height = 0.75 + 0.24 * len(names) + 0.1 * (len(groups) - 1)
 
@@ -363,7 +361,7 @@ def interval_chart(
         axes.set_ylim(places[-1] + 0.6, -0.6)
         axes.set_xlim(right=min(axes.get_xlim()[1], 100))
         axes.grid(visible=False, axis="y")
-        axes.set(xlabel=xlabel)
+        axes.set(xlabel="F1, %")
 
     return chart(name, description, draw, (SIZE[0], height))
 
@@ -372,8 +370,7 @@ def confusion_chart(name: str, description: str, confusion: Confusion) -> Chart:
     """A confusion matrix: counts, each cell as dark as its share of its row."""
     types = tuple(map(_clipped, confusion.types))
     rows, columns = (*types, "spurious"), (*types, "missed")
-    matrix = confusion.matrix
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    matrix, shares = confusion.matrix, confusion.shares
 
     def draw(axes: Axes) -> None:
         axes.grid(visible=False)

@@ -18,11 +18,12 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
+from .runs import RunError, Score, read_run
+
 if TYPE_CHECKING:
     from .comparison import RunComparison
-    from .runs import Score
 
-__all__ = ["CONTROL_NAMES", "TEXT_VIEW", "comparison_table", "main", "score_table"]
+__all__ = ["CONTROL_NAMES", "TEXT_VIEW", "comparison_table", "main", "percent", "score_table"]
 
 COLUMNS = ("precision", "recall", "F1", "entities")
 TEXT_VIEW = "text view F1"
@@ -51,14 +52,14 @@ def score_table(results: dict[str, Any]) -> str:
         *scores, entities = COLUMNS
         head = (*scores, TEXT_VIEW, entities)
         for rows, group in zip(blocks, _groups(results["text_view"]), strict=True):
-            alone = [_percent(group.get(name, {"f1": 0.0})["f1"]) for name, *_ in rows]
+            alone = [percent(group.get(name, {"f1": 0.0})["f1"]) for name, *_ in rows]
             rows[:] = [(*row[:-1], f1, row[-1]) for row, f1 in zip(rows, alone, strict=True)]
     text = _table(("test", *head), [rows for rows in blocks if rows])
     if "picture_decided" in test:
         decided = test["picture_decided"]
         text += (
             f"\n\nOf {decided['entities']} entities that only their picture can type, "
-            f"{_percent(decided['accuracy'])} % were found and typed right."
+            f"{percent(decided['accuracy'])} % were found and typed right."
         )
     if "controls" in results:
         rows = [_control_row(name, scores) for name, scores in results["controls"].items()]
@@ -84,7 +85,7 @@ def _named(figures: dict[str, Any], suffix: str = "") -> dict[str, Any]:
 
 
 def _score_row(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
-    scores = (_percent(figures[key]) for key in ("precision", "recall", "f1"))
+    scores = (percent(figures[key]) for key in ("precision", "recall", "f1"))
     return (name, *scores, str(figures.get("gold", "")))
 
 
@@ -93,14 +94,15 @@ def _control_row(name: str, scores: dict[str, Any]) -> tuple[str, ...]:
     pictures = scores["pictures"]
     return (
         CONTROL_NAMES[name],
-        _percent(scores["overall"]["f1"]),
-        _percent(scores["boundaries"]["f1"]),
-        "" if decided is None else _percent(decided["accuracy"]),
+        percent(scores["overall"]["f1"]),
+        percent(scores["boundaries"]["f1"]),
+        "" if decided is None else percent(decided["accuracy"]),
         f"{pictures['read']} of {pictures['given']}",
     )
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
+    """87.5 of 0.875."""
     return f"{100 * fraction:.1f}"
 
 
@@ -143,12 +145,12 @@ def comparison_table(compared: RunComparison) -> str:
 
 
 def _comparison_row(name: str, score: Score) -> tuple[str, ...]:
-    cells = [name, _percent(score.values[0])]
+    cells = [name, percent(score.values[0])]
     for run in range(1, len(score.values)):
         found = score.comparison(0, run)
         gain = found.difference
         cells += [
-            _percent(score.values[run]),
+            percent(score.values[run]),
             f"{100 * gain.value:+.1f}",
             f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}",
             f"{found.p:.4f}",
@@ -158,9 +160,6 @@ def _comparison_row(name: str, score: Score) -> tuple[str, ...]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table of a run and write its page anew, or print how several runs compare."""
-    # Only here: `train.py` and the card need the table alone, and a comparison needs no page.
-    from .runs import RunError, read_run
-
     parser = argparse.ArgumentParser(
         prog="python -m training_2mner.report",
         description="Print the scores of a run and write its report.html anew; or compare runs.",
@@ -168,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, nargs="+", help="folder of a run; several: compare them")
     folders = parser.parse_args(argv).run
     try:
+        # Only here: both import this module, and a comparison needs no page.
         if len(folders) > 1:
             from .comparison import compare_runs
 

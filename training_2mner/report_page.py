@@ -29,7 +29,7 @@ from .evaluation import write_text
 from .learning_curve import LearningCurve
 from .mistakes import MOST_MISTAKES, Mistake, surest_mistakes, thumbnail_path
 from .plots import Chart, calibration_chart, confusion_chart, interval_chart, line_chart
-from .report import CONTROL_NAMES
+from .report import CONTROL_NAMES, percent
 from .runs import (
     SEED,
     Record,
@@ -315,11 +315,6 @@ def report_page(run: Run, measured: Measured | None, charts: Sequence[Chart]) ->
     )
 
 
-def percent(fraction: float) -> str:
-    """87.5 of 0.875."""
-    return f"{100 * fraction:.1f}"
-
-
 def signed(fraction: float) -> str:
     """+1.2 of 0.012, with a true minus sign; 0.0 of what is too little to be shown."""
     points = round(100 * fraction, 1)
@@ -421,8 +416,7 @@ def _transfer(transfer: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _confusion_rows(confusion: Confusion) -> dict[str, Any]:
-    matrix = confusion.matrix
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    matrix, shares = confusion.matrix, confusion.shares
     names = (*confusion.types, "spurious")
     rows = [
         (name, list(zip(counts.tolist(), part.tolist(), strict=True)))

@@ -2,7 +2,7 @@
 
     run = read_run(Path("runs/demo"))
     predicted = [spans_of(record) for record in run.records]
-    for group in bootstrap_scores(run.records, [predicted], seed=0):
+    for group in bootstrap_scores(run.records, [predicted]):
         for name, score in group.items():
             score.interval()
 
@@ -148,21 +148,20 @@ def bootstrap_score(
 
 
 def bootstrap_scores(
-    records: Sequence[Record], systems: Sequence[Predicted], seed: int = SEED
+    records: Sequence[Record], systems: Sequence[Predicted]
 ) -> list[dict[str, Score]]:
     """The F1 of systems, overall and in parts, each with its resamples.
 
     Args:
         records: the sentences; what was predicted in them is not read.
         systems: what each system predicts for each of them.
-        seed: of the resampling.
 
     Returns:
         Groups of scores by name: overall and boundaries; each language and, if there are several,
         their mean, for which each language is resampled by itself; each type; with and without a
         picture, if there are both and controls tell them apart.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEED)
     gold = [spans_of(record, "gold") for record in records]
 
     def scored(

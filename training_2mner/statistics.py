@@ -235,6 +235,11 @@ class Confusion:
     matrix: np.ndarray
     overlapping: int
 
+    @property
+    def shares(self) -> np.ndarray:
+        """`[T + 1, T + 1]`: each count as a fraction of its row, 0 in an empty one."""
+        return self.matrix / np.maximum(self.matrix.sum(axis=1, keepdims=True), 1)
+
 
 def confuse(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> Confusion:
     """Count what was predicted for the words of each gold entity.
