@@ -80,7 +80,9 @@ def read_run(folder: Path) -> Run:
         raise RunError(f"there is no {metrics}: the run is not finished, or is none")
     predictions, state = folder / "predictions.jsonl", folder / "trainer_state.json"
     curve = folder / "learning_curve.json"
-    records = predictions.read_text("utf-8").splitlines() if predictions.is_file() else []
+    text = predictions.read_text("utf-8") if predictions.is_file() else ""
+    # Not `splitlines`: a word may hold a character that it takes for the end of a line.
+    records = text.removesuffix("\n").split("\n") if text else []
     return Run(
         folder=folder,
         results=_parsed(metrics.read_text("utf-8"), metrics),

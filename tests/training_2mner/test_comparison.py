@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from training_2mner.comparison import compare_runs, paired_records
+from training_2mner.evaluation import write_json, write_lines
 from training_2mner.report import comparison_table
 from training_2mner.runs import Run, RunError, read_run
 
@@ -167,6 +168,15 @@ def test_the_command_compares_runs_and_refuses_in_one_line(runs, tmp_path):
     assert refused.stderr.splitlines()[-1].endswith(
         f"error: there is no {tmp_path / 'metrics.json'}: the run is not finished, or is none"
     )
+
+
+def test_a_word_may_hold_what_other_texts_end_a_line_with(runs, tmp_path):
+    words = ["Ana\u2028", "lives\x85", "0"]
+    folder = tmp_path / "a"
+    folder.mkdir()
+    write_json(folder / "metrics.json", {})
+    write_lines(folder / "predictions.jsonl", [{**runs[0].records[0], "tokens": words}])
+    assert [row["tokens"] for row in read_run(folder).records] == [words]
 
 
 def test_a_file_that_is_no_json_is_named_with_its_line(runs, tmp_path):
