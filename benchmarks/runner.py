@@ -26,15 +26,15 @@ class Setting:
 
     def arguments(self) -> list[str]:
         """The recipe and its changes as `train.py` takes them."""
-        path = ROOT / "configs" / f"{self.recipe}.yaml"
-        _, model, _, _ = read_recipe([str(path)])
-        given = [str(path)]
-        for key, changes in (
-            ("model_config", self.model_config),
-            ("processor_config", self.processor_config),
-        ):
-            if changes:
-                given += [f"--{key}", json.dumps({**(getattr(model, key) or {}), **changes})]
+        path = str(ROOT / "configs" / f"{self.recipe}.yaml")
+        given = [path]
+        changes = {"model_config": self.model_config, "processor_config": self.processor_config}
+        if any(changes.values()):
+            _, model, _, _ = read_recipe([path])
+            for key, changed in changes.items():
+                if changed:
+                    merged = {**(getattr(model, key) or {}), **changed}
+                    given += [f"--{key}", json.dumps(merged)]
         return given
 
 
