@@ -214,7 +214,7 @@ def label_lines(axes: Axes, room: float = 0.065) -> None:
         )[1]
         for drawn in lines
     ]
-    for drawn, height in zip(lines, spread(ends, room), strict=True):
+    for drawn, height in zip(lines, spread(ends, room, room / 2), strict=True):
         axes.text(
             1.02,
             height,
@@ -226,17 +226,18 @@ def label_lines(axes: Axes, room: float = 0.065) -> None:
         )
 
 
-def spread(places: Sequence[float], room: float) -> list[float]:
+def spread(places: Sequence[float], room: float, lowest: float = -math.inf) -> list[float]:
     """Move places apart, and no farther than needed, until any two are `room` apart.
 
-    Places that are too close form a group that is laid out around its mean.
+    Places that are too close form a group that is laid out around its mean, and none below the
+    `lowest` place that is allowed.
     """
     order = sorted(range(len(places)), key=places.__getitem__)
     groups: list[list[int]] = []
 
     def start(group: list[int]) -> float:
         mean = sum(places[index] for index in group) / len(group)
-        return mean - room * (len(group) - 1) / 2
+        return max(mean - room * (len(group) - 1) / 2, lowest)
 
     for index in order:
         groups.append([index])

@@ -89,6 +89,7 @@ def test_names_at_the_ends_of_lines_do_not_overlap():
     assert spread([0.5, 0.9, 0.1], 0.1) == [0.5, 0.9, 0.1]
     assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
     assert spread([], 0.1) == []
+    assert spread([0.0, 0.01, 0.5], 0.1, lowest=0.05) == pytest.approx([0.05, 0.15, 0.5])
     generator = np.random.default_rng(1)
     for size in range(2, 9):
         places = generator.random(size).tolist()
