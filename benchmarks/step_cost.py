@@ -247,6 +247,7 @@ def compare_plain(options: argparse.Namespace) -> None:
     }
     if options.bf16:
         ways |= {
+            "plain Trainer, bf16": plain(False, mixed, True),
             "text only, frozen, grouped, bf16": ours(True, grouped, True),
             "plain, frozen, grouped, bf16": plain(True, grouped, True),
         }
