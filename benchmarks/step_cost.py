@@ -25,7 +25,6 @@ import argparse
 import contextlib
 import json
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -307,7 +306,9 @@ def memory_cell(sentences: int, words: int, options: argparse.Namespace) -> None
     if options.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated()
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        # Not `ru_maxrss`: that of a new process begins with its parent's.
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
     sys.stdout.write(f"{json.dumps(round(peak / 2**20))}\n")
 
 
