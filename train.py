@@ -25,6 +25,7 @@ from typing import Any
 
 from transformers import set_seed
 
+from dataset_mmnerd.files import write_json, write_lines
 from dataset_mmnerd.readers import MalformedLineError
 from modeling_2mner import TwoMNERProcessor
 from training_2mner.arguments import (
@@ -45,7 +46,7 @@ from training_2mner.description import (
     log_setting,
     what_is_taught,
 )
-from training_2mner.evaluation import evaluate, write_json, write_lines
+from training_2mner.evaluation import evaluate
 from training_2mner.lora import refuse_adapter
 from training_2mner.mistakes import write_thumbnails
 from training_2mner.new_language import Study

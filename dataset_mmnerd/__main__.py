@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .audit import audit
-from .card import CardFacts, replace_text
+from .card import CardFacts
 from .context_folder import fill_context
+from .files import check_replaceable, write_text
 from .hub import PublishError
 from .mmnerd import SOURCES
 from .publish import build, push
@@ -150,10 +151,12 @@ def _context(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
+    if options.json is not None:
+        check_replaceable(options.json)
     report = audit(options.folder, options.against)
     print(report)
     if options.json is not None:
-        replace_text(options.json, report.to_json())
+        write_text(options.json, report.to_json())
     return int(report.failed(strict=options.strict))
 
 

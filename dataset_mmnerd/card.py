@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import io
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from .files import write_text
 from .mmnerd import ALL_LANGUAGES, OpenSource
 from .schema import LANGUAGES, SPLITS, entity_types, features
 
@@ -149,19 +149,7 @@ def update_card(folder: Path, context: str, sizes: Mapping[tuple[str, str], int]
         before, heading, behind = card.text.partition("\n## Sizes\n")
         behind = heading + behind
     card.text = f"{before}{_CONTEXT_HEADING}\n{context}{behind}"
-    replace_text(path, str(card))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Put a text in the place of a file's: there is never half of one, and the same is not written
-    again.
-    """
-    content = text.encode("utf-8")
-    if path.is_file() and path.read_bytes() == content:
-        return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    write_text(path, str(card))
 
 
 def _update_sizes(
@@ -394,7 +382,6 @@ __all__ = [
     "escaped",
     "listed",
     "missing_files",
-    "replace_text",
     "table",
     "update_card",
     "write_card",

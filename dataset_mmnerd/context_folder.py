@@ -25,7 +25,8 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from .card import replace_text, table, update_card
+from .card import table, update_card
+from .files import write_text
 from .parquet import expanded_bytes, picture_digest, read_shard, replace_shard, shard_paths
 from .visual_context import (
     ContextError,
@@ -323,7 +324,7 @@ def _write_summaries(
         summaries = json.loads(path.read_text(encoding="utf-8"))
     summaries |= {name: asdict(summary) for name, summary in report.columns.items()}
     text = json.dumps(summaries, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    replace_text(path, text)
+    write_text(path, text)
     head = ["column", "made by", "sentences", "pictures", "strings", "nothing found", "failed"]
     figures = ("made_by", "sentences", "pictures", "strings", "nothing_found")
     lines = [

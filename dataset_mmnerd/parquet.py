@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -28,6 +27,7 @@ import pyarrow.parquet as pq
 from datasets import Features
 from PIL import Image
 
+from .files import replaced
 from .schema import SPLITS
 
 MAX_PICTURE_BYTES = 64 * 2**20
@@ -275,12 +275,8 @@ def read_shard(path: Path) -> tuple[pa.Table, pa.DictionaryArray]:
 
 def replace_shard(path: Path, rows: pa.Table) -> None:
     """Put rows, as `read_shard` gives them, in the place of a shard: there is never half of one."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replaced(path) as unfinished:
         _write(unfinished, rows, rows.schema.metadata)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def expanded_bytes(rows: pa.Table, pictures: pa.DictionaryArray) -> int:

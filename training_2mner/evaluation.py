@@ -18,11 +18,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,9 +53,6 @@ __all__ = [
     "predict",
     "score_rows",
     "spans_from_predictions",
-    "write_json",
-    "write_lines",
-    "write_text",
 ]
 
 logger = logging.getLogger(__name__)
@@ -390,28 +385,3 @@ def _predict_all(
             if name != "real"
         }
     return predictions
-
-
-# Files --------------------------------------------------------------------------------------------
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write one JSON document; a reader sees the old file or the new one, never a part."""
-    _write(path, [json.dumps(value, ensure_ascii=False, indent=2)])
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text; a reader sees the old file or the new one, never a part."""
-    _write(path, [text])
-
-
-def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
-    """Write JSON lines; a reader sees the old file or the new one, never a part."""
-    _write(path, (json.dumps(record, ensure_ascii=False) for record in records))
-
-
-def _write(path: Path, lines: Iterable[str]) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
-    unfinished.replace(path)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataset_mmnerd.files import write_bytes, write_json
 from dataset_mmnerd.schema import LANGUAGES
 
 from .arguments import RecipeError, difference
-from .evaluation import write_json
 from .plots import Chart, size_chart
 
 __all__ = ["LearningCurve"]
@@ -78,7 +78,7 @@ class LearningCurve:
         """Write the points, and draw them in a PNG beside them."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, {"settings": self.settings, "points": self.points})
-        self.path.with_suffix(".png").write_bytes(self.chart().png)
+        write_bytes(self.path.with_suffix(".png"), self.chart().png)
 
     def chart(self) -> Chart:
         """F1 against the number of sentences: a line for each new language, and one for the old

@@ -22,10 +22,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from dataset_mmnerd.files import write_text
 from dataset_mmnerd.schema import LANGUAGES
 
 from .card import recipe_as_yaml, source_of, training_in_words
-from .evaluation import write_text
 from .learning_curve import LearningCurve
 from .mistakes import MOST_MISTAKES, Mistake, surest_mistakes, thumbnail_path
 from .plots import Chart, calibration_chart, confusion_chart, interval_chart, line_chart

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from dataset_mmnerd.files import replaced
 from dataset_mmnerd.parquet import picture_digest
 
 from .arguments import RecipeError, TwoMNERTrainingArguments
@@ -293,7 +293,8 @@ def _write(folder: Path, batches: list[tuple[list[str], Tensor, dict[str, Tensor
         flat = pa.array(values.reshape(-1).numpy())
         columns[name] = pa.FixedSizeListArray.from_arrays(flat, values[0].numel())
     table = pa.table(columns).replace_schema_metadata({"shapes": json.dumps(shapes)})
-    unfinished = folder / f".{digests[0][:16]}.{os.getpid()}"
-    with pa.ipc.new_file(str(unfinished), table.schema) as file:
+    with (
+        replaced(folder / f"{digests[0][:16]}.arrow") as unfinished,
+        pa.ipc.new_file(str(unfinished), table.schema) as file,
+    ):
         file.write_table(table)
-    unfinished.replace(folder / f"{digests[0][:16]}.arrow")

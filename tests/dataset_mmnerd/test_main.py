@@ -1,6 +1,7 @@
 """The command line, as a user calls it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
@@ -39,6 +40,20 @@ def test_build_audit_and_a_dry_push(folder, capsys):
     output = capsys.readouterr().out
     assert "data/en/train-00000-of-00001.parquet" in output
     assert "6 files" in output and "would be sent to datasets/me/my_set" in output
+
+
+def test_an_audit_writes_its_findings_to_a_regular_file_only(built, tmp_path, capsys):
+    folder = built(train=[("Ana", "B-PER")])
+    (tmp_path / "target").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for path, found in ((tmp_path / "link", "a link"), ("/dev/null", "a device"), (folder, "a fo")):
+        message = refused(["audit", str(folder), "--json", str(path)], capsys)
+        assert message.startswith(f"FileExistsError: {path}: found {found}")
+    assert (tmp_path / "target").read_text() == "mine"
+    assert Path("/dev/null").is_char_device()
+    assert sorted(path.name for path in tmp_path.iterdir() if "." in path.name) == []
+    message = refused(["audit", str(folder), "--json", str(tmp_path / "no" / "found.json")], capsys)
+    assert message.startswith("FileNotFoundError: ") and "no/found.json" in message
 
 
 def test_an_audit_with_errors_exits_with_1(folder, capsys):

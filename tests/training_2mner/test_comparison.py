@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dataset_mmnerd.files import write_json, write_lines
 from training_2mner.comparison import compare_runs, paired_records
-from training_2mner.evaluation import write_json, write_lines
 from training_2mner.report import comparison_table
 from training_2mner.runs import Run, RunError, read_run
 

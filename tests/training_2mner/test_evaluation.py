@@ -1,6 +1,5 @@
 """Scoring keeps the rows apart and in order, and the controls show what the pictures do."""
 
-import json
 from collections import Counter
 
 import numpy as np
@@ -20,8 +19,6 @@ from training_2mner.evaluation import (
     picture_keys,
     predict,
     spans_from_predictions,
-    write_json,
-    write_lines,
 )
 
 
@@ -210,23 +207,3 @@ def test_a_context_stands_for_a_picture_that_is_missing_or_broken(trainer_for, c
     assert all("controls" in record for record in records)
     results, _ = evaluate(trainer_for(), context_rows, True, seed=0)  # reads pictures alone
     assert results["test"]["pictures"] == {"given": 5, "read": 4, "unreadable": 1}
-
-
-def test_files_are_written_whole(tmp_path):
-    write_json(tmp_path / "metrics.json", {"f1": 0.5, "name": "Zoë"})
-    write_lines(tmp_path / "predictions.jsonl", [{"id": 1}, {"id": "é"}])
-    assert json.loads((tmp_path / "metrics.json").read_text("utf-8")) == {"f1": 0.5, "name": "Zoë"}
-    assert (tmp_path / "predictions.jsonl").read_text("utf-8") == '{"id": 1}\n{"id": "é"}\n'
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path):
-    path = tmp_path / "predictions.jsonl"
-    write_lines(path, [{"id": 1}])
-
-    def records():
-        yield {"id": 2}
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_lines(path, records())
-    assert path.read_text("utf-8") == '{"id": 1}\n'

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from training_2mner.evaluation import evaluate, write_json, write_lines
+from dataset_mmnerd.files import write_json, write_lines
+from training_2mner.evaluation import evaluate
 from training_2mner.mistakes import write_thumbnails
 from training_2mner.report import main
 from training_2mner.report_page import loss_lines, score_lines, segments, signed, write_report
