@@ -5,9 +5,10 @@
 >>> dataset_from_files(["de/val.conllu", "my_tweets_en.txt"], image_dir="pictures")
 """
 
+from .labels import repair_labels
 from .readers import MalformedLineError, dataset_from_files, read_file
 from .sample import load_sample
-from .schema import DEFAULT_ENTITY_TYPES, bio_labels, features, to_iob2
+from .schema import DEFAULT_ENTITY_TYPES, bio_labels, features
 
 __all__ = [
     "DEFAULT_ENTITY_TYPES",
@@ -17,5 +18,5 @@ __all__ = [
     "features",
     "load_sample",
     "read_file",
-    "to_iob2",
+    "repair_labels",
 ]

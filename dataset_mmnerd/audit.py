@@ -33,8 +33,9 @@ from datasets import Features
 from PIL import Image
 
 from .card import missing_files
+from .labels import repair_labels
 from .parquet import MAX_PICTURE_PIXELS, BadPictureError, check_picture, shard_paths
-from .schema import SPLITS, UNKNOWN_LANGUAGE, to_iob2
+from .schema import SPLITS, UNKNOWN_LANGUAGE
 
 ERROR, WARNING, NOTE, SKIPPED = "error", "warning", "note", "skipped"
 
@@ -118,10 +119,10 @@ def normalised(tokens: Sequence[str]) -> str:
 
 
 def _entities(tokens: Sequence[str], tags: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(type, words) of each entity; a label that continues nothing begins one."""
+    """(type, words) of each entity of well-formed labels."""
     words: list[str] = []
     entity_type = ""
-    for token, tag in zip([*tokens, ""], [*to_iob2(tags), "O"], strict=True):
+    for token, tag in zip([*tokens, ""], [*tags, "O"], strict=True):
         if words and not tag.startswith("I-"):
             yield entity_type, " ".join(words)
             words = []
@@ -208,10 +209,15 @@ class _Words:
         if len(tokens) != len(tags):
             self.flag("labels not IOB2", number, f"{len(tokens)} words, {len(tags)} labels")
             return
-        odd = next((i for i, tag in enumerate(to_iob2(tags)) if tag != tags[i]), None)
+        try:
+            repaired = repair_labels(tags)
+        except ValueError as error:
+            self.flag("labels not IOB2", number, str(error))
+            return
+        odd = next((i for i, tag in enumerate(repaired) if tag != tags[i]), None)
         if odd is not None:
             self.flag("labels not IOB2", number, f"{tokens[odd]} {tags[odd]}")
-        for entity_type, words in _entities(tokens, tags):
+        for entity_type, words in _entities(tokens, repaired):
             self.mention_split.append(code)
             self.mention.append(_hash(f"{entity_type} {words.casefold()}"))
             if _NUMBER.fullmatch(words):

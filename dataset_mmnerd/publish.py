@@ -31,7 +31,7 @@ from .hub import explained, open_repository
 from .mmnerd import DEFAULT_SHARES, OpenSource, SourceError
 from .parquet import BadPictureError, ShardWriter, Written, check_picture, read_picture
 from .readers import is_safe_name
-from .schema import features, to_iob2
+from .schema import features
 
 logger = logging.getLogger(__name__)
 
@@ -290,8 +290,8 @@ def _count(row: Row, picture: bytes | None, part: PartSummary, report: BuildRepo
     part.pictures += picture is not None
     if not tags:
         report.warn("sentences are empty", row["id"])
-    if to_iob2(tags) != tags:
-        report.warn("sentences have labels that continue nothing, kept as they are", row["id"])
+    if row.get("repaired"):
+        report.warn("sentences have I- labels that continue nothing, read as B-", row["id"])
     unseen = all(picture != seen for _, seen in report.examples)
     if picture is not None and types and unseen and len(report.examples) < _EXAMPLES:
         shown = {(seen["lang"], tag) for seen, _ in report.examples for tag in seen["ner_tags"]}

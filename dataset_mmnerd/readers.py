@@ -10,8 +10,9 @@ Three formats, told apart by their content:
   below the picture folder), `image_id`, `lang`, `id`, `objects`, `captions`, `ocr`, and one of
   `group`, `document`, `story`.
 
-A row has the columns of `schema.py`, its labels still names and its picture a path, and `group`:
-what must not be torn apart when a data set is split (a document or story, else None).
+A row has the columns of `schema.py`, its labels still names and its picture a path; `group`, what
+must not be torn apart when a data set is split (a document or story, else None); and `repaired`,
+whether its labels were IOB1 or invalid IOB2 in the file (they are IOB2 in the row).
 
 Files are read as bytes and cut at line feeds alone, because `str.splitlines` also cuts at U+2028 or
 U+0085, which occur inside the tokens of tweets.
@@ -30,6 +31,7 @@ from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
+from .labels import repair_labels
 from .schema import (
     CONTEXT_COLUMNS,
     LANGUAGES,
@@ -302,7 +304,8 @@ def read_file(
         lang: the language of rows that do not name their own; told from the path if not given.
         name: what the ids of sentences without one begin with; language and file if not given.
 
-    A picture that is named but missing gives `image` None; how many is logged once a file.
+    A picture that is named but missing gives `image` None; an I- label that continues no entity of
+    its type is read as B-. How many of each is logged once a file.
 
     Raises:
         MalformedLineError: at the first line that does not fit.
@@ -314,7 +317,7 @@ def read_file(
     name = name or f"{lang}-{path.name.removesuffix(path.suffix)}"
     parse = _PARSERS[recognise(path)]
     allowed = None if labels is None else frozenset(labels)
-    named, missing = 0, []
+    named, missing, repaired = 0, [], 0
     for index, sentence in islice(enumerate(parse(path, allowed)), start, stop):
         image = None
         if sentence.image is not None:
@@ -328,19 +331,25 @@ def read_file(
             if image is None:
                 missing.append(sentence.image)
         extra = sentence.extra
+        tags = repair_labels(sentence.tags)
+        repaired += tags != sentence.tags
         yield {
             "id": extra.get("id") or f"{name}-{index}",
             "tokens": sentence.tokens,
-            "ner_tags": sentence.tags,
+            "ner_tags": tags,
             "lang": extra.get("lang") or lang,
             "image": None if image is None else str(image.absolute()),
             "image_id": extra.get("image_id") or sentence.image,
             **{key: extra.get(key) for key in CONTEXT_COLUMNS},
             "group": extra.get("group"),
+            "repaired": tags != sentence.tags,
         }
     if missing:
         message = "%s: %d of %d pictures named are not in %s, the first is %s"
         logger.warning(message, path, len(missing), named, folder, missing[0])
+    if repaired:
+        message = "%s: in %d sentences an I- label continues nothing; read as B-"
+        logger.warning(message, path, repaired)
 
 
 def _slice_of(path: Path | str) -> tuple[Path, int, int | None]:

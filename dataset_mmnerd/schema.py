@@ -86,21 +86,6 @@ def entity_types(labels: Iterable[str]) -> list[str]:
     return known + [name for name in found if name not in DEFAULT_ENTITY_TYPES]
 
 
-def to_iob2(tags: Sequence[str]) -> list[str]:
-    """The same labels with every `I-X` that continues no entity of type X made a `B-X`.
-
-    >>> to_iob2(["I-PER", "I-PER", "O", "I-LOC"])
-    ['B-PER', 'I-PER', 'O', 'B-LOC']
-    """
-    repaired: list[str] = []
-    previous = "O"
-    for tag in tags:
-        continues = previous != "O" and previous[2:] == tag[2:]
-        repaired.append(f"B-{tag[2:]}" if tag.startswith("I-") and not continues else tag)
-        previous = tag
-    return repaired
-
-
 def features(labels: Sequence[str], *, sample: bool = False) -> Features:
     """The columns as `datasets` types.
 
@@ -131,5 +116,4 @@ __all__ = [
     "bio_labels",
     "entity_types",
     "features",
-    "to_iob2",
 ]

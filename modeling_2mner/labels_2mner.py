@@ -2,7 +2,8 @@
 
 A label is `O` or a prefix and an entity type, `B-PER`. A set of labels is BIOES as soon as one of
 them is `E-` or `S-`. Entities are read strictly, as `seqeval` does with `mode="strict"`: an `I-`
-that continues nothing is no entity.
+that continues nothing is no entity. Gold labels are therefore repaired before they are read
+(`repair_labels`); predictions never are.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,10 @@ __all__ = [
     "may_end",
     "may_follow",
     "may_start",
+    "repair_labels",
     "scheme_labels",
     "spans_from_labels",
     "split_label",
-    "to_bio",
-    "to_bioes",
 ]
 
 Span = tuple[int, int, str]
@@ -115,11 +115,33 @@ def labels_from_spans(spans: Sequence[Span], length: int, scheme: str = "BIO") -
     return labels
 
 
-def to_bio(labels: Sequence[str]) -> list[str]:
-    """Spell one sentence's labels in BIO, whichever scheme they are in."""
-    return labels_from_spans(spans_from_labels(labels), len(labels), "BIO")
+def repair_labels(labels: Sequence[str | None], scheme: str = "BIO") -> list[str | None]:
+    """Spell one sentence's labels in `scheme`, every word with the entity type that it has.
 
+    The labels may be IOB1, BIO or BIOES, and may be ill-formed: an `I-` or `E-` that continues no
+    entity of its type begins one. Well-formed labels of the scheme come back as they are.
 
-def to_bioes(labels: Sequence[str]) -> list[str]:
-    """Spell one sentence's labels in BIOES, whichever scheme they are in."""
-    return labels_from_spans(spans_from_labels(labels), len(labels), "BIOES")
+    Args:
+        labels: one a word; None where the label is not known. Beside such a word nothing is
+            repaired: it may belong to the same entity.
+        scheme: "BIO" or "BIOES".
+
+    Raises:
+        ValueError: if one of them is not a label.
+
+    >>> repair_labels(["I-PER", "I-PER", "O", "I-LOC"])
+    ['B-PER', 'I-PER', 'O', 'B-LOC']
+    """
+    repaired: list[str | None] = []
+    before: Sequence[str | None] = ["O", *labels]
+    behind: Sequence[str | None] = [*labels[1:], "O"]
+    for previous, label, following in zip(before, labels, behind, strict=False):
+        if label is None or label == "O":
+            repaired.append(label)
+            continue
+        prefix, entity_type = split_label(label)
+        begins = prefix in "BS" if previous is None else not continues_entity(previous, label)
+        ends = prefix in "ES" if following is None else not continues_entity(label, following)
+        name = "BI"[not begins] if scheme == "BIO" else ("IE", "BS")[begins][ends]
+        repaired.append(f"{name}-{entity_type}")
+    return repaired

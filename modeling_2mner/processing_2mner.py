@@ -39,7 +39,7 @@ from transformers.utils import logging
 
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN
-from .labels_2mner import is_bioes, spans_from_labels, to_bio, to_bioes
+from .labels_2mner import is_bioes, repair_labels, spans_from_labels
 
 __all__ = [
     "CONTEXT_FIELDS",
@@ -479,34 +479,57 @@ class TwoMNERProcessor(ProcessorMixin):
     def _read_labels(self, sentences: list[list[str]], labels: list[Sequence]) -> Tensor:
         if len(labels) != len(sentences):
             raise ValueError(f"labels has {len(labels)} items for {len(sentences)} sentences")
-        rows = []
+        rows, repaired = [], []
         for number, (sentence, row) in enumerate(zip(sentences, labels, strict=True)):
             if len(row) != len(sentence):
                 raise ValueError(
                     f"sentence {number} has {len(sentence)} words and {len(row)} labels"
                 )
-            rows.append(self._label_ids(number, row))
+            names = self._label_names(number, row)
+            rows.append(self._label_ids(number, names))
+            if names not in (repair_labels(names, "BIO"), repair_labels(names, "BIOES")):
+                repaired.append(number)
+        if repaired:
+            logger.warning(
+                "labels: repaired in %d of %d sentences (such as an I- that continues nothing), "
+                "the first is sentence %d",
+                len(repaired),
+                len(sentences),
+                repaired[0],
+            )
         most = max(1, *map(len, rows))
         return torch.tensor([row + [UNKNOWN] * (most - len(row)) for row in rows])
 
-    def _label_ids(self, number: int, labels: Sequence) -> list[int]:
-        """One sentence's labels as numbers, names changed into the model's scheme."""
+    def _label_names(self, number: int, labels: Sequence) -> list[str | None]:
+        """One sentence's labels as names, None where the label is unknown."""
         if all(isinstance(label, str) for label in labels):
-            names = to_bioes(labels) if is_bioes(self.labels) else to_bio(labels)
-            ids = [self._label_to_id.get(name, len(self.labels)) for name in names]
-        else:
-            ids = [int(label) for label in labels]
-        for word, index in enumerate(ids):
+            return list(labels)
+        names: list[str | None] = []
+        for word, label in enumerate(labels):
+            index = int(label)
             if index != UNKNOWN and not 0 <= index < len(self.labels):
-                raise ValueError(
-                    f"sentence {number}, word {word}: label {labels[word]!r} is not one of "
-                    f"{', '.join(self.labels)}"
-                )
-        return ids
+                raise self._not_a_label(number, word, label)
+            names.append(None if index == UNKNOWN else self.labels[index])
+        return names
 
-    @property  # not cached: `labels` may be set anew
-    def _label_to_id(self) -> dict[str, int]:
-        return {label: index for index, label in enumerate(self.labels)}
+    def _label_ids(self, number: int, labels: Sequence[str | None]) -> list[int]:
+        """One sentence's labels as numbers, repaired and spelled in the model's scheme."""
+        scheme = "BIOES" if is_bioes(self.labels) else "BIO"
+        ids = {label: index for index, label in enumerate(self.labels)} | {None: UNKNOWN}
+        try:
+            names = repair_labels(labels, scheme)
+        except ValueError as error:
+            raise ValueError(f"sentence {number}: {error}") from None
+        for word, name in enumerate(names):
+            if name not in ids:
+                raise self._not_a_label(number, word, labels[word])
+        return [ids[name] for name in names]
+
+    def _not_a_label(self, number: int, word: int, label: Any) -> ValueError:
+        known = ", ".join(self.labels)
+        return ValueError(
+            f"sentence {number}, word {word}: label {label!r:.200} is not one of {known}"
+        )
 
     def post_process_entities(
         self, outputs, words: Sequence[Sequence[str]]

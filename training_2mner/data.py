@@ -19,8 +19,14 @@ from datasets import IterableDataset as Stream
 
 from dataset_mmnerd.readers import dataset_from_files, labels_of
 from dataset_mmnerd.sample import load_sample
-from dataset_mmnerd.schema import SPLITS, bio_labels, entity_types, to_iob2
-from modeling_2mner.labels_2mner import Span, is_bioes, labels_from_spans, spans_from_labels
+from dataset_mmnerd.schema import SPLITS, bio_labels, entity_types
+from modeling_2mner.labels_2mner import (
+    Span,
+    is_bioes,
+    labels_from_spans,
+    repair_labels,
+    spans_from_labels,
+)
 
 from .arguments import DataArguments, RecipeError
 from .streaming import load_streamed
@@ -134,7 +140,7 @@ def prepare(rows: Dataset | Stream, split: str, arguments: DataArguments) -> Dat
         )
     if "image" in rows.column_names:
         rows = rows.cast_column("image", Image(decode=False))
-    rows = repair_labels(rows, split)
+    rows = with_valid_labels(rows, split)
     if arguments.languages is None:
         return rows
     languages = frozenset(arguments.languages)
@@ -151,14 +157,14 @@ def prepare(rows: Dataset | Stream, split: str, arguments: DataArguments) -> Dat
     return rows.select(kept, keep_in_memory=True)
 
 
-def repair_labels(rows: Dataset | Stream, split: str) -> Dataset | Stream:
+def with_valid_labels(rows: Dataset | Stream, split: str) -> Dataset | Stream:
     """Make every I- that continues nothing a B-, and say in how many sentences that was needed; of
     a stream nobody knows."""
     names = label_names(rows)
     ids = {name: index for index, name in enumerate(names)}
 
     def repaired(tags: Sequence[int]) -> list[int]:
-        return [ids[tag] for tag in to_iob2([names[index] for index in tags])]
+        return [ids[tag] for tag in repair_labels([names[index] for index in tags])]
 
     if isinstance(rows, Dataset):
         changed = sum(repaired(tags) != tags for tags in rows["ner_tags"][:])

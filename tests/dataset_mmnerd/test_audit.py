@@ -321,9 +321,9 @@ def test_the_report_as_table_and_as_json_says_the_same(built):
     assert "same words, other labels" in line and "1 of 1" in line
 
 
-def test_only_the_first_examples_are_shown(built):
-    rows = [(f"w{number}", "I-PER") for number in range(30)]
-    report = audit(built(train=rows))
+def test_only_the_first_examples_are_shown(tmp_path):
+    rows = [({"tokens": [f"w{number}"], "ner_tags": ["I-PER"]}, None) for number in range(30)]
+    report = audit(write_shard(tmp_path, "train", rows))
     found_labels = finding(report, "labels not IOB2")
     assert found_labels.count == 30
     assert len(found_labels.examples) == 5

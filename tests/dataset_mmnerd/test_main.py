@@ -57,13 +57,13 @@ def test_an_audit_writes_its_findings_to_a_regular_file_only(built, tmp_path, ca
 
 
 def test_an_audit_with_errors_exits_with_1(folder, capsys):
-    (folder / "data" / "train_en.txt").write_text("a\tI-PER\n")
+    (folder / "data" / "train_en.txt").write_text("a\tB-PER\n\n \tO\n")
     assert (
         main(["build", "--source", "conll", "--data-dir", "data", "--out", "set", "--no-audit"])
         == 0
     )
     assert main(["audit", "set"]) == 1
-    assert "labels not IOB2" in capsys.readouterr().out
+    assert "empty sentences" in capsys.readouterr().out
 
 
 def test_an_audit_with_warnings_exits_with_1_if_strict(folder):

@@ -138,7 +138,7 @@ def test_faults_that_cost_no_sentence_are_counted_and_told(faulty, tmp_path, cap
         "pictures are missing": 1,
         "pictures are broken and left out": 1,
         "pictures are enormous and left out": 1,
-        "sentences have labels that continue nothing, kept as they are": 1,
+        "sentences have I- labels that continue nothing, read as B-": 1,
         "sentences are empty": 1,
     }
     assert "gone" in report.first["pictures are missing"]
@@ -146,6 +146,7 @@ def test_faults_that_cost_no_sentence_are_counted_and_told(faulty, tmp_path, cap
     data = load_dataset(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache"))
     assert [image is not None for image in data["image"]] == [True, False, False, False, True]
     assert data["image_id"][:] == ["good", "gone", "broken", "enormous", "good"]
+    assert data.features["ner_tags"].feature.int2str(data["ner_tags"][3]) == ["B-PER"]
     assert any("1 pictures are missing" in record.getMessage() for record in caplog.records)
     assert "1 pictures are missing" in (tmp_path / "set" / "README.md").read_text()
 

@@ -62,6 +62,14 @@ def rows(path, **options):
     return list(read_file(path, **options))
 
 
+def test_iob1_is_repaired_and_counted(write, caplog):
+    path = write("a_en.txt", "Ana\tI-PER\nBea\tB-PER\nRuiz\tI-PER\n\nok\tO\n\nLima\tI-LOC\n")
+    found = [(row["ner_tags"], row["repaired"]) for row in rows(path)]
+    assert found == [(["B-PER", "B-PER", "I-PER"], True), (["O"], False), (["B-LOC"], True)]
+    assert "in 2 sentences an I- label continues nothing; read as B-" in caplog.text
+    assert dataset_from_files(path)["ner_tags"][2] == [3]
+
+
 # Formats ------------------------------------------------------------------------------------------
 
 
@@ -149,7 +157,7 @@ def test_only_a_line_feed_ends_a_line(write):
 TOKEN = st.text(
     st.characters(exclude_characters="\n\t", exclude_categories=["Cs"]), min_size=1, max_size=8
 )
-SENTENCE = st.lists(st.tuples(TOKEN, st.sampled_from(["O", "B-PER", "I-X-Y"])), min_size=1)
+SENTENCE = st.lists(st.tuples(TOKEN, st.sampled_from(["O", "B-PER", "B-X-Y"])), min_size=1)
 
 
 @given(st.lists(SENTENCE, min_size=1, max_size=4), st.booleans())
@@ -336,7 +344,7 @@ def test_a_data_set_of_mixed_formats_has_the_union_of_their_labels(write, tmp_pa
     assert [names[tag] for tag in data[0]["ner_tags"]] == ["B-GENE", "I-GENE", "O"]
     assert data[0]["image"].size == (3, 2)
     assert data[1]["image"] is None
-    assert [names[tag] for tag in data[4]["ner_tags"]] == ["I-PER"]
+    assert [names[tag] for tag in data[4]["ner_tags"]] == ["B-PER"]
 
 
 def test_labels_given_are_kept_in_their_order_and_others_are_refused(write):

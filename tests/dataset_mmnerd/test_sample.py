@@ -13,9 +13,10 @@ import pytest
 from datasets import Image
 from PIL import Image as PilImage
 
+from dataset_mmnerd.labels import repair_labels
 from dataset_mmnerd.sample import SAMPLE_LANGUAGES, _sections, load_sample, sample_rows
 from dataset_mmnerd.sample_pictures import SCENES
-from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels, to_iob2
+from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels
 
 FRAME_SECTIONS = ("picture decides", "words decide", "no entity")
 
@@ -112,7 +113,7 @@ def test_ids_are_unique_and_labels_are_valid(sample):
     assert len({row["id"] for row in rows}) == len(rows)
     for row in rows:
         assert len(row["tokens"]) == len(row["ner_tags"]) > 0
-        assert to_iob2(row["ner_tags"]) == row["ner_tags"]
+        assert repair_labels(row["ner_tags"]) == row["ner_tags"]
         assert "{" not in "".join(row["tokens"])
 
 

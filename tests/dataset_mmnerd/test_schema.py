@@ -1,9 +1,6 @@
 """The columns, labels and languages of the data set."""
 
-import pytest
 from datasets import ClassLabel, Dataset, Image, Value
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dataset_mmnerd import schema
 
@@ -35,25 +32,3 @@ def test_the_sample_has_one_column_more():
     plain, sample = schema.features(["O"]), schema.features(["O"], sample=True)
     assert set(sample) - set(plain) == {"decidable_from_text"}
     assert sample["decidable_from_text"] == Value("bool")
-
-
-@pytest.mark.parametrize(
-    ("tags", "repaired"),
-    [
-        (["I-PER", "I-PER", "O"], ["B-PER", "I-PER", "O"]),
-        (["B-PER", "I-LOC", "I-LOC"], ["B-PER", "B-LOC", "I-LOC"]),
-        (["O", "I-A-B", "I-A-B"], ["O", "B-A-B", "I-A-B"]),
-        ([], []),
-    ],
-)
-def test_an_entity_without_a_beginning_gets_one(tags, repaired):
-    assert schema.to_iob2(tags) == repaired
-
-
-@given(st.lists(st.sampled_from(schema.bio_labels())))
-def test_repair_only_turns_i_into_b_and_is_done_after_one_go(tags):
-    repaired = schema.to_iob2(tags)
-    assert schema.to_iob2(repaired) == repaired
-    assert [tag[2:] for tag in repaired] == [tag[2:] for tag in tags]
-    changed = [(old, new) for old, new in zip(tags, repaired, strict=True) if old != new]
-    assert all(old.startswith("I-") and new.startswith("B-") for old, new in changed)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from modeling_2mner import TwoMNERProcessor
+from modeling_2mner.labels_2mner import repair_labels, scheme_labels
 from modeling_2mner.processing_2mner import (
     MAX_ASPECT,
     PictureError,
@@ -157,6 +158,31 @@ def test_names_are_changed_into_the_models_scheme(text_tower):
     bio = TwoMNERProcessor.from_towers(text_tower(), labels=["O", "B-X", "I-X"])
     batch = bio([["a", "b", "c"]], labels=[["B-X", "E-X", "S-X"]])
     assert [bio.labels[label] for label in batch["labels"][0]] == ["B-X", "I-X", "B-X"]
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+def test_invalid_iob2_is_repaired_and_counted_by_name_and_by_number(
+    text_tower, caplog, by_id, scheme
+):
+    names = scheme_labels(["PER", "LOC"], scheme)
+    processor = TwoMNERProcessor.from_towers(text_tower(), labels=names)
+    given = [["I-PER", "I-PER", "I-LOC"], ["O"]]
+    if by_id:
+        given = [[names.index(name) for name in row] for row in given]
+    batch = processor([["Ana", "Ruiz", "Lima"], ["a"]], labels=given)
+    expected = repair_labels(["B-PER", "I-PER", "B-LOC"], scheme)
+    assert [names[index] for index in batch["labels"][0]] == expected
+    assert "labels: repaired in 1 of 2 sentences" in caplog.text
+    caplog.clear()
+    processor([["Ana", "Ruiz"]], labels=[["B-PER", "I-PER"]])
+    assert caplog.text == ""
+
+
+def test_unknown_labels_stay_unknown_and_their_neighbours_as_they_are(text_tower):
+    processor = TwoMNERProcessor.from_towers(text_tower(), labels=["O", "B-X", "I-X"])
+    batch = processor([["a", "b", "c"]], labels=[[-100, 2, 2]])
+    assert batch["labels"].tolist() == [[-100, 2, 2]]
 
 
 @pytest.mark.parametrize(

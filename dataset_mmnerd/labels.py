@@ -1,0 +1,1 @@
+../modeling_2mner/labels_2mner.py
