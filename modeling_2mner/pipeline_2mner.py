@@ -4,8 +4,6 @@ What is unusual: the user's string is never changed. It is cut into words by wha
 each character, every word knows where it came from, and so does every entity.
 """
 
-import re
-import unicodedata
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,92 +13,12 @@ import torch
 from transformers import Pipeline
 
 from .processing_2mner import CONTEXT_FIELDS
+from .words_2mner import split_into_words
 
-__all__ = ["MultimodalNERPipeline", "split_into_words"]
+__all__ = ["MultimodalNERPipeline"]
 
 MAX_DOWNLOAD = 50_000_000
 """The most bytes that are read from an address."""
-
-UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
-)
-"""Scripts that put no spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): each
-character is read as a word of its own."""
-
-ADDRESS = re.compile(r"(?:https?://|www\.)\S*[\w/]")
-
-WORD = re.compile(
-    r"[@#][wd][wdm]*"  # @name, #tag
-    r"|d+(?:[.,]d+)+"  # 1,000.5
-    r"|(?:w\.){2,}w?"  # U.S.A.
-    r"|[wd][wdm]*(?:[-'][wd][wdm]*)*"  # word, word-word, word'word
-    r"|rr?"  # a flag
-    r"|[^s]m*(?:jm*[^s]m*)*"  # anything else, with its marks and what is joined to it
-)
-"""A word over the letters of `_kind`, one for each character."""
-
-ELISIONS = {"c", "d", "j", "jusqu", "l", "lorsqu", "m", "n", "puisqu", "qu", "quoiqu", "s", "t"}
-"""What French writes before an apostrophe and a word of its own."""
-
-CLITICS = {"d", "ll", "m", "re", "s", "t", "ve"}
-"""What English writes behind an apostrophe and a word of its own."""
-
-
-def _kind(character: str) -> str:
-    """What a character is to a word: s(pace), m(ark), j(oiner), u(nspaced), d(igit), r(egional
-    indicator), w(ord), one of -'.,@# or p(unctuation and all else)."""
-    if character.isspace():
-        return "s"
-    if character == "\u200d":
-        return "j"
-    category = unicodedata.category(character)
-    if UNSPACED.match(character) and category[0] != "M":
-        return "u"
-    if category[0] == "M" or category == "Cf" or "\U0001f3fb" <= character <= "\U0001f3ff":
-        return "m"
-    if "\U0001f1e6" <= character <= "\U0001f1ff":
-        return "r"
-    if category == "Nd":
-        return "d"
-    if category[0] in "LN" or character == "_":
-        return "w"
-    return {"’": "'", "‐": "-"}.get(character, character if character in "-'.,@#" else "p")
-
-
-def split_into_words(text: str) -> list[tuple[int, int]]:
-    """Cut a text into words, as the data sets of the field cut theirs.
-
-    Punctuation stands alone; French elisions (`l'`, `qu'`) and English clitics (`'s`, `n't`) are
-    words of their own; numbers, hyphenated words, addresses, @names, #tags and emoji stay whole.
-
-    Returns:
-        For each word its characters `[start, end)`, in order; they cover all but the spaces.
-    """
-    kinds = "".join(map(_kind, text))
-    words = []
-    position = 0
-    while position < len(text):
-        address = ADDRESS.match(text, position)
-        found = address or WORD.match(kinds, position)
-        if found is None:
-            position += 1
-        else:
-            position = found.end()
-            words += [found.span()] if address else _split_apostrophes(text, *found.span())
-    return words
-
-
-def _split_apostrophes(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    for position in range(start + 1, end - 1):
-        if text[position] in "'’":
-            left, right = text[start:position].lower(), text[position + 1 : end].lower()
-            if left in ELISIONS:
-                return [(start, position + 1), *_split_apostrophes(text, position + 1, end)]
-            if right in CLITICS:
-                cut = position - (right == "t" and left.endswith("n"))
-                return [(start, cut), (cut, end)]
-    return [(start, end)]
 
 
 @dataclass
@@ -219,7 +137,9 @@ class MultimodalNERPipeline(Pipeline):
             expected = "a string" if given == ["text"] else "a list of strings"
             raise TypeError(f"{given[0]!r} is {content!r}, expected {expected}")
         text, spans = (
-            (content, split_into_words(content)) if given == ["text"] else _joined(list(content))
+            (content, split_into_words(content, self.processor.word_rules))
+            if given == ["text"]
+            else _joined(list(content))
         )
         picture = inputs.get("image")
         if given != ["tokens"]:  # an address that stands in a data set is none that the user named

@@ -40,6 +40,7 @@ from transformers.utils import logging
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN
 from .labels_2mner import is_bioes, repair_labels, spans_from_labels
+from .words_2mner import WORD_RULES, check_word_rules
 
 __all__ = [
     "CONTEXT_FIELDS",
@@ -214,10 +215,15 @@ class TwoMNERProcessor(ProcessorMixin):
         context_separator: what stands between two of its strings.
         context_budget: sub-words of visual context, at most, behind a sentence; what is beyond is
             cut off. 0 leaves visual context aside.
+        word_rules: the version of the rules by which the pipeline splits a text into words. It is
+            saved, so that a published model keeps reading as it was trained; a processor that was
+            saved without it has version 1.
 
     Raises:
+        TypeError: if `word_rules` is not an integer.
         ValueError: if the tokenizer is not a fast one, which alone tells which word a sub-word came
-            from, a field is unknown, or the budget leaves no room for words.
+            from, a field is unknown, the budget leaves no room for words, or the version of the
+            rules is not known.
     """
 
     def __init__(
@@ -231,6 +237,7 @@ class TwoMNERProcessor(ProcessorMixin):
         context_fields: Sequence[str] = CONTEXT_FIELDS,
         context_separator: str = " ; ",
         context_budget: int = 0,
+        word_rules: int = 1,
     ):
         super().__init__(image_processor, tokenizer)
         if not tokenizer.is_fast:
@@ -244,6 +251,8 @@ class TwoMNERProcessor(ProcessorMixin):
         self.context_fields = list(context_fields)
         self.context_separator = context_separator
         self.context_budget = context_budget
+        self.word_rules = word_rules
+        check_word_rules(word_rules)
         unknown = [name for name in self.context_fields if name not in CONTEXT_FIELDS]
         if unknown:
             raise ValueError(
@@ -267,13 +276,14 @@ class TwoMNERProcessor(ProcessorMixin):
         Args:
             text: name or folder of the text encoder.
             vision: name or folder of the vision tower; None for a text-only model.
-            options: further arguments of the class; by default MMNERD's labels, and the longest
-                windows that the text encoder reads.
+            options: further arguments of the class; by default MMNERD's labels, the longest
+                windows that the text encoder reads, and the newest rules for words.
         """
         tokenizer = AutoTokenizer.from_pretrained(text, add_prefix_space=True)
         config = AutoConfig.from_pretrained(text)
         config = TwoMNERConfig(text_config=getattr(config, "text_config", config))
         options.setdefault("labels", config.labels)
+        options.setdefault("word_rules", WORD_RULES)
         options.setdefault("max_length", min(tokenizer.model_max_length, config.max_positions))
         if vision is None:
             return cls(CLIPImageProcessorPil(), tokenizer, reads_pictures=False, **options)

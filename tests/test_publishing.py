@@ -26,12 +26,14 @@ MODEL_CODE = [
     "modeling_2mner.py",
     "pipeline_2mner.py",
     "processing_2mner.py",
+    "words_2mner.py",
 ]
 PROCESSOR_CODE = [
     "configuration_2mner.py",
     "crf_2mner.py",
     "labels_2mner.py",
     "processing_2mner.py",
+    "words_2mner.py",
 ]
 PROCESSOR = ["processor_config.json", "tokenizer.json", "tokenizer_config.json"]
 

@@ -6,8 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from modeling_2mner import (
@@ -15,43 +13,7 @@ from modeling_2mner import (
     TwoMNERForTokenClassification,
     TwoMNERProcessor,
 )
-from modeling_2mner.pipeline_2mner import split_into_words
-
-# Words
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("Merkel's dog didn't come!", ["Merkel", "'s", "dog", "did", "n't", "come", "!"]),
-        ("Elle dit qu’aujourd'hui l'Oréal", ["Elle", "dit", "qu’", "aujourd'hui", "l'", "Oréal"]),
-        ("d'O'Neill", ["d'", "O'Neill"]),
-        ("Die Baden-Württemberger", ["Die", "Baden-Württemberger"]),
-        ("¿Qué, México?", ["¿", "Qué", ",", "México", "?"]),
-        ("3.14 or 1,000,000.50.", ["3.14", "or", "1,000,000.50", "."]),
-        ("U.S.A. today", ["U.S.A.", "today"]),
-        ("@jack at #NLP_2, www.x.org/a?b.", ["@jack", "at", "#NLP_2", ",", "www.x.org/a?b", "."]),
-        ("cafe\u0301 nai\u0308ve", ["cafe\u0301", "nai\u0308ve"]),
-        ("👩🏽‍🚀🇫🇷🇩🇪ok", ["👩🏽‍🚀", "🇫🇷", "🇩🇪", "ok"]),
-        ("東京へ", ["東", "京", "へ"]),
-        ("שלום, عالم!", ["שלום", ",", "عالم", "!"]),
-        ("", []),
-        (" \t\n", []),
-    ],
-)  # fmt: skip
-def test_words_are_cut_as_the_data_sets_cut_them(text, words):
-    assert [text[start:end] for start, end in split_into_words(text)] == words
-
-
-@given(st.text())
-def test_words_cover_everything_but_the_spaces_in_order(text):
-    spans = split_into_words(text)
-    assert all(start < end for start, end in spans)
-    assert "".join(text[start:end] for start, end in spans) == "".join(text.split())
-    assert spans == sorted(spans)
-
-
-# Pipeline
+from modeling_2mner.words_2mner import WORD_RULES, split_into_words
 
 TEXT = "Angela Merkel's visit: l'Élysée, 東京 👩🏽‍🚀 cafe\u0301."
 
@@ -92,6 +54,17 @@ def test_a_text_and_its_words_give_the_same_entities(ner):
     assert all(joined[entity["start"] : entity["end"]] == entity["word"] for entity in by_words)
     assert ner(words, is_split_into_words=True) == by_words
     assert ner({"tokens": words, "ner_tags": [0] * len(words)}) == by_words
+
+
+def test_the_pipeline_splits_by_the_processors_word_rules(ner, monkeypatch):
+    monkeypatch.setattr(ner.processor, "word_rules", WORD_RULES + 1)
+    with pytest.raises(ValueError, match="word_rules is 2"):
+        ner(TEXT)
+
+
+def test_a_text_of_many_apostrophes_is_read(ner):
+    text = "l'" * 2000 + "Oréal"
+    assert all(text[one["start"] : one["end"]] == one["word"] for one in ner(text))
 
 
 def test_a_picture_counts_and_may_come_in_any_form(ner, tmp_path):

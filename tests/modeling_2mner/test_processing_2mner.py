@@ -1,6 +1,7 @@
 """Words and pictures into tensors, and scores back into entities."""
 
 import io
+import json
 import logging
 import struct
 import zlib
@@ -21,6 +22,7 @@ from modeling_2mner.processing_2mner import (
     load_picture,
     split_into_windows,
 )
+from modeling_2mner.words_2mner import WORD_RULES
 
 WORDS = ["Angela", "Merkel", "besucht", "Paris", "."]
 
@@ -371,6 +373,18 @@ def test_entities_need_a_model_in_evaluation_mode(processor):
 
 
 # Saving
+
+
+def test_the_version_of_the_word_rules_is_saved(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    path = tmp_path / "processor_config.json"
+    saved = json.loads(path.read_text())
+    assert saved.pop("word_rules") == WORD_RULES
+    path.write_text(json.dumps(saved))
+    assert TwoMNERProcessor.from_pretrained(tmp_path).word_rules == 1
+    path.write_text(json.dumps({**saved, "word_rules": WORD_RULES + 1}))
+    with pytest.raises(ValueError, match=r"word_rules is 2, the newest .* is 1: .* update it"):
+        TwoMNERProcessor.from_pretrained(tmp_path)
 
 
 def test_a_saved_processor_loads_and_gives_the_same(processor, tmp_path):

@@ -106,4 +106,5 @@ def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_pa
         "processor_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        "words_2mner.py",
     ]
