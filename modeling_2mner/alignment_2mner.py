@@ -50,8 +50,9 @@ def gather_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Concatenate each tensor's rows over all processes, with gradients; the tensors themselves
     where there is one.
 
-    Processes may hold different numbers of rows: the missing rows are filled with zeros, so that a
-    bool mask among the tensors tells them from real ones.
+    Processes may hold tensors of other sizes, or none of what the others have: what is missing is
+    filled with zeros, so that a bool mask among the tensors tells it from real rows. Every process
+    has to call this, and the backward pass, the same number of times, whatever its batch holds.
 
     Args:
         tensors: `[B, ...]` each, with this process's `B`.
@@ -61,13 +62,18 @@ def gather_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
     """
     if _processes() == 1:
         return tensors
-    rows = torch.tensor(len(tensors[0]), device=tensors[0].device)
-    dist.all_reduce(rows, dist.ReduceOp.MAX)
-    missing = int(rows) - len(tensors[0])
-    padded = (
-        torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]) for tensor in tensors
-    )
-    return tuple(_GatherBatch.apply(tensor) for tensor in padded)
+    sizes = torch.tensor([size for tensor in tensors for size in tensor.shape])
+    sizes = sizes.to(tensors[0].device)
+    dist.all_reduce(sizes, dist.ReduceOp.MAX)
+    gathered = []
+    for tensor, shape in zip(tensors, sizes.split([t.ndim for t in tensors]), strict=True):
+        padded = tensor.new_zeros(shape.tolist())
+        padded[tuple(map(slice, tensor.shape))] = tensor
+        if torch.is_grad_enabled() and padded.is_floating_point() and not padded.requires_grad:
+            # The others may send a gradient: without this the backward pass would not receive it.
+            padded.requires_grad_()
+        gathered.append(_GatherBatch.apply(padded))
+    return tuple(gathered)
 
 
 def nt_xent(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> Tensor:
@@ -191,29 +197,34 @@ class Alignment(nn.Module):
         """A picture vector or regions -> unit vectors `[..., D]`, float32."""
         return F.normalize(self.image_projector(states).float(), dim=-1)
 
-    def sentence_loss(self, text_embeds: Tensor, image_embeds: Tensor, pairs: Tensor) -> Tensor:
+    def sentence_loss(
+        self, text_embeds: Tensor, image_embeds: Tensor | None, pairs: Tensor
+    ) -> Tensor:
         """Pull each sentence and its picture together.
 
         Args:
-            text_embeds, image_embeds: `[B, D]` unit vectors.
+            text_embeds: `[B, D]` unit vectors.
+            image_embeds: the same of the images; None where no sentence has one.
             pairs: `[B]` bool, which sentences have words and a picture.
 
         Returns:
             A scalar: the mean over the pairs of the global batch; 0 if there are fewer than two.
         """
+        if image_embeds is None:
+            image_embeds = torch.zeros_like(text_embeds)
         text, image, all_pairs = gather_batch(text_embeds, image_embeds, pairs)
         with torch.autocast(text.device.type, enabled=False):
             losses = self.objective(text, image, all_pairs, self.temperature)
         return losses.sum() / all_pairs.sum().clamp(min=1) * (all_pairs.sum() >= 2)
 
     def entity_loss(
-        self, words: Tensor, regions: Tensor, entity_index: Tensor, pairs: Tensor
+        self, words: Tensor, regions: Tensor | None, entity_index: Tensor, pairs: Tensor
     ) -> Tensor:
         """Pull each gold entity and the regions it attends to together.
 
         Args:
             words: `[B, W, H]`.
-            regions: `[B, P, C]`.
+            regions: `[B, P, C]`; None where no sentence has a picture.
             entity_index: `[B, W]` long, the number of the entity that a word belongs to, from 0 in
                 each sentence; -1 outside entities.
             pairs: `[B]` bool, which sentences have a picture.
@@ -229,16 +240,21 @@ class Alignment(nn.Module):
         sums = torch.einsum("bwm,bwh->bmh", member, words)
         sentence, number = (member.sum(1) > 0).nonzero(as_tuple=True)
         means = sums[sentence, number] / member.sum(1)[sentence, number][:, None]  # [E, H]
-        all_regions, all_pairs = gather_batch(self.embed_image(regions), pairs)
+        # Before the gathering, whose backward pass then comes first: no process reduces the gradient
+        # of a parameter before it.
+        entities = self.embed_text(means)
+        if regions is None:
+            region_embeds = entities.new_zeros(len(words), 0, entities.shape[1])
+        else:
+            region_embeds = self.embed_image(regions)
+        all_regions, all_pairs = gather_batch(region_embeds, pairs)
         rank = dist.get_rank() if _processes() > 1 else 0
         own = sentence + rank * (len(all_pairs) // _processes())
         counted = pairs[sentence].sum()
         if _processes() > 1:
             dist.all_reduce(counted)
         with torch.autocast(words.device.type, enabled=False):
-            losses = entity_nce(
-                self.embed_text(means), own, all_regions, all_pairs, self.temperature
-            )
+            losses = entity_nce(entities, own, all_regions, all_pairs, self.temperature)
         return _processes() * losses.sum() / counted.clamp(min=1) * (all_pairs.sum() >= 2)
 
 

@@ -872,11 +872,15 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         word_mask: Tensor,
         image_mask: Tensor | None,
     ) -> Tensor:
-        """The contrastive loss at the configured level: a scalar."""
+        """The contrastive loss at the configured level: a scalar.
+
+        Other processes may have pictures where this one has none, and gather them: it takes part.
+        """
+        pairs, alignment = word_mask.any(1), self.model.alignment
         if encoded.image_embeds is None:
-            return encoded.last_hidden_state.new_zeros(())
-        pairs = word_mask.any(1) if image_mask is None else word_mask.any(1) & image_mask
-        alignment = self.model.alignment
+            pairs = torch.zeros_like(pairs)
+        elif image_mask is not None:
+            pairs = pairs & image_mask
         if self.config.alignment_level == "sentence":
             return alignment.sentence_loss(encoded.text_embeds, encoded.image_embeds, pairs)
         outside = self.config.label2id["O"]

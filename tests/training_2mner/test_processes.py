@@ -9,10 +9,12 @@ import traceback
 
 import pytest
 import torch
+import torch.distributed as dist
 from accelerate.state import AcceleratorState, GradientState, PartialState
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from training_2mner.evaluation import evaluate
+from training_2mner.trainer import freeze_parameters
 
 STEP = {
     "max_steps": 2,
@@ -157,6 +159,62 @@ def test_two_processes_score_as_one(trained, rows):
     both = trained(2, test=odd, per_device_train_batch_size=2, per_device_eval_batch_size=2)
     assert both[2] == alone[2]
     assert alone[2]["controls"]
+
+
+@pytest.mark.parametrize("level", ["sentence", "entity"])
+def test_evaluation_goes_on_where_one_process_has_no_image(trainer_for, towers, rows, level):
+    """Batches of 2 sentences: the first process has two images, the second none."""
+
+    def work():
+        trainer = trainer_for(
+            model_config={"alignment_level": level},
+            evaluation=rows.select([0, 1, 3, 5]),
+            per_device_eval_batch_size=2,
+            ddp_backend="gloo",
+        )
+        assert trainer.accelerator.num_processes == 2
+        assert trainer.evaluate()["eval_loss"] > 0
+
+    together(2, work)
+
+
+@pytest.mark.parametrize("frozen", [[], ["alignment"]], ids=["trained", "frozen"])
+@pytest.mark.parametrize("level", ["sentence", "entity"])
+def test_a_batch_without_pixel_values_is_aligned_with_those_that_have_some(
+    trainer_for, towers, rows, tmp_path, level, frozen
+):
+    """The second process's batch has sentences alone: loss and gradient are those of one batch."""
+
+    def aligned(numbers, with_images: bool = True) -> dict[str, torch.Tensor]:
+        trainer = trainer_for(model_config={"alignment_level": level})
+        without_dropout(trainer)
+        freeze_parameters(trainer.model, frozen)
+        batch = trainer.data_collator([rows[number] for number in numbers])
+        if not with_images:
+            del batch["pixel_values"], batch["image_mask"]
+        loss = trainer.model.train()(**batch).losses["alignment"]
+        loss.backward()
+        gradients = {
+            name: torch.zeros_like(weight) if weight.grad is None else weight.grad
+            for name, weight in trainer.model.named_parameters()
+        }
+        return {"loss": loss.detach(), **gradients}
+
+    def work():
+        dist.init_process_group("gloo")
+        rank = dist.get_rank()
+        found = aligned([[0, 1], [3, 5]][rank], with_images=rank == 0)
+        for value in found.values():
+            dist.all_reduce(value)
+            value /= 2
+        if rank == 0:
+            save_file(found, tmp_path / "found.safetensors")
+
+    together(2, work)
+    found = load_file(tmp_path / "found.safetensors")
+    for name, value in aligned([0, 1, 3, 5]).items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=name)
+    assert found["loss"] > 0
 
 
 @pytest.mark.parametrize(
