@@ -26,7 +26,11 @@ Item = TypeVar("Item")
 
 def groups_of(items: Iterable[Item], size: int, processes: int) -> Iterator[list[Item]]:
     """Cut items into groups of `size`, a multiple of `processes`. The last one may be smaller, or
-    larger by less than `processes`: none has fewer items than there are processes."""
+    larger by less than `processes`: none has fewer items than there are processes.
+
+    Raises:
+        RecipeError: if there are fewer items than processes: one of them would have none.
+    """
     group: list[Item] = []
     held: list[Item] | None = None
     for item in items:
@@ -37,6 +41,11 @@ def groups_of(items: Iterable[Item], size: int, processes: int) -> Iterator[list
             held, group = group, []
     if len(group) < processes:
         group, held = (held or []) + group, None
+        if 0 < len(group) < processes:
+            raise RecipeError(
+                f"found {len(group)} sentence(s) to train on, expected at least one for each of "
+                f"the {processes} processes"
+            )
     if held is not None:
         yield held
     if group:

@@ -39,6 +39,13 @@ def test_the_last_ones_join_the_group_before_where_they_are_too_few():
     assert [share_of([0, 1, 2, 3, 4], process, 2) for process in range(2)] == [[0, 1], [2, 3, 4]]
 
 
+def test_fewer_sentences_than_processes_are_an_error():
+    with pytest.raises(RecipeError, match="found 2 sentence.* each of the 3 processes"):
+        list(SharedBatches(LengthGroupedSampler([5] * 2, 6, seed=1), 2, 0, 3))
+    with pytest.raises(RecipeError, match="found 2 sentence.* each of the 3 processes"):
+        list(StreamedBatches(stream(2, 1), 1, 2, 2, 3))
+
+
 def stream(rows: int, shards: int):
     numbers = Dataset.from_dict({"number": list(range(rows))})
     return numbers.to_iterable_dataset(num_shards=shards).shuffle(seed=3, buffer_size=4)
