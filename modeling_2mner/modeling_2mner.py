@@ -486,7 +486,14 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             ValueError: if a window is longer than the text encoder can read, pictures come to a
                 text-only model, there is not one of `input_ids` and `inputs_embeds`, not all
                 vectors beside `regions`, or no such view.
+            RuntimeError: under `torch.nn.DataParallel`, which cuts each tensor by its rows:
+                `word_index` would point into the windows of other sentences.
         """
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError(
+                "torch.nn.DataParallel was found, which cannot split a batch of windows and words: "
+                "expected one process for each GPU, as `accelerate launch` starts them, or one GPU"
+            )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         if output_attentions is None:
             output_attentions = self.config.output_attentions

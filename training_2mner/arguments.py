@@ -329,6 +329,13 @@ class TwoMNERTrainingArguments(TrainingArguments):
         if self.adapter_learning_rate is None:
             self.adapter_learning_rate = ADAPTER_RATE * self.learning_rate
         super().__post_init__()
+        if self.n_gpu > 1:
+            # `Trainer` would wrap the model in `torch.nn.DataParallel`, which the model refuses.
+            raise ValueError(
+                f"found {self.n_gpu} GPUs and one process, expected one process for each GPU "
+                f"(accelerate launch --multi_gpu --num_processes {self.n_gpu} train.py RECIPE) or "
+                "one visible GPU (CUDA_VISIBLE_DEVICES=0)"
+            )
 
 
 def _choose_bf16(wish: str | bool, use_cpu: bool, fp16: bool) -> bool:

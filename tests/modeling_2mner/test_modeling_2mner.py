@@ -284,6 +284,16 @@ def test_a_window_too_long_for_the_encoder_is_refused(pair):
         model(**batch)
 
 
+def test_a_copy_that_data_parallel_made_is_refused(pair):
+    """The copies are made as `torch.nn.DataParallel` makes them; it needs GPUs itself."""
+    model, processor = pair
+    batch = processor([["Ana", "lives"], ["here"]])
+    replica = model._replicate_for_data_parallel()
+    replica.model = model.model._replicate_for_data_parallel()
+    with pytest.raises(RuntimeError, match=r"DataParallel was found.*accelerate launch"):
+        replica(**batch)
+
+
 def test_embedded_sub_words_are_read_like_their_ids(pair):
     model, processor = pair
     batch = processor([SENTENCES[0], ["Hola"]])

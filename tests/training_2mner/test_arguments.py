@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from transformers import TrainingArguments
+
 from training_2mner.arguments import RecipeError, _cpu_multiplies_bf16, read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -110,6 +112,13 @@ def test_a_mistake_in_the_file_is_named_with_the_file(recipe, lines, message):
     with pytest.raises(RecipeError, match=message) as error:
         read_recipe(argv)
     assert str(error.value).startswith(f"{argv[0]}: ")
+
+
+def test_two_gpus_and_no_launcher_are_refused(recipe, monkeypatch):
+    """`Trainer` would wrap the model in `torch.nn.DataParallel`."""
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda arguments: 2))
+    with pytest.raises(RecipeError, match="found 2 GPUs and one process, .*accelerate launch"):
+        read_recipe(recipe())
 
 
 def test_without_towers_and_a_saved_model_there_is_nothing_to_train(tmp_path):
