@@ -240,8 +240,8 @@ class Alignment(nn.Module):
         sums = torch.einsum("bwm,bwh->bmh", member, words)
         sentence, number = (member.sum(1) > 0).nonzero(as_tuple=True)
         means = sums[sentence, number] / member.sum(1)[sentence, number][:, None]  # [E, H]
-        # Before the gathering, whose backward pass then comes first: no process reduces the gradient
-        # of a parameter before it.
+        # Before the gathering, whose backward pass then comes first: no process reduces the
+        # gradient of a parameter before it.
         entities = self.embed_text(means)
         if regions is None:
             region_embeds = entities.new_zeros(len(words), 0, entities.shape[1])

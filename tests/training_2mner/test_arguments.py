@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from transformers import TrainingArguments
 
 from training_2mner.arguments import RecipeError, _cpu_multiplies_bf16, read_recipe
@@ -117,7 +116,7 @@ def test_a_mistake_in_the_file_is_named_with_the_file(recipe, lines, message):
 def test_two_gpus_and_no_launcher_are_refused(recipe, monkeypatch):
     """`Trainer` would wrap the model in `torch.nn.DataParallel`."""
     monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda arguments: 2))
-    with pytest.raises(RecipeError, match="found 2 GPUs and one process, .*accelerate launch"):
+    with pytest.raises(RecipeError, match=r"found 2 GPUs and one process, .*accelerate launch"):
         read_recipe(recipe())
 
 

@@ -40,9 +40,9 @@ def test_the_last_ones_join_the_group_before_where_they_are_too_few():
 
 
 def test_fewer_sentences_than_processes_are_an_error():
-    with pytest.raises(RecipeError, match="found 2 sentence.* each of the 3 processes"):
+    with pytest.raises(RecipeError, match=r"found 2 sentence.* each of the 3 processes"):
         list(SharedBatches(LengthGroupedSampler([5] * 2, 6, seed=1), 2, 0, 3))
-    with pytest.raises(RecipeError, match="found 2 sentence.* each of the 3 processes"):
+    with pytest.raises(RecipeError, match=r"found 2 sentence.* each of the 3 processes"):
         list(StreamedBatches(stream(2, 1), 1, 2, 2, 3))
 
 
