@@ -13,19 +13,13 @@ What is unusual:
 Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words.
 """
 
-import io
-import os
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -39,99 +33,21 @@ from transformers.utils import logging
 
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN
+from .images_2mner import ImageError, ImageSource, load_image
 from .labels_2mner import is_bioes, repair_labels, spans_from_labels
 from .words_2mner import WORD_RULES, check_word_rules
 
-__all__ = [
-    "CONTEXT_FIELDS",
-    "PictureError",
-    "TwoMNERProcessor",
-    "load_picture",
-    "split_into_windows",
-]
+__all__ = ["CONTEXT_FIELDS", "TwoMNERProcessor", "split_into_windows"]
 
 logger = logging.get_logger(__name__)
 
-MAX_PIXELS = 50_000_000
-"""Pictures with more pixels are not decoded: 50 megapixels are 150 MB of RGB."""
-
 MAX_ASPECT = 32
 """Longer strips are cropped to this ratio: resizing the short side would make giants of them."""
-
-DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    struct.error,
-    zlib.error,
-    AttributeError,
-    TypeError,
-)
-"""What Pillow raises on files that are broken in one way or another, the last two on their EXIF."""
-
-Picture = str | os.PathLike | bytes | dict[str, Any] | Image.Image
-"""A path, an encoded picture, `datasets`' undecoded {"bytes", "path"}, or a picture."""
-
 
 CONTEXT_FIELDS = ("objects", "captions", "ocr")
 
 VisualContext = Mapping[str, Sequence[str] | None]
 """Text made from a picture, by kind: `CONTEXT_FIELDS`."""
-
-
-class PictureError(ValueError):
-    """A picture that cannot be read; the message says which one and why."""
-
-
-def load_picture(source: Picture) -> Image.Image:
-    """Read a picture of any kind as 8-bit RGB, upright, transparent parts white.
-
-    Args:
-        source: a path, an encoded picture, `datasets`' undecoded {"bytes", "path"}, or a picture.
-
-    Raises:
-        PictureError: if there is none, it is broken, or it has more than `MAX_PIXELS`.
-    """
-    name = "a picture"
-    if isinstance(source, dict):
-        name = source.get("path") or name
-        source = source.get("bytes") or source.get("path")
-    if isinstance(source, str | os.PathLike):
-        name = os.fspath(source)
-    if not isinstance(source, str | os.PathLike | bytes | Image.Image):
-        raise PictureError(
-            f"{name}: expected a path, bytes or a PIL picture, found {type(source).__name__}"
-        )
-    try:
-        if not isinstance(source, Image.Image):
-            source = Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source))
-        width, height = source.size  # known from the file's head, before anything is decoded
-        if width * height > MAX_PIXELS:
-            raise PictureError(
-                f"{name}: {width} x {height} pixels, expected at most {MAX_PIXELS:,}"
-            )
-        return _to_rgb(ImageOps.exif_transpose(source))
-    except PictureError:
-        raise
-    except UnidentifiedImageError as error:
-        raise PictureError(f"{name}: cannot be read as a picture (unknown format)") from error
-    except (*DECODING_ERRORS, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PictureError(f"{name}: cannot be read as a picture ({reason})") from error
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode of Pillow -> RGB."""
-    if picture.mode.startswith("I"):  # 16 bits a pixel; `convert` would clip them to 255
-        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return _crop_strip(picture.convert("RGB"))
 
 
 def _crop_strip(picture: Image.Image) -> Image.Image:
@@ -299,7 +215,7 @@ class TwoMNERProcessor(ProcessorMixin):
     def __call__(
         self,
         words: Sequence[str] | Sequence[Sequence[str]],
-        images: Picture | Sequence[Picture | None] | None = None,
+        images: ImageSource | Sequence[ImageSource | None] | None = None,
         labels: Sequence | None = None,
         context: VisualContext | Sequence[VisualContext | None] | None = None,
         return_tensors: str = "pt",
@@ -308,8 +224,8 @@ class TwoMNERProcessor(ProcessorMixin):
 
         Args:
             words: a sentence as a list of words, or a list of sentences.
-            images: a picture or None for each sentence: a path, bytes, `datasets`' {"bytes",
-                "path"}, or a PIL picture.
+            images: an image or None for each sentence: a path, bytes, `datasets`' {"bytes",
+                "path"}, a PIL image, an array of NumPy or a tensor (see `load_image`).
             labels: for each sentence a label for each word, by name in BIO or BIOES, or by number;
                 -100 is unknown.
             context: for each sentence None or its visual context: lists of strings under "objects",
@@ -323,7 +239,8 @@ class TwoMNERProcessor(ProcessorMixin):
             `[B]`; with labels `labels` `[B, W]`, padded with -100.
 
         Raises:
-            TypeError: if a sentence is a string, or so is a field of its visual context.
+            TypeError: if a sentence is a string, or so is a field of its visual context, or an
+                image is something else.
             ValueError: if there are no sentences, the numbers of sentences, pictures, contexts,
                 words and labels do not agree, a label is not in the set, a visual context has an
                 unknown field, or `return_tensors` is not "pt".
@@ -462,14 +379,14 @@ class TwoMNERProcessor(ProcessorMixin):
         )
         return outer[:start], outer[start + len(inner) :]
 
-    def _read_pictures(self, sources: list[Picture | None]) -> dict[str, Tensor]:
+    def _read_pictures(self, sources: list[ImageSource | None]) -> dict[str, Tensor]:
         pictures = {}
         for row, source in enumerate(sources):
             if source is not None:
                 try:
-                    pictures[row] = load_picture(source)
-                except PictureError as error:
-                    logger.warning_once(f"Read without its picture: {error}")
+                    pictures[row] = _crop_strip(load_image(source, name=f"images[{row}]"))
+                except ImageError as error:
+                    logger.warning_once(f"Read without its image: {error}")
         pixel_values = torch.zeros(len(sources), *self._pixel_shape)
         image_mask = torch.zeros(len(sources), dtype=torch.bool)
         if pictures:

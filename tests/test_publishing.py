@@ -22,6 +22,7 @@ MODEL_CODE = [
     "collaboration_2mner.py",
     "configuration_2mner.py",
     "crf_2mner.py",
+    "images_2mner.py",
     "labels_2mner.py",
     "modeling_2mner.py",
     "pipeline_2mner.py",
@@ -31,6 +32,7 @@ MODEL_CODE = [
 PROCESSOR_CODE = [
     "configuration_2mner.py",
     "crf_2mner.py",
+    "images_2mner.py",
     "labels_2mner.py",
     "processing_2mner.py",
     "words_2mner.py",

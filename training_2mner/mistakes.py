@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from modeling_2mner.processing_2mner import PictureError, load_picture
+from modeling_2mner.images_2mner import ImageError, load_image
 
 from .runs import Record, spans_of
 
@@ -101,8 +101,8 @@ def write_thumbnails(run: Path, rows: Dataset, records: Sequence[Record]) -> Non
         if source is None:
             continue
         try:
-            picture = load_picture(source)
-        except PictureError:
+            picture = load_image(source)
+        except ImageError:
             continue  # The processor has said so.
         thumbnail_path(run, row).write_bytes(_thumbnail(picture))
 

@@ -3,8 +3,6 @@
 import io
 import json
 import logging
-import struct
-import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,12 +14,7 @@ from PIL import Image, ImageOps
 
 from modeling_2mner import TwoMNERProcessor
 from modeling_2mner.labels_2mner import repair_labels, scheme_labels
-from modeling_2mner.processing_2mner import (
-    MAX_ASPECT,
-    PictureError,
-    load_picture,
-    split_into_windows,
-)
+from modeling_2mner.processing_2mner import MAX_ASPECT, split_into_windows
 from modeling_2mner.words_2mner import WORD_RULES
 
 WORDS = ["Angela", "Merkel", "besucht", "Paris", "."]
@@ -215,60 +208,28 @@ def test_a_string_is_no_list_of_words(processor):
 GRADIENT = np.linspace(0, 255, 8 * 6 * 3).reshape(6, 8, 3).astype(np.uint8)
 
 
-def test_every_mode_is_read_as_what_it_shows():
-    colour = Image.fromarray(GRADIENT)
-    grey = colour.convert("L")
-    as_grey = np.asarray(grey.convert("RGB"))
-
-    def read(picture, image_format="PNG", **options):
-        return np.asarray(load_picture(encoded(picture, image_format, **options))).astype(int)
-
-    assert (read(colour) == GRADIENT).all()
-    assert (read(grey) == as_grey).all()
-    assert (read(colour.convert("RGBA")) == GRADIENT).all()
-    assert (read(grey.convert("LA")) == as_grey).all()
-    assert (read(Image.new("1", (4, 4), 1)) == 255).all()
-    sixteen_bits = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    assert sixteen_bits.mode.startswith("I")
-    assert (read(sixteen_bits) == as_grey).all()
-    palette = Image.new("P", (2, 1))
-    palette.putpalette([10, 20, 30, 200, 100, 50])
-    palette.putpixel((1, 0), 1)
-    assert read(palette).tolist() == [[[10, 20, 30], [200, 100, 50]]]
-    cmyk = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    red, green, blue = read(cmyk, "JPEG").mean((0, 1))
-    assert red > 200
-    assert max(green, blue) < 60
-
-
-def test_transparent_parts_are_white():
-    picture = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
-    picture.putpixel((1, 0), (0, 0, 0, 0))
-    found = np.asarray(load_picture(encoded(picture)))
-    assert found.tolist() == [[[255, 0, 0], [255, 255, 255]]]
-    palette = Image.new("P", (1, 1), 0)
-    palette.putpalette([0, 0, 0])
-    assert np.asarray(load_picture(encoded(palette, transparency=0))).tolist() == [[[255] * 3]]
-
-
-def test_a_picture_that_the_camera_turned_is_upright():
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to see it upright
-    turned = encoded(Image.fromarray(GRADIENT), "PNG", exif=exif)
-    expected = np.asarray(Image.fromarray(GRADIENT).transpose(Image.Transpose.ROTATE_270))
-    assert (np.asarray(load_picture(turned)) == expected).all()
-
-
-def test_paths_bytes_pictures_and_undecoded_features_are_the_same(tmp_path, processor):
-    picture = Image.fromarray(GRADIENT)
-    path = tmp_path / "picture.png"
-    picture.save(path)
+def test_one_image_is_the_same_in_every_form(tmp_path, processor):
+    image = Image.fromarray(GRADIENT)
+    path = tmp_path / "image.png"
+    image.save(path)
     data = path.read_bytes()
-    sources = [path, str(path), data, picture, {"bytes": data, "path": None}]
-    sources.append({"bytes": None, "path": str(path)})
+    sources = [path, str(path), data, bytearray(data), memoryview(data), image]
+    sources += [{"bytes": data, "path": None}, {"bytes": None, "path": str(path)}]
+    sources += [GRADIENT, GRADIENT.transpose(2, 0, 1), torch.tensor(GRADIENT).permute(2, 0, 1)]
     batch = processor([["a"]] * len(sources), images=sources)
     assert batch["image_mask"].all()
     assert all(torch.equal(pixels, batch["pixel_values"][0]) for pixels in batch["pixel_values"])
+
+
+def test_a_batch_of_images_may_be_one_array_or_tensor(processor):
+    images = np.stack([GRADIENT, 255 - GRADIENT])
+    batch = processor([["a"], ["b"]], images=images)
+    assert batch["image_mask"].all()
+    again = processor([["a"], ["b"]], images=torch.tensor(images))
+    assert torch.equal(batch["pixel_values"], again["pixel_values"])
+    assert torch.equal(
+        processor(["a"], images=images[1])["pixel_values"][0], batch["pixel_values"][1]
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (500, 1), (1, 4000), (3, 3)])
@@ -278,58 +239,45 @@ def test_pictures_of_odd_sizes_are_read(processor, size):
     assert batch["pixel_values"].isfinite().all()
 
 
-def test_a_strip_is_cropped_and_not_blown_up():
+def test_a_strip_is_cropped_and_not_blown_up(processor):
     """A resize of the short side would make 7 megapixels of this one."""
-    assert load_picture(Image.new("RGB", (3, 30_000))).size == (3, 3 * MAX_ASPECT)
+    strip = np.zeros((3, 30_000, 3), np.uint8)
+    middle = slice(15_000 - 3 * MAX_ASPECT // 2, 15_000 + 3 * MAX_ASPECT // 2)
+    strip[:, middle] = np.random.default_rng(0).integers(0, 256, (3, 3 * MAX_ASPECT, 3))
+    batch = processor([["a"]] * 2, images=[strip, np.ascontiguousarray(strip[:, middle])])
+    assert torch.equal(*batch["pixel_values"])
 
 
-def huge_png():
-    """The head of a PNG that claims 30,000 x 30,000 pixels, in a few bytes."""
-    data = bytearray(encoded(Image.new("1", (8, 8))))
-    data[16:24] = (30_000).to_bytes(4, "big") * 2
-    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-    return bytes(data)
-
-
-def odd_exif():
-    """A JPEG that is to be turned, with a title (0x010E) that is a fraction and no text."""
-    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2)
-    exif += struct.pack("<HHII HHIHH", 0x010E, 5, 1, 38, 0x0112, 3, 1, 6, 0)
-    exif += struct.pack("<III", 0, 1, 2)
-    return encoded(Image.fromarray(GRADIENT).convert("RGB"), "JPEG", exif=exif)
-
-
-TRUNCATED = encoded(Image.fromarray(np.tile(GRADIENT, (40, 40, 1))))[:200]
-BROKEN = {
-    "not a picture": (b"hello", "a picture: cannot be read as a picture (unknown format)"),
-    "no bytes": (b"", "a picture: cannot be read as a picture (unknown format)"),
-    "truncated": ({"bytes": TRUNCATED, "path": "cut.png"}, "cut.png: cannot be read as a picture"),
-    "odd EXIF": (odd_exif(), "a picture: cannot be read as a picture ("),
-    "not there": ("nowhere/it.jpg", "nowhere/it.jpg: cannot be read as a picture (No such file"),
-    "an address": ("https://example.com/a.jpg", "https://example.com/a.jpg: cannot be read"),
-    "nothing": ({"bytes": None, "path": None}, "a picture: expected a path, bytes or a PIL"),
-    "another type": (7, "a picture: expected a path, bytes or a PIL picture, found int"),
+UNREADABLE = {
+    "not an image": (b"hello", "images[1]: found an unknown or damaged format"),
+    "damaged": (
+        {"bytes": b"hello", "path": "cut.png"},
+        "cut.png: found an unknown or damaged format",
+    ),
+    "not there": ("nowhere/it.jpg", "nowhere/it.jpg: found no readable file (No such file"),
+    "an address": (
+        "https://example.com/a.jpg",
+        "https://example.com/a.jpg: found no readable file",
+    ),
+    "nothing": ({"bytes": None, "path": None}, "images[1]: found neither bytes nor path"),
+    "no pixels": (np.zeros((0, 0, 3), np.uint8), "images[1]: found 0 x 0 pixels"),
+    "enormous": (Image.new("1", (10_000, 6_000)), "images[1]: found 10000 x 6000 pixels, expected"),
 }
 
 
-@pytest.mark.parametrize(("source", "message"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_picture_is_a_mask_and_the_log_says_which(processor, source, message, caplog):
-    with pytest.raises(PictureError) as error:
-        load_picture(source)
-    assert str(error.value).startswith(message)
-
+@pytest.mark.parametrize(("source", "message"), UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_image_is_a_mask_and_the_log_says_which(processor, source, message, caplog):
     logging.Logger.warning_once.cache_clear()
     batch = processor([["a"]] * 3, images=[Image.fromarray(GRADIENT), source, None])
     assert batch["image_mask"].tolist() == [True, False, False]
     assert (batch["pixel_values"][1:] == 0).all()
-    assert caplog.messages == [f"Read without its picture: {error.value}"]
+    (logged,) = caplog.messages
+    assert logged.startswith(f"Read without its image: {message}")
 
 
-def test_an_enormous_picture_is_refused_before_it_is_decoded():
-    with pytest.raises(PictureError, match="900000000 pixels"):
-        load_picture(huge_png())
-    with pytest.raises(PictureError, match="10000 x 6000 pixels, expected at most 50,000,000"):
-        load_picture(Image.new("1", (10_000, 6_000)))
+def test_what_is_no_image_is_refused_and_its_place_is_named(processor):
+    with pytest.raises(TypeError, match=r"^images\[1\]: found int, expected a path, bytes, "):
+        processor([["a"]] * 2, images=[None, 7])
 
 
 def test_a_text_only_processor_leaves_pictures_aside(text_tower):

@@ -60,7 +60,7 @@ def test_training_and_scores_are_those_without_a_cache(frozen, rows, vision, mon
             def never(*args, **kwargs):
                 raise AssertionError("a picture was decoded again")
 
-            monkeypatch.setattr("modeling_2mner.processing_2mner.load_picture", never)
+            monkeypatch.setattr("modeling_2mner.processing_2mner.load_image", never)
         trainer.train()
         losses.append([line["loss"] for line in trainer.state.log_history if "loss" in line])
         results.append(evaluate(trainer, rows, True, 1)[0])

@@ -1,0 +1,1 @@
+../modeling_2mner/images_2mner.py
