@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from datasets import Features
 from PIL import Image
 
-from .card import missing_files
+from .card_reading import missing_files
 from .labels import repair_labels
 from .parquet import MAX_PICTURE_PIXELS, BadPictureError, check_picture, shard_paths
 from .schema import SPLITS, UNKNOWN_LANGUAGE

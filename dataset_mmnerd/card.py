@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from datasets import DatasetInfo, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from .card_reading import dataset_infos, read_card
 from .files import write_text
 from .mmnerd import ALL_LANGUAGES, OpenSource
 from .schema import LANGUAGES, SPLITS, entity_types, features
@@ -63,23 +63,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
         cells = (f"{cell:,}" if isinstance(cell, int) else escaped(cell) for cell in row)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def missing_files(folder: Path) -> list[str]:
-    """The patterns of files that the folder's card names and no file fits, sorted.
-
-    Raises:
-        ValueError: if the card's metadata is no YAML.
-    """
-    path = folder / "README.md"
-    try:
-        metadata = DatasetCard.load(path).data.to_dict()
-    except (yaml.YAMLError, ValueError) as error:
-        found = " ".join(str(error).split())
-        raise ValueError(f"{path}: found {found}, expected YAML between its lines `---`") from error
-    configs = metadata.get("configs") or []
-    patterns = {files["path"] for config in configs for files in config["data_files"]}
-    return sorted(pattern for pattern in patterns if not any(folder.glob(pattern)))
 
 
 def write_card(
@@ -139,9 +122,8 @@ def update_card(folder: Path, context: str, sizes: Mapping[tuple[str, str], int]
         context: the text below the heading; what stood there before goes.
         sizes: by language and split, how many bytes a reader gets.
     """
-    path = folder / "README.md"
-    card = DatasetCard.load(path)
-    _update_sizes(folder, card.data, sizes)
+    card = read_card(folder)
+    _update_sizes(folder, card, sizes)
     before, heading, behind = card.text.partition(_CONTEXT_HEADING)
     if heading:
         behind = behind[behind.find("\n## ") :] if "\n## " in behind else ""
@@ -149,22 +131,21 @@ def update_card(folder: Path, context: str, sizes: Mapping[tuple[str, str], int]
         before, heading, behind = card.text.partition("\n## Sizes\n")
         behind = heading + behind
     card.text = f"{before}{_CONTEXT_HEADING}\n{context}{behind}"
-    write_text(path, str(card))
+    write_text(folder / "README.md", str(card))
 
 
-def _update_sizes(
-    folder: Path, data: DatasetCardData, sizes: Mapping[tuple[str, str], int]
-) -> None:
-    infos = DatasetInfosDict.from_dataset_card_data(data)
+def _update_sizes(folder: Path, card: DatasetCard, sizes: Mapping[tuple[str, str], int]) -> None:
+    infos = dataset_infos(folder, card)
     for name, info in infos.items():
         chosen = {lang for lang, _ in sizes if name in (ALL_LANGUAGES, lang)}
+        info.splits = info.splits or SplitDict()
         for split in info.splits.values():
             split.num_bytes = sum(sizes.get((lang, split.name), 0) for lang in chosen)
         info.dataset_size = sum(split.num_bytes for split in info.splits.values())
         folders = (folder / "data" / lang for lang in chosen)
         shards = (path for each in folders for path in each.glob("*.parquet"))
         info.download_size = sum(path.stat().st_size for path in shards)
-    infos.to_dataset_card_data(data)
+    infos.to_dataset_card_data(card.data)
 
 
 # Metadata -----------------------------------------------------------------------------------------
@@ -381,7 +362,6 @@ __all__ = [
     "CardFacts",
     "escaped",
     "listed",
-    "missing_files",
     "table",
     "update_card",
     "write_card",

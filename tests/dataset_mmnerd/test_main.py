@@ -141,8 +141,8 @@ def test_a_card_that_was_changed_for_the_worse_is_one_line_and_exit_status_1(bui
     card.write_text(card.read_text().replace("language:", "language: [: {"))
     for command in (["audit", str(folder)], ["push", str(folder), "--repo-id", "me/set"]):
         message = refused(command, capsys)
-        assert message.startswith(f"ValueError: {card}: found ")
-        assert message.endswith("expected YAML between its lines `---`")
+        assert message.startswith(f"CardError: {card}: found ")
+        assert message.endswith("a YAML mapping between its first two lines `---`")
 
 
 BAD_FILES = {
