@@ -22,7 +22,7 @@ from pathlib import Path
 from .audit import audit
 from .card import CardFacts
 from .context_folder import fill_context
-from .files import check_replaceable, write_text
+from .files import check_replaceable, recover_folder, write_text
 from .hub import PublishError
 from .mmnerd import SOURCES
 from .publish import build, push
@@ -177,6 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     if options.command == "context" and not (options.objects or options.captions or options.ocr):
         top.error("context: found nothing to fill, expected --objects, --captions or --ocr")
+    if options.command != "build":
+        recover_folder(options.folder)
     commands = {"build": _build, "context": _context, "audit": _audit, "push": _push}
     try:
         return commands[options.command](options)

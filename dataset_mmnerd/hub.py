@@ -1,20 +1,32 @@
 """What data sets, models and metrics share on their way to the Hub: a repository that may be
-written, and one line for whatever the Hub's client raises.
+written, one commit, and one line for whatever the Hub's client raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from httpx2 import TransportError
-from huggingface_hub import DatasetInfo, HfApi, ModelInfo, SpaceInfo, get_token
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    CommitOperationDelete,
+    DatasetInfo,
+    HfApi,
+    ModelInfo,
+    SpaceInfo,
+    get_token,
+)
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
 )
+
+RepositoryInfo = ModelInfo | DatasetInfo | SpaceInfo
 
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
@@ -64,13 +76,19 @@ def _refusal(repo_id: str, error: HfHubHTTPError) -> str:
 
 
 def open_repository(
-    repo_id: str, kind: str, *, private: bool | None = None, token: str | None = None
-) -> ModelInfo | DatasetInfo | SpaceInfo:
+    repo_id: str,
+    kind: str,
+    *,
+    is_ours: Callable[[set[str]], bool],
+    private: bool | None = None,
+    token: str | None = None,
+) -> RepositoryInfo:
     """Make sure that there is a repository which a push may go to.
 
     Args:
         repo_id: `owner/name`, or a name under the token's own user.
         kind: "model", "dataset" or "space".
+        is_ours: whether a repository with files of these names was made by a push of this project.
         private: make it for its owner alone; one that is public already is refused.
         token: by default the one of this machine.
 
@@ -79,7 +97,7 @@ def open_repository(
 
     Raises:
         PublishError: if there is no token, or one that may not write there; if the Hub cannot be
-            reached; if the repository exists and is public.
+            reached; if the repository exists and is public, or holds something else.
     """
     api = HfApi(token=token)
     with explained(repo_id):
@@ -94,7 +112,50 @@ def open_repository(
         raise PublishError(
             f"{info.id} exists and is public: make it private in its settings, or name another one"
         )
+    files = {file.rfilename for file in info.siblings} - {".gitattributes", "README.md"}
+    if files and not is_ours(files):
+        raise PublishError(
+            f"{info.id} exists and holds something else ({min(files)}): name another repository"
+        )
     return info
 
 
-__all__ = ["PublishError", "explained", "open_repository"]
+def send(
+    info: RepositoryInfo,
+    kind: str,
+    files: Mapping[str, Path | bytes],
+    *,
+    is_sent: Callable[[str], bool],
+    message: str,
+    token: str | None = None,
+) -> CommitInfo:
+    """Send files in one commit, made whole or not at all, on top of the state that `info` tells.
+
+    Args:
+        info: of `open_repository`.
+        kind: as there.
+        files: paths or contents by their names in the repository.
+        is_sent: tells a push's files by name; those in the repository that are not among `files`
+            are of an earlier version and are deleted in the same commit. Nothing else is touched.
+        message: the commit's.
+        token: by default the one of this machine.
+
+    Raises:
+        PublishError: if the push broke off, or somebody else has pushed meanwhile.
+    """
+    there = (file.rfilename for file in info.siblings)
+    stale = [name for name in there if is_sent(name) and name not in files]
+    with explained(info.id):
+        return HfApi(token=token).create_commit(
+            info.id,
+            [
+                *(CommitOperationAdd(name, content) for name, content in files.items()),
+                *(CommitOperationDelete(name) for name in stale),
+            ],
+            commit_message=message,
+            parent_commit=info.sha,
+            repo_type=kind,
+        )
+
+
+__all__ = ["PublishError", "explained", "open_repository", "send"]

@@ -12,6 +12,7 @@ there is never half a data set under that name, and builds at the same time do n
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tarfile
 import tempfile
@@ -23,17 +24,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
-
 from .audit import AuditReport, audit
-from .card import CardFacts, missing_files, write_card
-from .hub import explained, open_repository
+from .card import CardFacts, write_card
+from .card_reading import data_file_patterns, matching_files, read_card
+from .files import check_inside, recover_folder, replace_folder
+from .hub import open_repository, send
 from .mmnerd import DEFAULT_SHARES, OpenSource, SourceError
 from .parquet import BadPictureError, ShardWriter, Written, check_picture, read_picture
 from .readers import is_safe_name
-from .schema import features
+from .schema import SPLITS, features
 
 logger = logging.getLogger(__name__)
+
+_MADE_OF_SHARDS = {"assets/labels.png", "audit.json", "context.json"}
+_SENT = {"README.md", "assets/examples.png", *_MADE_OF_SHARDS}
+_SHARD = re.compile(rf"data/[^/.][^/]*/({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.parquet")
 
 _PICTURE_CACHE_BYTES = 8 * 2**20
 _EXAMPLES = 24
@@ -187,6 +192,7 @@ def build(
         BuildError, SourceError, MalformedLineError, FileNotFoundError: nothing is left at `out`.
     """
     out = Path(out)
+    recover_folder(out)
     if out.exists() and not (overwrite and _is_data_set(out)):
         expected = "a data set to replace" if overwrite else "nothing (or --overwrite)"
         raise BuildError(f"{out}: found something there, expected {expected}")
@@ -228,11 +234,8 @@ def _told(report: BuildReport) -> str:
 def _put_in_place(unfinished: Path, out: Path, overwrite: bool) -> None:
     """Give a finished folder its name; what was there before goes away last."""
     unfinished.chmod(0o755)  # mkdtemp makes it for its owner alone
-    if overwrite and out.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
-        out.replace(old / out.name)
-        unfinished.replace(out)
-        shutil.rmtree(old)
+    if overwrite:
+        replace_folder(unfinished, out)
         return
     try:
         unfinished.rename(out)
@@ -307,6 +310,9 @@ def push(
 ) -> list[tuple[str, int]]:
     """Send a data set folder to the Hub, as one commit.
 
+    What `build` and `context` make is sent, and nothing else in the folder. Files of these names
+    that an earlier version left in the repository are deleted in the same commit.
+
     Args:
         folder: what `build` made.
         repo_id: `owner/name`; the repository is made if there is none.
@@ -318,38 +324,61 @@ def push(
 
     Raises:
         BuildError: if the folder is no finished data set.
-        ValueError: if its card's metadata is no YAML.
-        PublishError: if the repository cannot be written, or is public and should not be.
+        CardError: if its card cannot be read.
+        OSError: if a link in it leads out of it.
+        PublishError: if the repository cannot be written, is public and should not be, or holds
+            something else than a data set of this project.
     """
     folder = Path(folder)
-    files = _sendable(folder)
+    names = _sendable(folder)
+    files = [(name, (folder / name).stat().st_size) for name in names]
+    others = _not_sent(folder, names)
+    if others:
+        told = "files are not sent, as neither `build` nor `context` makes them, the first"
+        logger.warning("%s: %d %s: %s", folder, len(others), told, others[0])
     if dry_run:
         return files
-    repo_id = open_repository(repo_id, "dataset", private=private or None).id
-    with explained(repo_id):
-        HfApi().upload_folder(
-            repo_id=repo_id,
-            repo_type="dataset",
-            folder_path=folder,
-            allow_patterns=[name for name, _ in files],
-            delete_patterns=["data/**"],  # the shards of an earlier version
-            commit_message="Publish the data set",
-        )
+    info = open_repository(repo_id, "dataset", is_ours=_is_ours, private=private or None)
+    paths: dict[str, Path | bytes] = {name: folder / name for name in names}
+    send(info, "dataset", paths, is_sent=_is_sent, message="Publish the data set")
     return files
 
 
-def _sendable(folder: Path) -> list[tuple[str, int]]:
+def _is_sent(name: str) -> bool:
+    """Whether a file, by its path in the folder, is one that `build` or `context` makes."""
+    return name in _SENT or _SHARD.fullmatch(name) is not None
+
+
+def _is_ours(names: set[str]) -> bool:
+    """Whether a repository with these files was made by `push`: it has shards and their chart, or
+    what the audit or `context` says of them."""
+    return any(map(_SHARD.fullmatch, names)) and not _MADE_OF_SHARDS.isdisjoint(names)
+
+
+def _sendable(folder: Path) -> list[str]:
+    """What is sent of a folder, sorted.
+
+    Raises:
+        BuildError: if the folder or a file that its card names is not there.
+    """
     if not (folder / "README.md").is_file():
         raise BuildError(f"{folder}: found no README.md, expected a folder that `build` made")
-    for pattern in missing_files(folder):
-        raise BuildError(f"{folder}: found no file {pattern}, expected what its card says")
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    visible = (path.relative_to(folder) for path in paths)
-    return [
-        (path.as_posix(), (folder / path).stat().st_size)
-        for path in visible
-        if not any(piece.startswith(".") for piece in path.parts)
-    ]
+    names = {path.relative_to(folder).as_posix() for path in folder.glob("data/*/*.parquet")}
+    names = {name for name in (names | _SENT) if _is_sent(name) and (folder / name).is_file()}
+    for name in names:
+        check_inside(folder, folder / name)
+    for pattern in data_file_patterns(folder, read_card(folder)):
+        found = (path.relative_to(folder) for path in matching_files(folder, pattern))
+        if names.isdisjoint(path.as_posix() for path in found):
+            raise BuildError(f"{folder}: found no file {pattern}, expected what its card says")
+    return sorted(names)
+
+
+def _not_sent(folder: Path, names: Sequence[str]) -> list[str]:
+    """The visible files of a folder that are not among the names."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    visible = (path for path in paths if not any(part.startswith(".") for part in path.parts))
+    return sorted({path.as_posix() for path in visible}.difference(names))
 
 
 __all__ = ["BuildError", "BuildReport", "PartSummary", "build", "push", "unpacked", "write_rows"]

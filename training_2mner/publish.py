@@ -6,7 +6,8 @@
 What is unusual: everything is sent before anything is visible, so a push that breaks off leaves the
 repository as it was, and the next one completes it. Of a run's folder only what is needed to load
 the model is sent: its figures are in the card. Of files of these kinds the repository then holds
-those of the folder and no others, so that no weights of an earlier version linger.
+those of the folder and no others, so that no weights of an earlier version linger. Sub-folders of
+the repository are not touched, and links that lead out of the folder are refused.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-
-from dataset_mmnerd.hub import PublishError, explained, open_repository
+import modeling_2mner
+from dataset_mmnerd.files import check_inside
+from dataset_mmnerd.hub import PublishError, RepositoryInfo, open_repository, send
+from dataset_mmnerd.quoting import quoted, shorten
 
 __all__ = ["PublishError", "prepare_repository", "publish", "refuse_local_base"]
 
@@ -89,15 +91,19 @@ def prepare_repository(
         PublishError: if there is no token, or one that may not write there; if the Hub cannot be
             reached; if the repository exists and is public, or holds something else.
     """
-    info = open_repository(repo_id, kind, private=private, token=token)
-    files = {file.rfilename for file in info.siblings} - {".gitattributes", "README.md"}
-    if files and not any(fnmatch(file, "*_2mner.py") for file in files):
-        raise PublishError(
-            f"{info.id} exists and holds something else ({min(files)}): name another repository"
-        )
-    if files:
+    return _open(repo_id, kind, private, token).id
+
+
+def _open(repo_id: str, kind: str, private: bool | None, token: str | None) -> RepositoryInfo:
+    info = open_repository(repo_id, kind, is_ours=_is_ours, private=private, token=token)
+    if len(info.siblings) > 1:
         logger.info("%s exists; what is in it now stays at revision %s", info.id, info.sha)
-    return info.id
+    return info
+
+
+def _is_ours(names: set[str]) -> bool:
+    """Whether a repository with these files was made by `publish`: the code is there."""
+    return any(_fits(name, ("*_2mner.py",)) for name in names)
 
 
 def publish(
@@ -126,42 +132,71 @@ def publish(
         )
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
-        refuse_local_base(json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"])
-    repo_id = prepare_repository(repo_id, kind=kind, private=private, token=token)
-    files = {path.name: path for path in sorted(folder.iterdir()) if _fits(path.name, patterns)}
-    api = HfApi(token=token)
+        refuse_local_base(_base_of(adapter))
+    paths = _sendable(folder, patterns)
+    info = _open(repo_id, kind, private, token)
     try:
-        with explained(repo_id):
-            there = api.list_repo_files(repo_id, repo_type=kind)
-            stale = [name for name in there if _fits(name, patterns) and name not in files]
-            commit = api.create_commit(
-                repo_id,
-                [
-                    *(
-                        CommitOperationAdd(name, _content(path, repo_id))
-                        for name, path in files.items()
-                    ),
-                    *(CommitOperationDelete(name) for name in stale),
-                ],
-                commit_message=f"Publish {folder.resolve().name}",
-                repo_type=kind,
-            )
+        commit = send(
+            info,
+            kind,
+            {path.name: _content(path, info.id) for path in paths},
+            is_sent=lambda name: _fits(name, patterns),
+            message=f"Publish {folder.resolve().name}",
+            token=token,
+        )
     except PublishError as error:
-        again = f"python -m training_2mner.publish {folder} {repo_id}"
+        again = f"python -m training_2mner.publish {folder} {info.id}"
         raise PublishError(f"{error}; to try again: {again}") from error.__cause__
     return commit.commit_url
 
 
+def _base_of(path: Path) -> str:
+    """The model that an adapter adapts, by its `adapter_config.json`.
+
+    Raises:
+        PublishError: if it cannot be read or names none.
+    """
+    expected = 'expected a JSON object with "base_model_name_or_path"'
+    try:
+        settings = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise PublishError(f"{path}: found no JSON ({shorten(str(error))}), {expected}") from error
+    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+    if not isinstance(base, str):
+        raise PublishError(f"{path}: found {quoted(settings)}, {expected}")
+    return base
+
+
+def _sendable(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """The files of a folder that are sent, sorted.
+
+    Raises:
+        PublishError: if one of them is a link that leads out of the folder, and not to this
+            project's code, as a metric's links do.
+    """
+    paths = [path for path in sorted(folder.iterdir()) if _fits(path.name, patterns)]
+    paths = [path for path in paths if path.is_file()]
+    code = [Path(file).resolve().parent for file in (modeling_2mner.__file__, __file__)]
+    for path in paths:
+        if path.suffix != ".py" or path.resolve().parent not in code:
+            try:
+                check_inside(folder, path)
+            except OSError as error:
+                raise PublishError(str(error)) from error
+    return paths
+
+
 def _fits(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)
+    """Whether a name, without a folder, is of one of the patterns."""
+    return "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def _content(path: Path, repo_id: str) -> Path | bytes:
     """What is sent of a file: its content, and a card's example with the name that it now has."""
     if path.name != "README.md":
         return path
-    card = path.read_text(encoding="utf-8")
-    return re.sub(r'^name = ".*"$', f'name = "{repo_id}"', card, flags=re.MULTILINE).encode()
+    named = f'name = "{repo_id}"'.encode()
+    return re.sub(rb'^name = ".*"$', named, path.read_bytes(), flags=re.MULTILINE)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -179,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     logger.setLevel(logging.INFO)
     try:
         address = publish(arguments.folder, arguments.repository, private=arguments.private)
-    except PublishError as error:
+    except (PublishError, OSError) as error:
         sys.exit(f"publish: {error}")
     sys.stdout.write(f"{address}\n")
 

@@ -14,6 +14,8 @@ from datasets import load_dataset
 from PIL import Image
 
 from dataset_mmnerd import publish
+from dataset_mmnerd.__main__ import main
+from dataset_mmnerd.hub import PublishError
 from dataset_mmnerd.mmnerd import SourceError
 from dataset_mmnerd.publish import BuildError, build, push, unpacked
 from dataset_mmnerd.readers import MalformedLineError
@@ -241,6 +243,43 @@ def test_only_a_data_set_is_replaced_and_only_when_asked(mmnerd_folder, tmp_path
     assert [path.name for path in (out / "data").iterdir()] == ["fr"]
 
 
+BETWEEN = """
+    import os, signal, sys
+    from pathlib import Path
+    from dataset_mmnerd import publish
+    rename = Path.rename
+    def killed_before_the_new_one_has_the_name(path, target):
+        if str(target) == sys.argv[2]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(path, target)
+    Path.rename = killed_before_the_new_one_has_the_name
+    publish.build("conll", sys.argv[1], sys.argv[2], with_audit=False, overwrite=True)
+"""
+
+
+@pytest.mark.parametrize("command", ["audit set", "push set --repo-id me/set --dry-run", "build"])
+def test_a_data_set_whose_replacement_was_killed_between_renames_is_recovered(
+    built, tmp_path, monkeypatch, capsys, command
+):
+    monkeypatch.chdir(tmp_path)
+    out = built(train=[("Ana", "B-PER")])
+    before = (out / "README.md").read_text()
+    (tmp_path / "train_en.txt").write_text(conll((None, ["Bo", "x"], ["B-PER", "O"])))
+    source = str(tmp_path / "train_en.txt")
+    code = textwrap.dedent(BETWEEN)
+    killed = subprocess.run([sys.executable, "-c", code, source, str(out)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    if command == "build":
+        with pytest.raises(BuildError, match="found something there, expected nothing"):
+            build("conll", source, out, with_audit=False)
+    else:
+        assert main(command.split()) == 0
+    assert (out / "README.md").read_text() == before
+    build("conll", source, out, with_audit=False, overwrite=True)
+    assert not [name for name in everything(out) if name.endswith((".old", ".deleted"))]
+
+
 def test_two_builds_of_the_same_files_give_the_same_bytes(mmnerd_folder, tmp_path):
     def contents(name):
         build("mmnerd", mmnerd_folder, tmp_path / name / "mmnerd")
@@ -365,6 +404,71 @@ def test_an_unfinished_folder_is_not_sent(built, tmp_path):
     (folder / "data" / "en" / "train-00000-of-00001.parquet").unlink()
     with pytest.raises(BuildError, match=r"found no file data/\*/train-\*\.parquet"):
         push(folder, "me/set", dry_run=True)
+
+
+def there(hub, name: str = "me/set") -> set[str]:
+    return set(hub.repository("datasets", name).resolve("main").files) - {".gitattributes"}
+
+
+BUILT = {"README.md", "assets/labels.png", "data/en/train-00000-of-00001.parquet"}
+
+
+def test_a_push_sends_what_a_build_makes_and_nothing_else(built, online, caplog):
+    folder = built(train=[("Ana", "B-PER")])
+    (folder / "data" / "en" / "deep").mkdir()
+    others = ("HF_TOKEN.env", ".env", "data/en/notes.txt", "data/en/train.parquet")
+    for name in (*others, "data/en/deep/train-00000-of-00001.parquet", "assets/private.png"):
+        (folder / name).write_bytes(b"private")
+    assert {name for name, _ in push(folder, "me/set", dry_run=True)} == BUILT
+    push(folder, "me/set")
+    assert there(online) == BUILT
+    told = "5 files are not sent, as neither `build` nor `context` makes them, the first: HF_TOKEN"
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize("name", ["README.md", "assets/labels.png", "audit.json", "data/en"])
+def test_a_link_that_leaves_the_folder_is_never_sent(built, online, tmp_path, name):
+    folder = built(train=[("Ana", "B-PER")])
+    outside = tmp_path / "outside"
+    if (folder / name).exists():
+        (folder / name).rename(outside)
+    else:
+        outside.write_text("private")
+    (folder / name).symlink_to(outside)
+    with pytest.raises(OSError, match=r"found a link that leaves .*set, expected a file inside it"):
+        push(folder, "me/set")
+    assert online.repositories == {}
+
+
+def test_a_push_over_an_older_version_deletes_what_that_alone_had(built, online):
+    older = built("older", train=[("Ana", "B-PER")], test=[("Bo", "B-PER")])
+    (older / "audit.json").write_text("{}")
+    (older / "assets" / "examples.png").write_bytes(picture_bytes())
+    push(older, "me/set")
+    repository = online.repository("datasets", "me/set")
+    files = repository.resolve("main").files
+    mine = dict.fromkeys(("LICENSE", "data/mine.csv", "old/audit.json"), files["README.md"])
+    repository.commit("main", "me", "mine", "", {**files, **mine})
+    push(built("newer", train=[("Ana", "B-PER")]), "me/set")
+    assert there(online) == BUILT | mine.keys()
+    titles = [commit.title for commit in repository.resolve("main").history()]
+    assert titles[:2] == ["Publish the data set", "mine"]
+
+
+@pytest.mark.parametrize(
+    "name", ["data/train-00000-of-00001.parquet", "data/en/train-00000-of-00001.parquet", "x.py"]
+)
+def test_a_repository_that_holds_something_else_is_not_pushed_to(built, online, name):
+    folder = built(train=[("Ana", "B-PER")])
+    push(folder, "me/set")
+    repository = online.repository("datasets", "me/set")
+    files = repository.resolve("main").files
+    alien = {"README.md": files["README.md"], name: files["assets/labels.png"]}
+    repository.commit("main", "me", "alien", "", alien)
+    message = f"me/set exists and holds something else \\({name}\\): name another repository"
+    with pytest.raises(PublishError, match=message):
+        push(folder, "me/set")
+    assert there(online) == {"README.md", name}
 
 
 def test_labels_of_the_card_are_those_of_the_files(built):

@@ -1,11 +1,13 @@
 """A push is whole or not at all, and what goes wrong is said in one line with what to do."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from training_2mner.publish import PublishError, main, prepare_repository, publish
 
+ROOT = Path(__file__).parents[2]
 CARD = '---\ntags: [ner]\n---\n# demo\n\nname = "demo"\npipeline(model=name)\n'
 
 
@@ -94,6 +96,47 @@ def test_a_repository_that_exists_gets_a_new_commit_and_its_past_is_named(online
         publish(run, "me/demo")
     assert f"me/demo exists; what is in it now stays at revision {before}" in caplog.text
     assert files(online)["config.json"] == '{"a": 1}'
+
+
+def test_sub_folders_of_the_repository_are_not_touched(online, run):
+    publish(run, "me/demo")
+    repository = online.repository("models", "me/demo")
+    there = repository.resolve("main").files
+    more = {"onnx/model.safetensors": there["model.safetensors"], "b/README.md": there["README.md"]}
+    repository.commit("main", "me", "more", "", {**there, **more})
+    publish(run, "me/demo")
+    assert more.keys() <= files(online).keys()
+
+
+def test_a_link_that_leaves_the_folder_is_never_sent(online, run, tmp_path):
+    (tmp_path / "private.json").write_text("mine")
+    (run / "tokenizer.json").unlink()
+    (run / "tokenizer.json").symlink_to(tmp_path / "private.json")
+    message = r"tokenizer\.json: found a link that leaves .*demo, expected a file inside it"
+    with pytest.raises(PublishError, match=message):
+        publish(run, "me/demo")
+    (run / "tokenizer.json").unlink()
+    (run / "tokenizer.json").symlink_to("config.json")
+    (run / "more.safetensors").mkdir()
+    publish(run, "me/demo")
+    assert files(online)["tokenizer.json"] == "{}"
+    assert "more.safetensors" not in files(online)
+
+
+def test_the_metrics_own_links_to_the_models_code_are_sent(online):
+    publish(ROOT / "metrics" / "mmner", "me/mmner")
+    assert "labels_2mner.py" in files(online, "spaces", "me/mmner")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"base_model_name_or_path": 5}', "\xff"])
+def test_a_damaged_adapter_config_is_one_line_that_names_it(run, content):
+    (run / "adapter_config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(SystemExit) as caught:
+        main([str(run), "me/demo"])
+    line = str(caught.value.code)
+    assert line.startswith(f"publish: {run / 'adapter_config.json'}: found ")
+    assert line.endswith('expected a JSON object with "base_model_name_or_path"')
+    assert "\n" not in line
 
 
 def test_a_repository_that_holds_something_else_is_left_alone(online, run):
