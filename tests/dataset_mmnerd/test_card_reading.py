@@ -1,4 +1,4 @@
-"""A data card that was changed by hand is read if the Hub would read it; else one line says where."""
+"""A data card that was changed by hand is read as the Hub reads it, or one line says what is wrong."""
 
 import pytest
 
@@ -68,7 +68,8 @@ def test_anything_else_is_one_line_that_names_card_and_field(folder, metadata):
     with pytest.raises(CardError) as caught:
         missing_files(write(folder, metadata))
     line = str(caught.value)
-    assert line.startswith(f"{folder / 'README.md'}: {FAULTS[metadata]}")
+    assert line.startswith(f"{folder / 'README.md'}: ")
+    assert FAULTS[metadata] in line
     assert "\n" not in line
     assert len(line) < 3 * LONGEST_QUOTE + len(str(folder))
 
@@ -76,7 +77,7 @@ def test_anything_else_is_one_line_that_names_card_and_field(folder, metadata):
 def test_aliases_that_grow_without_bound_cost_nothing(folder):
     lines = ["a0: &a0 [x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
-    with pytest.raises(CardError, match="configs: found .*, expected a list"):
+    with pytest.raises(CardError, match=r"configs: found .*, expected a list"):
         missing_files(write(folder, "\n".join([*lines, "configs: {x: *a29}"])))
 
 
