@@ -1,4 +1,4 @@
-"""A data card that was changed by hand is read as the Hub reads it, or one line says what is wrong."""
+"""A data card that was changed by hand is read as the Hub reads it; else one line says why not."""
 
 import pytest
 
