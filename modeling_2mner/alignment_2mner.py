@@ -166,7 +166,9 @@ def cross_view_divergence(
     """
     padding = ~word_mask[..., None]
     teacher, student = teacher.masked_fill(padding, 0.0), student.masked_fill(padding, 0.0)
-    return temperature**2 * (teacher.exp() * (teacher - student)).sum((1, 2))
+    of_words = (teacher.exp() * (teacher - student)).sum(-1)  # [B, W]
+    # Below 0 by the rounding of its terms at most, and then as good as 0.
+    return temperature**2 * of_words.clamp(min=0.0).sum(1)
 
 
 class Alignment(nn.Module):

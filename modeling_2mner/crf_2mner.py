@@ -11,7 +11,8 @@ What is unusual:
 * `decode` gives each entity the probability of exactly that span and type, from the CRF.
 * `log_marginals` are differentiable, and may be those of a flatter distribution, every score
   divided by a temperature: the posteriors of cross-view alignment.
-* All arithmetic is float32 whatever the autocast type.
+* All arithmetic is float64 whatever the autocast type, and results are float32: in float32 the
+  difference of two scores of 1e4 words is off by more than a probability is wide.
 
 Shapes: `B` sentences, `W` words, `K` labels. A mask is true on a sentence's words, which come first
 in the row. A sentence without words has likelihood 1, no labels and no entities.
@@ -135,9 +136,9 @@ class LinearChainCRF(nn.Module):
     def _scores(self, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """Start `[K]`, transition `[K, K]` and end `[K]` scores, constraints included."""
         return (
-            self.start_transitions.float() / temperature + self.start_penalty,
-            self.transitions.float() / temperature + self.transition_penalty,
-            self.end_transitions.float() / temperature + self.end_penalty,
+            self.start_transitions.double() / temperature + self.start_penalty,
+            self.transitions.double() / temperature + self.transition_penalty,
+            self.end_transitions.double() / temperature + self.end_penalty,
         )
 
     def forward(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ class LinearChainCRF(nn.Module):
             `[B]`, float32, at most 0.
         """
         with torch.autocast(emissions.device.type, enabled=False):
-            emissions = emissions.float()
+            emissions = emissions.double()
             # "Clamped minus free": log Z of the sequences that agree with the labels, less log Z of
             # all.
             classes = torch.arange(len(self.labels), device=labels.device)
@@ -162,7 +163,7 @@ class LinearChainCRF(nn.Module):
                 [clamped, emissions]
             )  # [2B, W, K]: one pass over the words for the two of them
             clamped_log_z, free_log_z = self._log_partition(both, mask.repeat(2, 1)).chunk(2)
-            return clamped_log_z - free_log_z
+            return (clamped_log_z - free_log_z).float()
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Tensor) -> CRFDecoding:
@@ -173,15 +174,16 @@ class LinearChainCRF(nn.Module):
             mask: `[B, W]` bool.
         """
         with torch.autocast(emissions.device.type, enabled=False):
-            emissions = emissions.float()
+            emissions = emissions.double()
             labels = self._viterbi(emissions, mask)
             forward = self._forward_scores(emissions, mask)
             backward = self._backward_scores(emissions, mask)
             log_z = self._close(forward, mask)
             return CRFDecoding(
                 labels=labels.masked_fill(~mask, UNKNOWN),
-                marginals=(forward + backward - log_z[:, None, None])
-                .exp()
+                marginals=(forward + backward)
+                .softmax(-1)
+                .float()
                 .masked_fill(~mask[..., None], 0.0),
                 entity_scores=self._entity_scores(
                     emissions, mask, labels, forward, backward, log_z
@@ -202,11 +204,11 @@ class LinearChainCRF(nn.Module):
             Outside the mask it means nothing.
         """
         with torch.autocast(emissions.device.type, enabled=False):
-            emissions = emissions.float() / temperature
+            emissions = emissions.double() / temperature
             forward = self._forward_scores(emissions, mask, temperature)
             backward = self._backward_scores(emissions, mask, temperature)
-            log_z = self._close(forward, mask, temperature)
-            return forward + backward - log_z[:, None, None]
+            # The sum over a word's labels is Z, at each word anew: no rounding adds up over words.
+            return (forward + backward).log_softmax(-1).float()
 
     def _log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """log Z of each sentence: `[B]`; 0 for a sentence without words."""
@@ -291,5 +293,5 @@ class LinearChainCRF(nn.Module):
             rests.append(rest)
         rest = torch.stack(rests[::-1], 1)
         begun = forward.gather(2, labels[..., None])[..., 0]
-        score = (begun + rest - log_z[:, None]).exp().clamp(max=1.0)
+        score = (begun + rest - log_z[:, None]).exp().clamp(max=1.0).float()
         return torch.where(mask & self.begins[labels], score, 0.0)

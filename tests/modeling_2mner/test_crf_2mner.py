@@ -8,6 +8,7 @@ import pytest
 import torch
 import torchcrf
 
+from modeling_2mner.alignment_2mner import cross_view_divergence
 from modeling_2mner.crf_2mner import UNKNOWN, LinearChainCRF
 from modeling_2mner.labels_2mner import is_bioes, may_end, may_follow, may_start, spans_from_labels
 
@@ -89,7 +90,8 @@ def test_viterbi_finds_the_most_probable_sequence(labels, constrain):
 def test_marginals_are_sums_over_all_sequences(labels, constrain):
     crf, emissions, mask = make(labels, constrain)
     marginals = crf.decode(emissions, mask).marginals
-    assert torch.equal(marginals[mask], crf.log_marginals(emissions, mask)[mask].exp())
+    log_marginals = crf.log_marginals(emissions, mask)[mask]
+    torch.testing.assert_close(marginals[mask], log_marginals.exp(), atol=1e-6, rtol=1e-5)
     for row, length in enumerate(LENGTHS):
         expected = torch.zeros(max(LENGTHS), len(labels))
         if length:
@@ -117,6 +119,27 @@ def test_a_temperature_flattens_all_that_is_allowed(labels, constrain, temperatu
             for word, label in enumerate(sequence):
                 expected[word, label] += weight / sum(flattened.values())
         torch.testing.assert_close(marginals[row, :length], expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1, 100, 1e4])
+@pytest.mark.parametrize("temperature", [1, 2, 4])
+def test_marginals_sum_to_one_and_no_divergence_is_negative_however_large_scores_are(
+    scale, temperature
+):
+    torch.manual_seed(0)
+    crf = LinearChainCRF(BIO)
+    emissions = torch.empty(4, 150, len(BIO)).uniform_(-scale, scale)
+    mask = torch.arange(150) < torch.tensor([150, 149, 2, 1])[:, None]
+    teacher = crf.log_marginals(emissions, mask, temperature)
+    assert teacher.dtype == torch.float32
+    for marginals in (teacher.exp()[mask], crf.decode(emissions, mask).marginals[mask]):
+        torch.testing.assert_close(
+            marginals.double().sum(-1), torch.ones(302).double(), atol=1e-6, rtol=0
+        )
+    for change in (0, 1e-6, 1e-3, 1):  # what two views differ by, relative to what they say
+        other = emissions * (1 + change * torch.randn_like(emissions))
+        student = crf.log_marginals(other, mask, temperature)
+        assert (cross_view_divergence(teacher, student, mask, temperature) >= 0).all()
 
 
 @schemes
@@ -241,12 +264,12 @@ def test_what_lies_under_the_padding_changes_nothing():
         crf.decode(wide, wide_mask),
     )
     for name in ("labels", "marginals", "entity_scores"):
-        assert torch.equal(getattr(one, name), getattr(two, name))
-        assert torch.equal(getattr(one, name), getattr(three, name)[:, :4])
+        for other in (getattr(two, name), getattr(three, name)[:, :4]):
+            torch.testing.assert_close(getattr(one, name), other)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_arithmetic_is_float32_under_autocast_and_for_half_precision_emissions(dtype):
+def test_results_are_float32_under_autocast_and_for_half_precision_emissions(dtype):
     crf, emissions, mask = make(BIO)
     emissions = emissions.to(dtype)
     gold = crf.decode(emissions.float(), mask).labels
@@ -255,7 +278,7 @@ def test_arithmetic_is_float32_under_autocast_and_for_half_precision_emissions(d
         likelihood = crf(emissions, gold, mask)
         decoding = crf.decode(emissions, mask)
     assert likelihood.dtype == decoding.marginals.dtype == torch.float32
-    assert torch.equal(likelihood, expected)
+    torch.testing.assert_close(likelihood, expected)
 
 
 def test_likelihood_compiles_without_a_graph_break():
