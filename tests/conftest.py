@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # also of the programs that tests start
 
 import string
 import subprocess
@@ -39,8 +40,6 @@ from transformers import (
 )
 
 from tests.hub_server import HubServer
-
-torch.set_num_threads(1)
 
 LETTERS = string.ascii_letters + string.digits + "äöüßéèêçñáíóú.,!?-'’"
 TRANSFORMER = {
@@ -170,6 +169,16 @@ def online(hub, monkeypatch) -> Iterator[HubServer]:
     disable_progress_bars()
     yield hub
     enable_progress_bars()
+
+
+def fork() -> int:
+    """`os.fork()`, for a child that computes on one thread: those that OpenMP started in the parent
+    are not in the child, which would wait for them for ever.
+    """
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+    return child
 
 
 # `-S` leaves out the site packages' .pth files, and with them an editable install of the project.

@@ -87,7 +87,7 @@ def test_two_processes_are_launched_and_train_together_on_a_stream(
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
     given_up = time.monotonic() + 400
     try:

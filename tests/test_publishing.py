@@ -259,6 +259,15 @@ def walk(text_tower, vision_tower, tmp_path_factory) -> Walk:
         yield Walk(hub, runs, *map(facts, (author, stranger, colleague, last)))
 
 
+def nearly(facts: object) -> object:
+    """The same, numbers equal but for rounding: processes lay out their memory differently."""
+    if isinstance(facts, list):
+        return [nearly(each) for each in facts]
+    if isinstance(facts, dict):
+        return {key: nearly(value) for key, value in facts.items()}
+    return pytest.approx(facts, rel=1e-4, abs=1e-5) if isinstance(facts, float) else facts
+
+
 def listing(walk: Walk, kind: str, name: str) -> list[str]:
     """The files of a repository, but for the one that the Hub itself puts there."""
     return sorted(set(walk.hub.repository(kind, name).resolve("main").files) - {".gitattributes"})
@@ -273,7 +282,7 @@ def titles(walk: Walk, kind: str, name: str) -> list[str]:
 
 def test_the_entities_are_those_before_the_push(walk):
     assert any(walk.author["entities"])
-    assert walk.stranger["entities"] == walk.author["entities"]
+    assert walk.stranger["entities"] == nearly(walk.author["entities"])
 
 
 def test_each_repository_holds_what_is_needed_file_by_file(walk):
@@ -308,10 +317,10 @@ def test_without_trust_nothing_of_the_repository_runs(walk):
 
 def test_a_revision_pins_weights_and_code_and_a_code_revision_the_code(walk):
     old, new = walk.author["logits"], walk.author["newer"]
-    assert old != new
-    assert walk.stranger["pinned"] == [old, False]
-    assert walk.stranger["newest"] == [new, True]
-    assert walk.stranger["newest_weights_with_first_code"] == [new, False]
+    assert old != nearly(new)
+    assert walk.stranger["pinned"] == nearly([old, False])
+    assert walk.stranger["newest"] == nearly([new, True])
+    assert walk.stranger["newest_weights_with_first_code"] == nearly([new, False])
 
 
 def test_the_data_set_and_the_metric_load_by_name(walk):
@@ -320,13 +329,13 @@ def test_the_data_set_and_the_metric_load_by_name(walk):
 
 
 def test_with_the_project_installed_no_remote_code_is_needed(walk):
-    assert walk.colleague["logits"] == walk.author["logits"]
+    assert walk.colleague["logits"] == nearly(walk.author["logits"])
 
 
 def test_an_adapter_loads_on_its_base_and_gives_what_it_gave_where_it_was_trained(walk):
-    assert walk.colleague["plain"] == walk.author["newer"]
-    assert walk.colleague["adapted"] != walk.colleague["plain"]
-    assert walk.stranger_with_token["adapted"] == walk.colleague["adapted"]
+    assert walk.colleague["plain"] == nearly(walk.author["newer"])
+    assert walk.colleague["adapted"] != nearly(walk.colleague["plain"])
+    assert walk.stranger_with_token["adapted"] == nearly(walk.colleague["adapted"])
     settings = json.loads((walk.runs / "adapter" / "adapter_config.json").read_text())
     assert settings["base_model_name_or_path"] == "me/2mner"
 
@@ -334,7 +343,7 @@ def test_an_adapter_loads_on_its_base_and_gives_what_it_gave_where_it_was_traine
 def test_private_repositories_load_with_the_token_and_are_not_there_without(walk):
     assert walk.hub.repository("models", "me/adapter").private
     assert walk.stranger_with_token["refused"] == ["me/adapter", "me/by-hand"]
-    assert walk.stranger_with_token["entities"] == walk.author["entities"]
+    assert walk.stranger_with_token["entities"] == nearly(walk.author["entities"])
 
 
 def test_the_cards_on_the_hub_are_the_runs_own(walk):

@@ -81,7 +81,7 @@ def run(argv: list[str], **environment: str) -> subprocess.CompletedProcess:
         text=True,
         timeout=300,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={**os.environ, **environment},
     )
 
 
@@ -137,7 +137,7 @@ def test_a_recipe_ends_in_a_table_and_a_folder_that_loads(recipe, tmp_path):
         timeout=300,
         check=False,
         cwd=tmp_path,
-        env={**os.environ, "HF_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "HF_HOME": str(tmp_path / "home")},
     )
     assert "torch.Size([1, 2, 5])" in loaded.stdout, loaded.stderr
 
@@ -357,7 +357,6 @@ def test_a_run_that_is_told_to_stop_says_how_it_goes_on(recipe, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert any("loss_nll" in line for line in running.stdout)
     running.send_signal(signal.SIGTERM)

@@ -198,7 +198,7 @@ def test_two_processes_give_the_loss_and_gradient_of_one(level, tmp_path):
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", TWO_PROCESSES, level, str(tmp_path)],
-            env={**environment, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            env={**environment, "RANK": str(rank)},
         )
         for rank in range(2)
     ]

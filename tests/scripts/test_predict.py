@@ -1,6 +1,5 @@
 """`scripts/predict.py` as a user runs it."""
 
-import os
 import runpy
 import subprocess
 import sys
@@ -26,7 +25,6 @@ def run_folder(tmp_path_factory, text_tower, vision_tower):
 def test_two_examples_with_and_without_their_picture(run_folder):
     shown = subprocess.run(
         [sys.executable, SCRIPT, run_folder],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

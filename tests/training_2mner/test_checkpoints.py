@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from tests.conftest import fork
 from training_2mner import trainer as trainer_module
 from training_2mner.arguments import RecipeError, TwoMNERTrainingArguments
 from training_2mner.checkpoints import (
@@ -51,7 +52,7 @@ def kill() -> None:
 
 def outcome(work) -> int:
     """Do some work in a process of its own: its exit status, or minus the signal that ended it."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         status = 1
         try:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file, save_file
 
+from tests.conftest import fork
 from training_2mner.evaluation import evaluate
 from training_2mner.trainer import freeze_parameters
 
@@ -47,7 +48,7 @@ def together(processes: int, work) -> None:
     port = free_port()
     children = []
     for rank in range(processes):
-        child = os.fork()
+        child = fork()
         if child == 0:
             status = 1
             try:

@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 
+from tests.conftest import fork
 from training_2mner import vision_cache
 from training_2mner.arguments import RecipeError
 from training_2mner.collator import WordCollator
@@ -118,7 +119,7 @@ def test_a_killed_reading_goes_on_where_it_was(frozen, rows, monkeypatch, tmp_pa
             os.kill(os.getpid(), signal.SIGKILL)
         write(folder, batches)
 
-    child = os.fork()
+    child = fork()
     if child == 0:
         monkeypatch.setattr(vision_cache, "_write", dies)
         cache_vision_features(frozen(), [rows])
