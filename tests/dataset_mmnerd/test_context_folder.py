@@ -140,6 +140,7 @@ def test_what_is_pushed_holds_the_columns_and_not_the_store(folder, online):
     assert "40 wide" in rows(folder)["train"][0]["objects"]
 
 
+@pytest.mark.tesseract
 def test_a_broken_picture_is_listed_with_its_reason_and_not_fatal(built, capsys):
     cut = picture_bytes(1, "JPEG")
     pictures = {"good.jpg": picture_bytes(0, "JPEG"), "cut.jpg": cut[: len(cut) // 2]}
@@ -243,6 +244,7 @@ def run(*command: str, **environment: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.tesseract
 def test_a_killed_run_goes_on_where_it_stopped(built, tmp_path):
     pictures = {f"{n}.png": picture_bytes(n, size=(40 + n, 30)) for n in range(36)}
     train = [("Ana", "B-PER", {"image": name}) for name in pictures]
@@ -286,6 +288,7 @@ def test_a_killed_run_goes_on_where_it_stopped(built, tmp_path):
     assert None not in pq.read_table(shard)["ocr"].to_pylist()
 
 
+@pytest.mark.tesseract
 def test_two_processes_fill_the_same_as_one(folder, tmp_path):
     torch.manual_seed(0)
     size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}

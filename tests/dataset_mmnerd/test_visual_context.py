@@ -197,12 +197,14 @@ class Sizes:
         return [[f"{picture.width} wide", lang] for picture in pictures]
 
 
+@pytest.mark.tesseract
 def test_tesseract_reads_what_is_written_line_by_line():
     reader = TesseractReader(["en"])
     pictures = [decoded(board("WELCOME TO", "Valdora")), decoded(picture_bytes())]
     assert reader.read(pictures, "en") == [["WELCOME TO", "Valdora"], []]
 
 
+@pytest.mark.tesseract
 def test_tesseract_reads_a_picture_in_the_language_of_its_sentence():
     font = ImageFont.load_default(48)
     picture = Image.new("RGB", (420, 120), "white")
@@ -223,6 +225,7 @@ def test_a_missing_tesseract_says_what_to_install(monkeypatch, tmp_path):
         TesseractReader()
 
 
+@pytest.mark.tesseract
 def test_a_missing_language_says_what_to_install():
     with pytest.raises(ContextError, match=r"'th' need.*: install tesseract-ocr-tha$"):
         TesseractReader(["en", "th"])
