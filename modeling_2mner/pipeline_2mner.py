@@ -4,30 +4,32 @@ What is unusual: the user's string is never changed. It is cut into words by wha
 each character, every word knows where it came from, and so does every entity.
 """
 
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from transformers import Pipeline
+from transformers.utils import logging
 
+from .fetch_2mner import fetch, is_address, shown_address
+from .images_2mner import ImageError, load_image
 from .processing_2mner import CONTEXT_FIELDS
 from .words_2mner import split_into_words
 
 __all__ = ["MultimodalNERPipeline"]
 
-MAX_DOWNLOAD = 50_000_000
-"""The most bytes that are read from an address."""
+logger = logging.get_logger(__name__)
 
 
 @dataclass
 class _Sentence:
-    """One input: the text, its words' characters `[start, end)`, the picture and its context."""
+    """One input: the text, its words' characters `[start, end)`, the image and its context."""
 
     text: str
     spans: list[tuple[int, int]]
-    picture: Any
+    image: Image.Image | None
     context: dict[str, Any]
 
     @property
@@ -53,10 +55,15 @@ class MultimodalNERPipeline(Pipeline):
         # [{"label": "PER", "score": 0.98, "word": "Angela Merkel", "start": 0, "end": 13}, ...]
 
     An input is a text; or a dictionary with `text`, or with `words`, and perhaps `image`: a path,
-    bytes, a PIL picture, or an address, which is then fetched; and perhaps the picture's visual
-    context, lists of strings under `objects`, `captions` and `ocr`; or a row of a data set, with
-    `tokens` and perhaps any of these. Inputs may come as a list, a data set or a generator, and in
-    batches (`batch_size=`), those with pictures among those without.
+    bytes, a PIL image, an array or tensor, or an address (http or https), which is then fetched;
+    and perhaps the image's visual context, lists of strings under `objects`, `captions` and `ocr`;
+    or a row of a data set, with `tokens` and perhaps any of these, of which nothing is fetched.
+    Inputs may come as a list, a data set or a generator, and in batches (`batch_size=`), those with
+    images among those without.
+
+    An image that cannot be fetched or read is an error where an input is given alone. Among
+    several, and in a row of a data set, it costs the image and not the batch: the sentence is read
+    as one without an image, and a warning in the log names the image and the reason.
     """
 
     _load_processor = True
@@ -107,13 +114,21 @@ class MultimodalNERPipeline(Pipeline):
 
         Raises:
             TypeError: if an input is of another kind.
-            ValueError: if a dictionary has other keys, or an option is unknown.
+            ValueError: if a dictionary has other keys, or an option has an unknown value. An
+                `ImageError`, which is one, if the image of an input given alone cannot be read.
+            OSError: if the image of an input given alone cannot be fetched.
         """
         if options.get("is_split_into_words") and inputs and isinstance(inputs[0], str):
             inputs = {"words": inputs}
         return super().__call__(inputs, **options)
 
-    def preprocess(self, inputs, is_split_into_words: bool = False) -> dict[str, _Sentence]:
+    def run_single(self, inputs, preprocess_params: dict, *params: dict) -> list[dict[str, Any]]:
+        """An input that is given alone, and not among others."""
+        return super().run_single(inputs, {**preprocess_params, "alone": True}, *params)
+
+    def preprocess(
+        self, inputs, is_split_into_words: bool = False, alone: bool = False
+    ) -> dict[str, _Sentence]:
         if is_split_into_words and isinstance(inputs, list | tuple):
             inputs = {"words": inputs}
         if isinstance(inputs, str):
@@ -141,11 +156,24 @@ class MultimodalNERPipeline(Pipeline):
             if given == ["text"]
             else _joined(list(content))
         )
-        picture = inputs.get("image")
-        if given != ["tokens"]:  # an address that stands in a data set is none that the user named
-            picture = _fetch(picture)
+        image = self._read_image(inputs.get("image"), from_row=given == ["tokens"], alone=alone)
         context = {name: inputs.get(name) for name in CONTEXT_FIELDS}
-        return {"sentence": _Sentence(text, spans, picture, context)}
+        return {"sentence": _Sentence(text, spans, image, context)}
+
+    def _read_image(self, source: Any, from_row: bool, alone: bool) -> Image.Image | None:
+        """Read an input's image, if the model does. An address is fetched if the user named it:
+        one in a row of a data set is not."""
+        if source is None or not self.processor.reads_pictures:
+            return None
+        try:
+            if is_address(source) and not from_row:
+                source = {"bytes": fetch(source), "path": shown_address(source)}
+            return load_image(source)
+        except (ImageError, OSError) as error:
+            if alone and not from_row:
+                raise
+            logger.warning(f"Read without its image: {error}")
+            return None
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         batched = isinstance(model_inputs["sentence"], list)
@@ -153,7 +181,7 @@ class MultimodalNERPipeline(Pipeline):
         words = [sentence.words for sentence in sentences]
         batch = self.processor(
             words,
-            images=[sentence.picture for sentence in sentences],
+            images=[sentence.image for sentence in sentences],
             context=[sentence.context for sentence in sentences],
         )
         outputs = self.model(**batch.to(self.device))
@@ -201,19 +229,3 @@ class MultimodalNERPipeline(Pipeline):
             }
             for entity in model_outputs["entities"]
         ]
-
-
-def _fetch(picture: Any) -> Any:
-    """Read a picture from the address that the user gave; anything else is left to the processor.
-
-    Raises:
-        ValueError: if it is larger than `MAX_DOWNLOAD`.
-        OSError: if it cannot be fetched.
-    """
-    if not (isinstance(picture, str) and picture.startswith(("http://", "https://"))):
-        return picture
-    with urllib.request.urlopen(picture, timeout=30) as response:
-        content = response.read(MAX_DOWNLOAD + 1)
-    if len(content) > MAX_DOWNLOAD:
-        raise ValueError(f"{picture} has more than {MAX_DOWNLOAD:,} bytes")
-    return {"bytes": content, "path": picture}

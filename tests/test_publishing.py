@@ -22,6 +22,7 @@ MODEL_CODE = [
     "collaboration_2mner.py",
     "configuration_2mner.py",
     "crf_2mner.py",
+    "fetch_2mner.py",
     "images_2mner.py",
     "labels_2mner.py",
     "modeling_2mner.py",

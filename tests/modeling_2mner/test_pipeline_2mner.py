@@ -1,18 +1,21 @@
 """Raw text and pictures in, entities with character offsets out."""
 
 import http.server
+import socket
 import threading
 from functools import partial
 
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from modeling_2mner import (
     MultimodalNERPipeline,
     TwoMNERForTokenClassification,
     TwoMNERProcessor,
 )
+from modeling_2mner.images_2mner import ImageError
 from modeling_2mner.words_2mner import WORD_RULES, split_into_words
 
 TEXT = "Angela Merkel's visit: l'Élysée, 東京 👩🏽‍🚀 cafe\u0301."
@@ -108,6 +111,55 @@ def test_a_picture_is_fetched_from_the_address_that_the_user_gives(ner, tmp_path
     assert found_in_a_row == ner({"tokens": words})  # an address in a data set is not fetched
 
 
+@pytest.fixture
+def dead_address():
+    """Nobody listens there any more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return f"http://127.0.0.1:{port}/red.png?token=secret"
+
+
+def test_an_address_that_is_dead_costs_its_image_and_not_the_batch(ner, dead_address, caplog):
+    red, _ = pictures()
+    inputs = [{"text": TEXT, "image": image} for image in (red, dead_address, b"no image")]
+    expected = [ner(inputs[0]), ner(TEXT), ner(TEXT)]
+    for given, size in (
+        (inputs, 1),
+        (inputs, 3),
+        (Rows(inputs), 2),
+        ((item for item in inputs), 2),
+    ):
+        caplog.clear()
+        found = list(ner(given, batch_size=size))
+        assert all(close(one, two) for one, two in zip(expected, found, strict=True))
+        shown = dead_address.removesuffix("token=secret") + "..."
+        assert "secret" not in caplog.text
+        assert len(caplog.messages) == 2
+        assert caplog.messages[0].startswith(f"Read without its image: {shown}: cannot be fetched")
+        assert caplog.messages[1].startswith("Read without its image: an image given as bytes: ")
+
+
+def test_an_image_that_cannot_be_had_is_an_error_where_an_input_is_given_alone(
+    ner, dead_address, tmp_path
+):
+    with pytest.raises(OSError, match=r"red\.png\?\.\.\.: cannot be fetched"):
+        ner({"text": TEXT, "image": dead_address})
+    with pytest.raises(ImageError, match=r"nowhere\.png: found no readable file"):
+        ner({"words": ["a"], "image": tmp_path / "nowhere.png"})
+    assert ner({"tokens": ["a"], "image": "nowhere.png"}) == ner({"words": ["a"]})
+
+
+class Rows(Dataset):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
 def close(one, two):
     return [{**entity, "score": pytest.approx(entity["score"], abs=1e-5)} for entity in one] == two
 
@@ -144,11 +196,12 @@ def test_none_gives_every_labelled_word_with_its_marginal(ner):
     assert ner(TEXT, aggregation_strategy="max") == entities
 
 
-def test_it_labels_without_a_picture_tower_too(text_tower):
+def test_it_labels_without_a_picture_tower_too(text_tower, dead_address):
     model = TwoMNERForTokenClassification.from_towers(text_tower())
     processor = TwoMNERProcessor.from_towers(text_tower())
     ner = MultimodalNERPipeline(model=model, processor=processor)
-    assert ner({"text": TEXT, "image": pictures()[0]}) == ner(TEXT)
+    for image in (pictures()[0], dead_address, b"no image"):  # not read, and not fetched
+        assert ner({"text": TEXT, "image": image}) == ner(TEXT)
 
 
 @pytest.mark.parametrize(

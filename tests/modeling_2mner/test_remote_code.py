@@ -102,6 +102,7 @@ def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_pa
         "config.json",
         "configuration_2mner.py",
         "crf_2mner.py",
+        "fetch_2mner.py",
         "images_2mner.py",
         "labels_2mner.py",
         "model.safetensors",
