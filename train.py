@@ -28,12 +28,7 @@ from transformers import set_seed
 from dataset_mmnerd.files import write_json, write_lines
 from dataset_mmnerd.readers import MalformedLineError
 from modeling_2mner import TwoMNERProcessor
-from training_2mner.arguments import (
-    ModelArguments,
-    RecipeError,
-    TwoMNERTrainingArguments,
-    read_recipe,
-)
+from training_2mner.arguments import ModelArguments, RecipeError, TwoMNERTrainingArguments
 from training_2mner.building import new_trainer
 from training_2mner.card import write_card
 from training_2mner.checkpoints import SaveBeforeStopping, checkpoint_to_resume
@@ -56,6 +51,7 @@ from training_2mner.publish import (
     publish,
     refuse_local_base,
 )
+from training_2mner.recipes import read_recipe
 from training_2mner.report import score_table
 from training_2mner.report_page import write_report
 from training_2mner.streaming import refuse_endless

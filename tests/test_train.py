@@ -17,6 +17,7 @@ from dataset_mmnerd.schema import bio_labels
 from training_2mner.arguments import DataArguments, RecipeError
 from training_2mner.building import check_context, load_model
 from training_2mner.data import label_names, load_data, prepare
+from training_2mner.recipes import read_recipe
 
 ROOT = Path(__file__).parents[1]
 SENTENCES = """\
@@ -244,6 +245,8 @@ def test_a_folder_of_parquet_trains_too(recipe, tmp_path, files):
     [
         (["--languages", "fr"], "train: no sentence in fr; there are de, en"),
         (["--model_config", '{"fusoin": "gated"}'], "'fusoin', the nearest known one is 'fusion'"),
+        (["--model_config", '{"alpha": "1:30"}'], "model_config: .*'alpha'.* float.*'1:30'"),
+        (["--model_config", '{"alpha": 2}'], "model_config: .*alpha"),
         (["--processor_config", '{"context_bugdet": 1}'], "the nearest known one is 'context_bu"),
         (["--processor_config", '{"context_fields": ["objcts"]}'], "context_fields has 'objcts'"),
         (["--processor_config", '{"context_budget": 9}'], "no sentence has visual context .*fill"),
@@ -449,14 +452,14 @@ def test_a_streamed_data_set_trains_and_goes_on(streamed, tmp_path):
 
 
 def test_a_stream_gives_valid_labels_in_the_languages_that_were_asked_for(streamed):
-    _, _, data, _ = train.read_recipe([*streamed, "--languages", "de"])
+    _, _, data, _ = read_recipe([*streamed, "--languages", "de"])
     rows = list(load_data(data)["train"])
     assert sorted(row["tokens"][0] for row in rows) == ["Ana", "Bern", "nothing"]
     assert {row["lang"] for row in rows} == {"de"}
     names = load_data(data)["train"].features["ner_tags"].feature.names
     (bern,) = (row for row in rows if row["tokens"][0] == "Bern")
     assert names[bern["ner_tags"][0]] == "B-LOC"  # the file says I-LOC
-    _, _, data, _ = train.read_recipe([*streamed, "--entity_types", "ORG", "LOC", "PER"])
+    _, _, data, _ = read_recipe([*streamed, "--entity_types", "ORG", "LOC", "PER"])
     rows = load_data(data)["train"]
     names = rows.features["ner_tags"].feature.names
     found = {names[tag] for row in rows for tag in row["ner_tags"]}
@@ -466,7 +469,7 @@ def test_a_stream_gives_valid_labels_in_the_languages_that_were_asked_for(stream
 
 def test_a_stream_that_begins_without_visual_context_is_said(streamed, caplog):
     reading = ["--processor_config", '{"context_budget": 9}']
-    _, model, data, _ = train.read_recipe([*streamed, *reading])
+    _, model, data, _ = read_recipe([*streamed, *reading])
     parts = load_data(data)
     _, processor = load_model(model, None, label_names(parts["train"]))
     empty = parts["train"]
@@ -504,7 +507,7 @@ def test_what_a_stream_cannot_feed_is_refused(streamed, extra, message):
 
 def test_processes_that_would_train_apart_are_refused(recipe, monkeypatch):
     """`accelerate launch` can start several processes that each see a world of one."""
-    _, _, _, arguments = train.read_recipe(recipe)
+    _, _, _, arguments = read_recipe(recipe)
     train.refuse_separate_trainings(arguments)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="the launcher started 2 processes"):

@@ -1,29 +1,19 @@
-"""What a recipe may say: three dataclasses, and how YAML and the command line fill them.
-
-    recipe, model_arguments, data_arguments, training_arguments = read_recipe(
-        ["configs/demo.yaml", "--learning_rate", "1e-4"]
-    )
-
-The YAML file gives the defaults, the command line wins. What is unusual: the file is read as
-YAML 1.2 reads it, so that `eval_strategy: no` is the word "no" and `learning_rate: 2e-4` a number,
-and every value in it passes through the same conversion as on the command line.
-"""
+"""What a recipe may say: three dataclasses, which `recipes.read_recipe` fills."""
 
 from __future__ import annotations
 
 import json
 import re
-from argparse import Action, ArgumentTypeError
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import torch
-import yaml
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
+
+from .messages import QUOTED, shorten
 
 __all__ = [
     "DataArguments",
@@ -31,7 +21,6 @@ __all__ = [
     "RecipeError",
     "TwoMNERTrainingArguments",
     "difference",
-    "read_recipe",
     "unknown_key",
 ]
 
@@ -112,7 +101,7 @@ def _mapping(key: str, value: dict | str | None) -> dict | None:
         except json.JSONDecodeError as error:
             raise ValueError(f"{key} is not JSON: {error}") from None
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{key} is {value!r}, expected a mapping")
+        raise ValueError(f"{key} is {shorten(value)}, expected a mapping")
     return value
 
 
@@ -362,9 +351,9 @@ def _cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """Say that nobody knows a key, and which known one is nearest."""
-    name = key.lstrip("-").partition("=")[0].replace("-", "_")
+    name = key[:QUOTED].lstrip("-").partition("=")[0].replace("-", "_")
     nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    return f"unknown key {key!r}, the nearest known one is {nearest!r}"
+    return f"unknown key {shorten(key)}, the nearest known one is {nearest!r}"
 
 
 def difference(found: dict[str, Any], now: dict[str, Any]) -> str | None:
@@ -380,138 +369,3 @@ def difference(found: dict[str, Any], now: dict[str, Any]) -> str | None:
             shown = ["the default" if value is None else repr(value) for value in (before, after)]
             return f"{key} {shown[0]}, now it is {shown[1]}"
     return None
-
-
-def read_recipe(
-    argv: Sequence[str],
-) -> tuple[Path, ModelArguments, DataArguments, TwoMNERTrainingArguments]:
-    """Read `CONFIG.yaml [--key value ...]`.
-
-    Returns:
-        The recipe's path and the three kinds of arguments.
-
-    Raises:
-        RecipeError: for a missing or malformed file, a key that nobody knows (with the nearest that
-            somebody does) or a value of the wrong kind, in the file or on the command line.
-    """
-    parser = _Parser(
-        (ModelArguments, DataArguments, TwoMNERTrainingArguments),
-        prog="train.py",
-        allow_abbrev=False,
-    )
-    parser.add_argument("recipe", metavar="CONFIG.yaml", help="The recipe: defaults for the rest.")
-    namespace, unknown = parser.parse_known_args(argv)
-    if unknown:
-        raise RecipeError(f"command line: {unknown_key(unknown[0], parser.keys())}")
-    recipe = Path(namespace.recipe)
-    parser.set_defaults(**_read_defaults(recipe, parser))
-    try:
-        *arguments, _ = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
-    except RecipeError:
-        raise
-    except ValueError as error:
-        raise RecipeError(f"{recipe}: {error}") from error
-    return recipe, *arguments
-
-
-class _Parser(HfArgumentParser):
-    """A parser that says what is wrong in one line, without the usage of its 150 options."""
-
-    def error(self, message: str) -> None:
-        raise RecipeError(f"command line: {message}")
-
-    def keys(self) -> dict[str, Action]:
-        """The actions by the names that a recipe uses for them."""
-        names = {field.name for kind in self.dataclass_types for field in fields(kind)}
-        actions = {}
-        for action in self._actions:
-            if action.dest in names:
-                actions.setdefault(action.dest, action)
-        return actions
-
-    def types(self) -> dict[str, Any]:
-        """The declared type of each key."""
-        return {
-            name: hint
-            for kind in self.dataclass_types
-            for name, hint in get_type_hints(kind).items()
-        }
-
-
-def _read_defaults(recipe: Path, parser: _Parser) -> dict[str, Any]:
-    """The values of a YAML file, each converted to the type its key declares."""
-    if not recipe.is_file():
-        raise RecipeError(f"{recipe}: no such recipe")
-    try:
-        # A subclass of SafeLoader: it builds nothing but plain values.
-        values = yaml.load(recipe.read_text("utf-8"), Loader=_RecipeLoader)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{recipe}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise RecipeError(f"{recipe}: found {values!r}, expected lines of `key: value`")
-    actions, types = parser.keys(), parser.types()
-    defaults = {}
-    for key, value in values.items():
-        if key not in actions:
-            raise RecipeError(f"{recipe}: {unknown_key(str(key), actions)}")
-        try:
-            defaults[key] = _converted(value, actions[key], types[key])
-        except (TypeError, ValueError, ArgumentTypeError) as error:
-            expected = getattr(types[key], "__name__", str(types[key]))
-            raise RecipeError(f"{recipe}: {key} is {value!r}, expected {expected}") from error
-    return defaults
-
-
-def _converted(value: Any, action: Action, declared: Any) -> Any:
-    """One value of a recipe as the command line would have given it."""
-    kinds = get_args(declared) or (declared,)
-    if value is None:
-        if NoneType not in kinds:
-            raise TypeError("null")
-        return None
-    if isinstance(value, dict):
-        if not any(getattr(kind, "__origin__", kind) is dict for kind in kinds):
-            raise TypeError("a mapping")
-        return value
-    if action.nargs == "+":
-        items = value if isinstance(value, list) else [value]
-        return [_scalar(item, action) for item in items]
-    return _scalar(value, action)
-
-
-def _scalar(value: Any, action: Action) -> Any:
-    if isinstance(value, list | dict) or value is None:
-        raise TypeError("not a single value")
-    return action.type(str(value))
-
-
-class _RecipeLoader(yaml.SafeLoader):
-    """YAML 1.2's plain words and numbers, and no key twice."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 -- the base class declares it so
-        first: [
-            (tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float"))
-        ]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for key in _repeated(keys):
-            raise yaml.constructor.ConstructorError(None, None, f"{key!r} twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_RecipeLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_RecipeLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
-    list("-+.0123456789"),
-)
-
-
-def _repeated(keys: Iterable[Hashable]) -> list[Hashable]:
-    seen: set[Hashable] = set()
-    return [key for key in keys if key in seen or seen.add(key)]

@@ -14,6 +14,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 from datasets import IterableDataset as Stream
+from huggingface_hub.errors import StrictDataclassError
 from transformers import EarlyStoppingCallback
 
 from dataset_mmnerd.schema import entity_types
@@ -62,8 +63,13 @@ def load_model(
     settings = known_keys("processor_config", arguments.processor_config, PROCESSOR_SWITCHES)
     towers = (arguments.text_model, arguments.vision_model, arguments.global_vision_model)
     spelled = scheme_labels(entity_types(labels), arguments.label_scheme)
-    with loading("a tower", OSError):
-        model = TwoMNERForTokenClassification.from_towers(*towers, labels=spelled, **switches)
+    try:
+        with loading("a tower", OSError):
+            model = TwoMNERForTokenClassification.from_towers(*towers, labels=spelled, **switches)
+    except (ValueError, StrictDataclassError) as error:
+        if isinstance(error, RecipeError):
+            raise
+        raise RecipeError(f"model_config: {' '.join(str(error).split())}") from error
     try:
         processor = TwoMNERProcessor.from_towers(
             arguments.text_model, arguments.vision_model, labels=model.config.labels, **settings

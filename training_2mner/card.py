@@ -17,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from dataset_mmnerd.card import escaped, listed, table
@@ -25,6 +24,7 @@ from dataset_mmnerd.schema import LANGUAGES
 from modeling_2mner.labels_2mner import is_bioes, split_label
 
 from .report import CONTROL_NAMES, TEXT_VIEW, percent
+from .yaml12 import written_as_yaml
 
 __all__ = ["model_card", "recipe_as_yaml", "source_of", "training_in_words", "write_card"]
 
@@ -338,7 +338,7 @@ def recipe_as_yaml(recipe: dict[str, Any]) -> str:
         for key, value in recipe[part].items()
         if value is not None and not key.startswith(("hub_", "push_to_hub"))
     }
-    return yaml.safe_dump(keys, sort_keys=False, allow_unicode=True, width=100).strip()
+    return written_as_yaml(keys)
 
 
 # Pieces -------------------------------------------------------------------------------------------

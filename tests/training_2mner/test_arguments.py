@@ -1,11 +1,13 @@
 """A recipe says what it means, the command line wins, and mistakes are named."""
 
+import re
 from pathlib import Path
 
 import pytest
 from transformers import TrainingArguments
 
-from training_2mner.arguments import RecipeError, _cpu_multiplies_bf16, read_recipe
+from training_2mner.arguments import RecipeError, _cpu_multiplies_bf16
+from training_2mner.recipes import read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 MINIMAL = "text_model: some/encoder\ndataset_name: sample\noutput_dir: runs/x\n"
@@ -40,6 +42,25 @@ def test_no_is_a_word_where_a_word_is_meant_and_false_where_a_switch_is(recipe):
     assert training.eval_strategy == "no"
     assert training.load_best_model_at_end is False
     assert training.controls is False
+
+
+def test_a_recipe_is_yaml_1_2(recipe):
+    """By YAML 1.1 they were 8, 2200.0 and a text, a date, and False."""
+    argv = recipe(
+        "seed: 010", "learning_rate: 1e-5", "train_files: [36:40, 2024-1-1, 2024-01-01, off]"
+    )
+    _, _, data, training = read_recipe(argv)
+    assert training.seed == 10
+    assert training.learning_rate == 1e-5
+    assert data.train_files == ["36:40", "2024-1-1", "2024-01-01", "off"]
+
+
+def test_a_recipe_that_is_not_utf_8_is_named_with_its_line(recipe):
+    argv = recipe("seed: 1")
+    with Path(argv[0]).open("ab") as file:
+        file.write(b"\nlearning_rate: \xff")
+    with pytest.raises(RecipeError, match="line 5: not UTF-8"):
+        read_recipe(argv)
 
 
 def test_model_switches_keep_their_types_from_file_and_command_line(recipe):
@@ -89,7 +110,14 @@ def test_bf16_follows_the_processor(tmp_path, flags, expected):
         ),
         (["seed: often"], "seed is 'often', expected int"),
         (["seed: [1, 2]"], r"seed is \[1, 2\], expected int"),
-        (["seed: 1", "seed: 2"], "'seed' twice"),
+        (["seed: 1", "seed: 2"], 'line 5: not YAML: .*found duplicate key "seed"'),
+        (["model_config: {alpha: 1, alpha: 2}"], 'line 4: .*found duplicate key "alpha"'),
+        (["seed: 1:30"], "line 4: seed is '1:30', expected int"),
+        (["", "seed: on"], "line 5: seed is 'on', expected int"),
+        (["seed: !!python/name:os.system"], "line 4: not YAML: could not determine a constructor"),
+        (["seed: 7\0"], "line 4: not YAML: special characters are not allowed"),
+        (["seed: " + "[" * 9999], "too many values within values"),
+        (["seed: " + "x" * 999], "seed is 'x{50,199}[.]{3}x*', expected int"),
         (["seed: null"], "seed is None, expected int"),
         (["model_config: [1]"], r"model_config is \[1\]"),
         (["seed: {a: 1}"], "seed is {'a': 1}, expected int"),
@@ -110,7 +138,8 @@ def test_a_mistake_in_the_file_is_named_with_the_file(recipe, lines, message):
     argv = recipe(*lines)
     with pytest.raises(RecipeError, match=message) as error:
         read_recipe(argv)
-    assert str(error.value).startswith(f"{argv[0]}: ")
+    assert re.match(rf"{re.escape(argv[0])}(, line [4-6])?: ", str(error.value))
+    assert "\n" not in str(error.value)
 
 
 def test_two_gpus_and_no_launcher_are_refused(recipe, monkeypatch):

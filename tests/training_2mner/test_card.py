@@ -7,8 +7,8 @@ from copy import deepcopy
 import pytest
 from huggingface_hub import ModelCard
 
-from training_2mner.arguments import read_recipe
 from training_2mner.card import model_card, write_card
+from training_2mner.recipes import read_recipe
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 

@@ -1,0 +1,36 @@
+"""What is written as YAML 1.2 is read as it was."""
+
+from training_2mner.yaml12 import read_yaml, written_as_yaml
+
+WORDS = [
+    "no",
+    "on",
+    "yes",
+    "null",
+    "true",
+    "010",
+    "1:30",
+    "1e-5",
+    "2024-01-01",
+    "=",
+    "<<",
+    "",
+    "a\nb",
+]
+
+
+def test_values_come_back_with_their_types(tmp_path):
+    values = {
+        "z": WORDS,
+        "a": {word: word for word in WORDS},
+        "numbers": [10, 2e-5, 1e22, -0.5],
+        "others": [None, True, {}, []],
+        "long": "ä ö: " * 100,
+    }
+    path = tmp_path / "written.yaml"
+    path.write_text(written_as_yaml(values), encoding="utf-8")
+    found, lines = read_yaml(path)
+    assert found == values
+    assert list(found) == list(values)
+    assert lines["z"] == 1
+    assert lines["a"] == 2 + len(WORDS)

@@ -1,0 +1,134 @@
+"""A recipe and the command line, read into the dataclasses of `arguments`.
+
+    recipe, model_arguments, data_arguments, training_arguments = read_recipe(
+        ["configs/demo.yaml", "--learning_rate", "1e-4"]
+    )
+
+The YAML file gives the defaults, the command line wins. The file is read as YAML 1.2, so that
+`eval_strategy: no` is the word "no" and `learning_rate: 2e-4` a number, and every value in it
+passes through the same conversion as on the command line.
+"""
+
+from __future__ import annotations
+
+from argparse import Action, ArgumentTypeError
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from transformers import HfArgumentParser
+
+from .arguments import (
+    DataArguments,
+    ModelArguments,
+    RecipeError,
+    TwoMNERTrainingArguments,
+    unknown_key,
+)
+from .messages import shorten
+from .yaml12 import read_yaml
+
+__all__ = ["read_recipe"]
+
+
+def read_recipe(
+    argv: Sequence[str],
+) -> tuple[Path, ModelArguments, DataArguments, TwoMNERTrainingArguments]:
+    """Read `CONFIG.yaml [--key value ...]`.
+
+    Returns:
+        The recipe's path and the three kinds of arguments.
+
+    Raises:
+        RecipeError: for a missing or malformed file, a key that nobody knows (with the nearest that
+            somebody does) or a value of the wrong kind, in the file or on the command line.
+    """
+    parser = _Parser(
+        (ModelArguments, DataArguments, TwoMNERTrainingArguments),
+        prog="train.py",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recipe", metavar="CONFIG.yaml", help="The recipe: defaults for the rest.")
+    namespace, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise RecipeError(f"command line: {unknown_key(unknown[0], parser.keys())}")
+    recipe = Path(namespace.recipe)
+    parser.set_defaults(**_read_defaults(recipe, parser))
+    try:
+        *arguments, _ = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    except RecipeError:
+        raise
+    except ValueError as error:
+        raise RecipeError(f"{recipe}: {error}") from error
+    return recipe, *arguments
+
+
+class _Parser(HfArgumentParser):
+    """A parser that says what is wrong in one line, without the usage of its 150 options."""
+
+    def error(self, message: str) -> None:
+        raise RecipeError(f"command line: {message}")
+
+    def keys(self) -> dict[str, Action]:
+        """The actions by the names that a recipe uses for them."""
+        names = {field.name for kind in self.dataclass_types for field in fields(kind)}
+        actions = {}
+        for action in self._actions:
+            if action.dest in names:
+                actions.setdefault(action.dest, action)
+        return actions
+
+    def types(self) -> dict[str, Any]:
+        """The declared type of each key."""
+        return {
+            name: hint
+            for kind in self.dataclass_types
+            for name, hint in get_type_hints(kind).items()
+        }
+
+
+def _read_defaults(recipe: Path, parser: _Parser) -> dict[str, Any]:
+    """The values of a YAML file, each converted to the type its key declares."""
+    if not recipe.is_file():
+        raise RecipeError(f"{recipe}: no such recipe")
+    try:
+        values, lines = read_yaml(recipe)
+    except (OSError, ValueError) as error:
+        raise RecipeError(str(error)) from error
+    actions, types = parser.keys(), parser.types()
+    defaults = {}
+    for key, value in values.items():
+        place = f"{recipe}, line {lines[key]}"
+        if key not in actions:
+            raise RecipeError(f"{place}: {unknown_key(str(key), actions)}")
+        try:
+            defaults[key] = _converted(value, actions[key], types[key])
+        except (TypeError, ValueError, ArgumentTypeError) as error:
+            expected = getattr(types[key], "__name__", str(types[key]))
+            raise RecipeError(f"{place}: {key} is {shorten(value)}, expected {expected}") from error
+    return defaults
+
+
+def _converted(value: Any, action: Action, declared: Any) -> Any:
+    """One value of a recipe as the command line would have given it."""
+    kinds = get_args(declared) or (declared,)
+    if value is None:
+        if NoneType not in kinds:
+            raise TypeError("null")
+        return None
+    if isinstance(value, dict):
+        if not any(getattr(kind, "__origin__", kind) is dict for kind in kinds):
+            raise TypeError("a mapping")
+        return value
+    if action.nargs == "+":
+        items = value if isinstance(value, list) else [value]
+        return [_scalar(item, action) for item in items]
+    return _scalar(value, action)
+
+
+def _scalar(value: Any, action: Action) -> Any:
+    if isinstance(value, list | dict) or value is None:
+        raise TypeError("not a single value")
+    return action.type(str(value))

@@ -1,0 +1,74 @@
+"""YAML 1.2, read and written: `no` and `on` are words, `010` is ten, `1e-5` a number.
+
+values, lines = read_yaml(Path("configs/demo.yaml"))
+values["seed"], lines["seed"]  # 19, and the number of the line that says so
+"""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
+
+from .messages import QUOTED, shorten
+
+__all__ = ["read_yaml", "written_as_yaml"]
+
+
+class _Constructor(SafeConstructor):
+    """Plain values alone; a date is the text that it was written as, as YAML 1.2 has it."""
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)  # without `pure` a parser of YAML 1.1 is taken
+    yaml.Constructor = _Constructor
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 100
+    return yaml
+
+
+def read_yaml(path: Path) -> tuple[dict[Any, Any], dict[Any, int]]:
+    """The mapping that a file holds, and the line of each of its keys, from 1.
+
+    Raises:
+        ValueError: if it is not UTF-8, not YAML, has a key twice, or is no mapping; it names the
+            file and, where there is one, the line.
+        OSError: if it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+        yaml = _yaml()
+        node = yaml.compose(text)
+        values = None if node is None else yaml.constructor.construct_document(node)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8 ({error.reason})") from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"{path}, line {line}: not YAML: {error.reason}") from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join(f"{error.context or ''} {error.problem}".split())[:QUOTED]
+        raise ValueError(f"{path}, line {mark.line + 1}: not YAML: {problem}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: too many values within values") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: found {shorten(values)}, expected lines of `key: value`")
+    numbers = [key.start_mark.line + 1 for key, _ in node.value]
+    return values, dict(zip(values, numbers, strict=False))
+
+
+def written_as_yaml(values: dict[str, Any]) -> str:
+    """A mapping as YAML that `read_yaml` reads, its keys in their order."""
+    text = StringIO()
+    _yaml().dump(values, text)
+    return text.getvalue().strip()
