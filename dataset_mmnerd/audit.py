@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import heapq
 import importlib.util
-import io
 import json
 import re
 import unicodedata
@@ -33,8 +32,9 @@ from datasets import Features
 from PIL import Image
 
 from .card_reading import missing_files
+from .images import MAX_PIXELS, ImageError, load_image
 from .labels import repair_labels
-from .parquet import MAX_PICTURE_PIXELS, BadPictureError, check_picture, shard_paths
+from .parquet import shard_paths
 from .schema import SPLITS, UNKNOWN_LANGUAGE
 
 ERROR, WARNING, NOTE, SKIPPED = "error", "warning", "note", "skipped"
@@ -46,6 +46,7 @@ SHORT_WORDS = 4
 """Sentences of fewer words ("Thanks !") may well stand in two splits: they are only noted."""
 
 _EXAMPLES = 5
+_LOOK_SIDE = 64  # pixels, at least, of a side of the image that is hashed
 _LANGUAGE_SENTENCES = 2000  # a language; which ones is decided by hash
 _LANGUAGE_LETTERS = 40  # shorter sentences do not tell their language reliably
 _LANGUAGE_CERTAINTY = 0.8
@@ -263,24 +264,20 @@ class _Pictures:
         if content in self.look or any(content in found for found in self.faults.values()):
             return
         try:
-            check_picture(image["bytes"], decode=True)
-        except BadPictureError as error:
-            self.faults[error.kind][content] = (number, str(error))
+            picture = load_image(image["bytes"], smallest_side=_LOOK_SIDE)
+        except ImageError as error:
+            self.faults[error.kind][content] = (number, error.reason)
         else:
-            self.look[content] = _look(image["bytes"])
+            self.look[content] = _look(picture)
 
 
-def _look(content: bytes) -> int:
-    """The perceptual hash of a picture that can be decoded, as 64 bits; 0 without `imagehash`."""
+def _look(picture: Image.Image) -> int:
+    """The perceptual hash of an image, as 64 bits; 0 without `imagehash`."""
     if not _has("imagehash"):
         return 0
     import imagehash
 
-    with Image.open(io.BytesIO(content)) as picture:
-        # A JPEG is read at an eighth of its size, where that is enough.
-        picture.draft("L", (64, 64))
-        bits = imagehash.phash(picture.convert("RGB")).hash
-    return int.from_bytes(np.packbits(bits.flatten()).tobytes())
+    return int.from_bytes(np.packbits(imagehash.phash(picture).hash.flatten()).tobytes())
 
 
 def _has(library: str) -> bool:
@@ -472,7 +469,7 @@ class _Auditor:
         self.add("pictures missing", WARNING, missing, pictures.named, meaning, rows)
         for kind, meaning in (
             ("broken", "distinct pictures cannot be decoded"),
-            ("enormous", f"distinct pictures have more than {MAX_PICTURE_PIXELS:,} pixels"),
+            ("enormous", f"distinct pictures have more than {MAX_PIXELS:,} pixels"),
         ):
             found = list(pictures.faults[kind].values())
             rows = [row for row, _ in found]

@@ -7,7 +7,6 @@ Words of the data are escaped, so that no sentence can be markup.
 from __future__ import annotations
 
 import html
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .card_reading import dataset_infos, read_card
 from .files import write_text
+from .images import load_image
 from .mmnerd import ALL_LANGUAGES, OpenSource
 from .schema import LANGUAGES, SPLITS, entity_types, features
 
@@ -300,11 +300,7 @@ def _strip(pictures: Sequence[bytes]) -> Image.Image:
     """Numbered pictures side by side, all of one height."""
     shown = []
     for content in pictures:
-        with Image.open(io.BytesIO(content)) as picture:
-            picture.draft("RGB", (_STRIP_HEIGHT * 2, _STRIP_HEIGHT * 2))
-            upright = ImageOps.exif_transpose(picture).convert("RGBA")
-        paper = Image.new("RGBA", upright.size, "white")
-        upright = Image.alpha_composite(paper, upright).convert("RGB")
+        upright = load_image(content, smallest_side=2 * _STRIP_HEIGHT)
         wide = max(20, min(2 * _STRIP_HEIGHT, upright.width * _STRIP_HEIGHT // upright.height))
         shown.append(ImageOps.pad(upright, (wide, _STRIP_HEIGHT), color="white"))
     gap = 8

@@ -13,11 +13,8 @@ four times its distinct pictures, so memory is bounded, however long the data se
 from __future__ import annotations
 
 import hashlib
-import io
-import struct
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -25,19 +22,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
-from PIL import Image
 
 from .files import replaced
+from .images import ImageError, load_image, read_image
 from .schema import SPLITS
-
-MAX_PICTURE_BYTES = 64 * 2**20
-MAX_PICTURE_PIXELS = 50_000_000
-PICTURE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# What Pillow raises on files that are broken in one way or another, the last two on their EXIF.
-_DECODING_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error),
-    *(AttributeError, TypeError),
-)
 
 _DISTINCT_BYTES = 12 * 2**20
 _EXPANDED_BYTES = 96 * 2**20
@@ -47,86 +35,26 @@ _BATCH_ROWS = 1000
 Row = dict[str, Any]
 
 
-class BadPictureError(ValueError):
-    """A picture that is not kept; `kind` is `broken` or `enormous`."""
-
-    def __init__(self, kind: str, found: str, expected: str) -> None:
-        super().__init__(f"found {found}, expected {expected}")
-        self.kind = kind
-
-
-def read_picture(path: Path | str) -> bytes:
-    """The bytes of a picture file that is not too large; raises `BadPictureError`."""
-    size = Path(path).stat().st_size
-    if size > MAX_PICTURE_BYTES:
-        found, expected = f"{path} with {size:,} bytes", f"at most {MAX_PICTURE_BYTES:,}"
-        raise BadPictureError("enormous", found, expected)
-    return Path(path).read_bytes()
-
-
 def picture_digest(picture: Any) -> str | None:
-    """What tells a picture's content from others, without decoding it; None where there is none, or
-    no such file.
+    """What tells an image's content from others; None where there is none, or it cannot be read. An
+    encoded image is not decoded.
 
     Args:
-        picture: None, a path, bytes, {"bytes", "path"}, or a picture of PIL.
+        picture: None, or what `load_image` reads.
     """
     if isinstance(picture, Mapping):
-        picture = picture["path"] if picture.get("bytes") is None else picture["bytes"]
-    if isinstance(picture, Image.Image):
-        header = f"{picture.mode} {picture.size}".encode()
-        return hashlib.sha256(header + picture.tobytes()).hexdigest()
-    if isinstance(picture, str | Path):
-        if not Path(picture).is_file():
-            return None
-        picture = Path(picture).read_bytes()
-    return None if picture is None else hashlib.sha256(picture).hexdigest()
-
-
-@contextmanager
-def open_picture(content: bytes) -> Iterator[Image.Image]:
-    """A picture whose size in pixels was looked at before anything is decoded.
-
-    Args:
-        content: a file in one of `PICTURE_FORMATS`.
-
-    Raises:
-        BadPictureError: if it is no such picture or has too many pixels; and if it cannot be
-            decoded, from within the `with` block.
-    """
+        picture = picture.get("path") if picture.get("bytes") is None else picture["bytes"]
+    if picture is None:
+        return None
     try:
-        with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as picture:
-            wide, high = picture.size
-            if wide * high > MAX_PICTURE_PIXELS:
-                raise _enormous(f"{wide} x {high} pixels")
-            yield picture
-    except BadPictureError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise _enormous(str(error)) from None
-    except _DECODING_ERRORS as error:
-        expected = f"a whole file of {', '.join(PICTURE_FORMATS)}"
-        raise BadPictureError("broken", str(error), expected) from None
-
-
-def check_picture(content: bytes, *, decode: bool) -> tuple[int, int]:
-    """Width and height of a picture that is not broken, and not enormous: see `open_picture`.
-
-    Args:
-        content: a file.
-        decode: read all of it, which finds files that are cut off; else its header alone.
-
-    Raises:
-        BadPictureError: if it is.
-    """
-    with open_picture(content) as picture:
-        if decode:
-            picture.load()
-        return picture.size
-
-
-def _enormous(found: str) -> BadPictureError:
-    return BadPictureError("enormous", found, f"at most {MAX_PICTURE_PIXELS:,} pixels")
+        if isinstance(picture, str | os.PathLike):
+            picture = read_image(picture)
+        elif not isinstance(picture, bytes | bytearray | memoryview):
+            image = load_image(picture)
+            picture = f"RGB {image.size}".encode() + image.tobytes()
+    except ImageError:
+        return None
+    return hashlib.sha256(picture).hexdigest()
 
 
 @dataclass
@@ -306,17 +234,10 @@ def _write(path: Path, rows: pa.Table, metadata: dict[bytes, bytes]) -> None:
 
 
 __all__ = [
-    "MAX_PICTURE_BYTES",
-    "MAX_PICTURE_PIXELS",
-    "PICTURE_FORMATS",
-    "BadPictureError",
     "ShardWriter",
     "Written",
-    "check_picture",
     "expanded_bytes",
-    "open_picture",
     "picture_digest",
-    "read_picture",
     "read_shard",
     "replace_shard",
     "shard_paths",

@@ -29,8 +29,9 @@ from .card import CardFacts, write_card
 from .card_reading import data_file_patterns, matching_files, read_card
 from .files import check_inside, recover_folder, replace_folder
 from .hub import open_repository, send
+from .images import ImageError, load_image, read_image
 from .mmnerd import DEFAULT_SHARES, OpenSource, SourceError
-from .parquet import BadPictureError, ShardWriter, Written, check_picture, read_picture
+from .parquet import ShardWriter, Written
 from .readers import is_safe_name
 from .schema import SPLITS, features
 
@@ -80,30 +81,33 @@ class BuildReport:
 
 
 class _Pictures:
-    """The bytes of pictures, each checked and read once while it is among the recent ones."""
+    """The bytes of images, each checked and read once while it is among the recent ones."""
 
     def __init__(self) -> None:
-        self._recent: dict[str, bytes | BadPictureError] = {}
+        self._recent: dict[str, bytes | tuple[str, str]] = {}
         self._held = 0
 
-    def of(self, row: Row) -> bytes | None:
-        """The picture of a row, or None; raises `BadPictureError` if it is not to be kept."""
+    def of(self, row: Row) -> bytes | tuple[str, str] | None:
+        """The image of a row; or kind and reason, if it is broken or enormous; or None."""
         image = row["image"]
         if image is None or isinstance(image, dict):
             return image and image["bytes"]
         if image not in self._recent:
             if self._held > _PICTURE_CACHE_BYTES:
                 self._recent, self._held = {}, 0
-            try:
-                content: bytes | BadPictureError = read_picture(image)
-                check_picture(content, decode=False)
-            except BadPictureError as error:
-                content = error
-            self._recent[image] = content
-            self._held += len(content) if isinstance(content, bytes) else 0
-        if isinstance(self._recent[image], BadPictureError):
-            raise self._recent[image]
+            self._recent[image] = found = _checked(image)
+            self._held += len(found) if isinstance(found, bytes) else len(image)
         return self._recent[image]
+
+
+def _checked(path: str) -> bytes | tuple[str, str]:
+    """The bytes of an image file that can be decoded whole; else kind and reason of the fault."""
+    try:
+        content = read_image(path)
+        load_image(content, smallest_side=1)
+    except ImageError as error:
+        return error.kind, error.reason
+    return content
 
 
 @contextmanager
@@ -278,11 +282,12 @@ def write_rows(
 def _picture(row: Row, pictures: _Pictures, report: BuildReport) -> bytes | None:
     if row["image"] is None and row["image_id"] is not None:
         report.warn("pictures are missing", f"{row['image_id']} of {row['id']}")
-    try:
-        return pictures.of(row)
-    except BadPictureError as error:
-        report.warn(f"pictures are {error.kind} and left out", f"{row['image']}: {error}")
-        return None
+    found = pictures.of(row)
+    if not isinstance(found, tuple):
+        return found
+    kind, reason = found
+    report.warn(f"pictures are {kind} and left out", f"{row['image']}: {reason}")
+    return None
 
 
 def _count(row: Row, picture: bytes | None, part: PartSummary, report: BuildReport) -> None:

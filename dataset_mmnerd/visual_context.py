@@ -33,9 +33,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from datasets import Dataset, Features, concatenate_datasets
 from datasets import Image as ImageColumn
-from PIL import Image, ImageOps
+from PIL import Image
 
-from .parquet import BadPictureError, open_picture, picture_digest, read_picture
+from .images import ImageError, load_image, read_image
+from .parquet import picture_digest
 from .schema import UNKNOWN_LANGUAGE, features
 
 if TYPE_CHECKING:
@@ -474,20 +475,14 @@ class Readings:
 
 
 def decoded(content: bytes) -> Image.Image:
-    """A picture file as RGB, upright, on white where it is transparent, 2,048 pixels at most.
+    """An image file as RGB, as `load_image` reads it, 2,048 pixels at most.
 
     Raises:
-        BadPictureError: if it is broken or enormous.
+        ImageError: if it is broken or enormous.
     """
-    with open_picture(content) as picture:
-        picture.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
-        upright = ImageOps.exif_transpose(picture)
-        upright.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-        if upright.mode != "RGB":
-            upright = upright.convert("RGBA")
-            paper = Image.new("RGBA", upright.size, "white")
-            upright = Image.alpha_composite(paper, upright).convert("RGB")
-    return upright
+    image = load_image(content, smallest_side=_LONGEST_SIDE)
+    image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    return image
 
 
 def read_pictures(
@@ -522,8 +517,8 @@ def read_pictures(
             continue
         try:
             picture = decoded(content)
-        except BadPictureError as error:
-            readings.add({key: Reading(None, str(error)) for _, key in new})
+        except ImageError as error:
+            readings.add({key: Reading(None, error.reason) for _, key in new})
             advance(len(new))
             continue
         for extractor, key in new:
@@ -594,18 +589,17 @@ def visual_context(
 
     Raises:
         ContextError: if an extractor cannot work at all.
-        FileNotFoundError: if a picture is a path, and there is no such file.
     """
     readings, digests = Readings(), []
-    faults: dict[str, str] = {}
+    faults: dict[str, tuple[int, str]] = {}  # of each distinct image its first row, and why
 
     def contents() -> Iterable[tuple[bytes, str]]:
-        for image, lang in zip(images, langs, strict=True):
+        for row, (image, lang) in enumerate(zip(images, langs, strict=True)):
             content = None
             try:
                 content = _content(image)
-            except BadPictureError as error:
-                faults[str(image)] = str(error)
+            except ImageError as error:
+                faults.setdefault(str(image), (row, str(error)))
             digests.append(picture_digest(content))
             if content is not None:
                 yield content, lang
@@ -614,14 +608,14 @@ def visual_context(
     columns: dict[str, list[list[str] | None]] = {}
     for extractor in extractors:
         values = columns[extractor.column] = []
-        for digest, lang in zip(digests, langs, strict=True):
+        for row, (digest, lang) in enumerate(zip(digests, langs, strict=True)):
             reading = digest and readings.get(Readings.key(extractor, digest, lang))
             values.append(reading.strings if reading else None)
             if reading and reading.fault is not None:
-                faults.setdefault(digest, reading.fault)
+                faults.setdefault(digest, (row, reading.fault))
     if faults:
-        message = "%d pictures cannot be read, the first: %s"
-        logger.warning(message, len(faults), next(iter(faults.values())))
+        message = "%d pictures cannot be read, the first: row %d: %s"
+        logger.warning(message, len(faults), *min(faults.values()))
     return columns
 
 
@@ -630,7 +624,7 @@ def _content(image: ImageValue) -> bytes | None:
         return image
     if isinstance(image, Mapping):
         return image["bytes"] if image.get("bytes") is not None else _content(image.get("path"))
-    return read_picture(image)
+    return read_image(image)
 
 
 def add_visual_context(dataset: Dataset, extractors: Sequence[Extractor]) -> Dataset:

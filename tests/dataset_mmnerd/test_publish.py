@@ -134,6 +134,54 @@ def faulty(tmp_path):
     return folder
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_a_damaged_image_among_the_cards_examples_is_counted_named_and_left_out(format, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    whole = picture_bytes(1, format)
+    place = whole.index(b"IDAT") if format == "PNG" else len(whole) // 2
+    damaged = {
+        "whole": whole,
+        "short": whole[: len(whole) // 2],
+        "shorter": whole[: len(whole) // 4],
+        "broken": whole[:place] + bytes(4) + whole[place + 4 :] if format == "PNG" else whole[:9],
+    }
+    for name, content in damaged.items():
+        (source / f"{name}.jpg").write_bytes(content)
+    sentences = [(f"{name}.jpg", [name], ["B-PER"]) for name in damaged]
+    (source / "train_en.txt").write_text(conll(*sentences))
+    report = build("conll", source, tmp_path / "set")
+    assert report.warnings == {"pictures are broken and left out": 3}
+    assert "short.jpg: found " in report.first["pictures are broken and left out"]
+    data = load_dataset(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert [image is not None for image in data["image"]] == [True, False, False, False]
+    assert (tmp_path / "set" / "assets" / "examples.png").is_file()
+    assert not [
+        found for found in report.audit.findings if found.check == "pictures broken" and found.count
+    ]
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "SVG", "FIFO", "sparse"])
+def test_hostile_files_named_as_images_are_counted_and_left_out(kind, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    path = source / "photo.jpg"
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "sparse":
+        with path.open("wb") as file:
+            file.truncate(5 * 2**30)
+    elif kind == "SVG":
+        path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    else:
+        Image.new("RGB", (16, 16), "red").save(path, kind)
+    (source / "train_en.txt").write_text(conll(("photo.jpg", ["Ana"], ["B-PER"])))
+    report = build("conll", source, tmp_path / "set")
+    fault = {"FIFO": "missing", "sparse": "enormous and left out"}.get(kind, "broken and left out")
+    assert report.warnings == {f"pictures are {fault}": 1}
+    assert "photo.jpg" in report.first[f"pictures are {fault}"]
+
+
 def test_faults_that_cost_no_sentence_are_counted_and_told(faulty, tmp_path, caplog):
     report = build("conll", faulty, tmp_path / "set", with_audit=False)
     assert report.warnings == {

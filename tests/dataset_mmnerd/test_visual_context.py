@@ -1,6 +1,7 @@
 """Text from pictures: real Tesseract, real pipelines with tiny models, each picture read once."""
 
 import io
+import os
 import struct
 from collections import Counter
 
@@ -36,7 +37,7 @@ from transformers import (
 )
 
 from dataset_mmnerd import load_sample
-from dataset_mmnerd.parquet import MAX_PICTURE_BYTES, BadPictureError
+from dataset_mmnerd.images import MAX_BYTES, ImageError
 from dataset_mmnerd.visual_context import (
     Captioner,
     ContextError,
@@ -255,11 +256,14 @@ def test_what_depends_on_the_language_is_read_once_a_language(tmp_path):
 def test_a_broken_or_enormous_picture_is_logged_and_gives_nothing(caplog, tmp_path):
     path = tmp_path / "large.png"
     with path.open("wb") as file:
-        file.truncate(MAX_PICTURE_BYTES + 1)
-    images = [picture_bytes(), b"no picture", enormous_png(), path]
-    columns = visual_context(images, ["en"] * 4, [Sizes()])
-    assert columns["objects"] == [["64 wide", "und"], None, None, None]
-    assert "3 pictures cannot be read, the first: " in caplog.text
+        file.truncate(MAX_BYTES + 1)
+    fifo = tmp_path / "fifo.png"
+    os.mkfifo(fifo)
+    missing = {"bytes": None, "path": str(tmp_path / "missing.png")}
+    images = [picture_bytes(), b"no picture", enormous_png(), path, fifo, missing]
+    columns = visual_context(images, ["en"] * 6, [Sizes()])
+    assert columns["objects"] == [["64 wide", "und"], *[None] * 5]
+    assert "5 pictures cannot be read, the first: row 1: found an unknown or " in caplog.text
 
 
 def test_a_picture_with_a_broken_part_behind_its_header_is_broken():
@@ -267,7 +271,7 @@ def test_a_picture_with_a_broken_part_behind_its_header_is_broken():
     file = io.BytesIO()
     with Image.open(io.BytesIO(picture_bytes())) as picture:
         picture.save(file, "JPEG", exif=b"Exif\0\0II*\0" + notes)  # a title that is no text
-    with pytest.raises(BadPictureError, match="expected a whole file of JPEG"):
+    with pytest.raises(ImageError, match="expected a whole image file of JPEG"):
         decoded(file.getvalue())
 
 
