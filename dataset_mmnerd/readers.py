@@ -263,13 +263,16 @@ def is_safe_name(name: str) -> bool:
 
 
 def find_image(name: str, folder: Path) -> Path | None:
-    """The picture file of an image id, which may come with its suffix, another one, or none."""
+    """The image file of an image id, which may come with its suffix, another one, or none. A link
+    out of the folder is not followed: data may come from strangers, their links name files here."""
     path = folder / name
     if path.suffix.lower() in IMAGE_SUFFIXES:
         candidates = [path, *(path.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)]
     else:
         candidates = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    root = folder.resolve()
+    files = (candidate for candidate in candidates if candidate.is_file())
+    return next((file for file in files if file.resolve().is_relative_to(root)), None)
 
 
 # Rows ---------------------------------------------------------------------------------------------
@@ -304,8 +307,8 @@ def read_file(
         lang: the language of rows that do not name their own; told from the path if not given.
         name: what the ids of sentences without one begin with; language and file if not given.
 
-    A picture that is named but missing gives `image` None; an I- label that continues no entity of
-    its type is read as B-. How many of each is logged once a file.
+    An image that is named but missing, or a link out of its folder, gives `image` None; an I- label
+    that continues no entity of its type is read as B-. How many of each is logged once a file.
 
     Raises:
         MalformedLineError: at the first line that does not fit.
@@ -345,7 +348,7 @@ def read_file(
             "repaired": tags != sentence.tags,
         }
     if missing:
-        message = "%s: %d of %d pictures named are not in %s, the first is %s"
+        message = "%s: %d of %d pictures named are not in %s (or links out of it), the first is %s"
         logger.warning(message, path, len(missing), named, folder, missing[0])
     if repaired:
         message = "%s: in %d sentences an I- label continues nothing; read as B-"

@@ -264,6 +264,59 @@ def test_a_picture_is_found_with_its_suffix_another_or_none(tmp_path, name, suff
     assert find_image(name, tmp_path) == expected
 
 
+@pytest.fixture
+def linked(tmp_path):
+    """An image folder of links: to files outside of it, by a folder outside of it, and inside."""
+    outside = picture(tmp_path / "private" / "secret.jpg")
+    folder = tmp_path / "images"
+    picture(folder / "own.jpg", "blue")
+    (folder / "absolute.jpg").symlink_to(outside)
+    (folder / "relative.jpg").symlink_to("../private/secret.jpg")
+    (folder / "chain.jpg").symlink_to("absolute.jpg")
+    (folder / "below").symlink_to(outside.parent)
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "dangling.jpg").symlink_to("nothing.jpg")
+    (folder / "inside.jpg").symlink_to("own.jpg")
+    return folder
+
+
+LEAVING = ("absolute.jpg", "relative.jpg", "chain.jpg", "below/secret.jpg", "loop.jpg", "dangling")
+
+
+def test_links_that_leave_the_image_folder_are_not_followed(linked):
+    for name in LEAVING:
+        assert find_image(name, linked) is None, name
+    assert find_image("inside", linked) == linked / "inside.jpg"
+    (linked.parent / "link").symlink_to(linked)
+    assert find_image("own", linked.parent / "link") is not None  # the user named this link
+
+
+def test_an_image_beside_a_link_that_leaves_is_found(linked):
+    expected = picture(linked / "absolute.png")
+    assert find_image("absolute", linked) == expected
+
+
+@pytest.mark.parametrize("form", ["conll", "jsonl"])
+def test_links_that_leave_the_image_folder_are_counted_as_missing_images(
+    form, linked, tmp_path, caplog
+):
+    names = [*LEAVING, "inside.jpg"]
+    if form == "conll":
+        lines = [f"IMGID:{name}\nAna\tB-PER\n" for name in names]
+    else:
+        lines = [
+            json.dumps({"tokens": ["Ana"], "ner_tags": ["O"], "image": name}) for name in names
+        ]
+    path = tmp_path / "train_en.txt"
+    path.write_text("\n".join(lines))
+    found = rows(path, image_dir=linked)
+    assert [row["image"] is not None for row in found] == [False] * len(LEAVING) + [True]
+    assert [row["image_id"] for row in found] == names
+    (record,) = caplog.records
+    assert "6 of 7 pictures named are not in" in record.getMessage()
+    assert "(or links out of it), the first is absolute.jpg" in record.getMessage()
+
+
 @pytest.mark.parametrize(
     ("name", "safe"),
     [
