@@ -11,6 +11,7 @@ there is never half a data set under that name, and builds at the same time do n
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import shutil
@@ -84,26 +85,30 @@ class _Pictures:
     """The bytes of images, each checked and read once while it is among the recent ones."""
 
     def __init__(self) -> None:
-        self._recent: dict[str, bytes | tuple[str, str]] = {}
+        self._recent: dict[str | bytes, bytes | tuple[str, str]] = {}
         self._held = 0
 
     def of(self, row: Row) -> bytes | tuple[str, str] | None:
         """The image of a row; or kind and reason, if it is broken or enormous; or None."""
         image = row["image"]
-        if image is None or isinstance(image, dict):
-            return image and image["bytes"]
-        if image not in self._recent:
+        if isinstance(image, dict):
+            image = image["bytes"]
+        if image is None:
+            return None
+        key = hashlib.sha256(image).digest() if isinstance(image, bytes) else image
+        if key not in self._recent:
             if self._held > _PICTURE_CACHE_BYTES:
                 self._recent, self._held = {}, 0
-            self._recent[image] = found = _checked(image)
-            self._held += len(found) if isinstance(found, bytes) else len(image)
-        return self._recent[image]
+            self._recent[key] = found = _checked(image)
+            self._held += len(found) if isinstance(found, bytes) else len(key)
+        return self._recent[key]
 
 
-def _checked(path: str) -> bytes | tuple[str, str]:
-    """The bytes of an image file that can be decoded whole; else kind and reason of the fault."""
+def _checked(image: str | bytes) -> bytes | tuple[str, str]:
+    """The bytes of an image, a path or its content, that can be decoded whole; else kind and reason
+    of the fault."""
     try:
-        content = read_image(path)
+        content = image if isinstance(image, bytes) else read_image(image)
         load_image(content, smallest_side=1)
     except ImageError as error:
         return error.kind, error.reason
@@ -286,7 +291,8 @@ def _picture(row: Row, pictures: _Pictures, report: BuildReport) -> bytes | None
     if not isinstance(found, tuple):
         return found
     kind, reason = found
-    report.warn(f"pictures are {kind} and left out", f"{row['image']}: {reason}")
+    name = row["image"] if isinstance(row["image"], str) else row["image_id"] or row["id"]
+    report.warn(f"pictures are {kind} and left out", f"{name}: {reason}")
     return None
 
 

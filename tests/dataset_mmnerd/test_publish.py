@@ -8,6 +8,7 @@ import sys
 import tarfile
 import textwrap
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 from datasets import load_dataset
@@ -19,7 +20,7 @@ from dataset_mmnerd.hub import PublishError
 from dataset_mmnerd.mmnerd import SourceError
 from dataset_mmnerd.publish import BuildError, build, push, unpacked
 from dataset_mmnerd.readers import MalformedLineError
-from dataset_mmnerd.schema import bio_labels
+from dataset_mmnerd.schema import bio_labels, features
 
 from .conftest import SENTENCES, conll, enormous_png, picture_bytes
 
@@ -180,6 +181,44 @@ def test_hostile_files_named_as_images_are_counted_and_left_out(kind, tmp_path):
     fault = {"FIFO": "missing", "sparse": "enormous and left out"}.get(kind, "broken and left out")
     assert report.warnings == {f"pictures are {fault}": 1}
     assert "photo.jpg" in report.first[f"pictures are {fault}"]
+
+
+def test_images_that_come_with_the_rows_are_checked_as_files_are(tmp_path):
+    """A source may give an image as {"bytes", "path"}, as data sets of the Hub do."""
+    contents = {"whole": picture_bytes(), "cut": picture_bytes()[:60], "big": enormous_png()}
+    eps = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(eps, "EPS")
+    contents["eps"] = eps.getvalue()
+    rows = [
+        dict.fromkeys(features([]))
+        | {"id": name, "tokens": ["Ana"], "ner_tags": ["B-PER"], "lang": "en", "image_id": name}
+        | {"image": {"bytes": content, "path": None}, "repaired": False}
+        for name, content in contents.items()
+    ]
+    opened = SimpleNamespace(
+        labels=bio_labels(),
+        source=SimpleNamespace(is_sample=False),
+        rows=lambda languages: (("train", row) for row in rows),
+    )
+    report = publish.write_rows(opened, tmp_path)
+    assert report.warnings == {
+        "pictures are broken and left out": 2,
+        "pictures are enormous and left out": 1,
+    }
+    assert report.first["pictures are broken and left out"].startswith("cut: found ")
+
+
+def test_a_link_out_of_the_image_folder_is_not_copied_into_a_data_set(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    secret = picture_bytes(9)
+    (tmp_path / "secret.png").write_bytes(secret)
+    (source / "link.png").symlink_to(tmp_path / "secret.png")
+    (source / "train_en.txt").write_text(conll(("link.png", ["Ana"], ["B-PER"])))
+    report = build("conll", source, tmp_path / "set", with_audit=False)
+    assert report.warnings == {"pictures are missing": 1}
+    (shard,) = (tmp_path / "set").glob("data/en/*.parquet")
+    assert secret not in shard.read_bytes()
 
 
 def test_faults_that_cost_no_sentence_are_counted_and_told(faulty, tmp_path, caplog):
