@@ -5,6 +5,10 @@ saved folder without `trust_remote_code=True`; and it marks the classes, so that
 carries its code along.
 """
 
+from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
+
+# isort: split
+
 from transformers import AutoConfig, AutoModel, AutoModelForTokenClassification, AutoProcessor
 
 from .configuration_2mner import TwoMNERConfig

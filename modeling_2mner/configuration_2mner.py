@@ -6,6 +6,10 @@ that each of the `Auto` classes and `pipeline` load a saved folder with `trust_r
 whichever class saved it.
 """
 
+from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
+
+# isort: split
+
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict

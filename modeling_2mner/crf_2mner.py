@@ -18,6 +18,10 @@ Shapes: `B` sentences, `W` words, `K` labels. A mask is true on a sentence's wor
 in the row. A sentence without words has likelihood 1, no labels and no entities.
 """
 
+from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
+
+# isort: split
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -19,6 +19,10 @@ Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words, `K` label
 a vision tower's feature size, `H` hidden size, `D` the space of the alignment.
 """
 
+from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
+
+# isort: split
+
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass

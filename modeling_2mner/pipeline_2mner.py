@@ -4,6 +4,10 @@ What is unusual: the user's string is never changed. It is cut into words by wha
 each character, every word knows where it came from, and so does every entity.
 """
 
+from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
+
+# isort: split
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

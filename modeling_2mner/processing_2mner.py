@@ -13,6 +13,10 @@ What is unusual:
 Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words.
 """
 
+from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
+
+# isort: split
+
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
