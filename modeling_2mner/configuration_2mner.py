@@ -10,14 +10,24 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 # isort: split
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import logging
 
-from .labels_2mner import scheme_labels, split_label
+from .checks_2mner import (
+    check_labels,
+    check_normalisation,
+    check_number,
+    check_sizes,
+    check_whole,
+    shorten,
+)
+from .labels_2mner import scheme_labels
 
 __all__ = ["TwoMNERConfig"]
 
@@ -51,6 +61,11 @@ EXTRAS = {
     "torch_dtype",
 }
 """What may be in a saved configuration, or be passed when loading one, without being a field."""
+
+ENCODERS = ("text_config", "vision_config", "global_vision_config")
+
+BROKEN = (StrictDataclassError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What the configurations of `transformers` raise on values that they do not expect."""
 
 COUNTS_FROM_TWO = ("camembert", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod")
 
@@ -107,6 +122,11 @@ class TwoMNERConfig(PreTrainedConfig):
         classifier_dropout (`float`): Dropout before the emissions.
         constrain_transitions (`bool`): Whether the CRF forbids what the label scheme forbids.
         initializer_range (`float`): Standard deviation of the new linear layers' initial weights.
+
+    Raises:
+        ValueError or StrictDataclassError: if a field has the wrong type, a size is below 1 or far
+            beyond every published encoder's, or the labels are not distinct labels with "O" among
+            them; the message names the field, of the encoders' configurations too.
     """
 
     model_type = "2mner"
@@ -144,7 +164,13 @@ class TwoMNERConfig(PreTrainedConfig):
         if labels is None and self.id2label is None:
             labels = scheme_labels(("PER", "LOC", "ORG", "MISC"))
         if labels is not None:
+            check_labels(labels)
             self.id2label = dict(enumerate(labels))
+        self._check_id2label()
+        for part in ENCODERS:
+            config = getattr(self, part)
+            if isinstance(config, Mapping):  # before some encoder makes a list of so many layers
+                check_sizes(part, config)
         unknown = sorted(set(kwargs) - EXTRAS)
         if unknown:
             logger.warning_once(
@@ -156,35 +182,86 @@ class TwoMNERConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         self.label2id = {label: index for index, label in self.id2label.items()}
 
+    def _check_id2label(self) -> None:
+        """The base class turns the keys into numbers, and would say of a bad one only that it is
+        none.
+        """
+        numbers = self.id2label
+        if numbers is None:
+            return
+        if not isinstance(numbers, Mapping):
+            raise ValueError(f"id2label is {shorten(numbers)}, expected an object")
+        if {str(number) for number in numbers} != {str(number) for number in range(len(numbers))}:
+            raise ValueError(f"id2label must number its labels from 0, found {shorten(numbers)}")
+        check_labels(list(numbers.values()))
+
+    @classmethod
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As every `get_config_dict`.
+
+        Raises:
+            OSError: if the file is not there, or holds no JSON object.
+        """
+        name = pretrained_model_name_or_path
+        try:
+            config, kwargs = super().get_config_dict(name, **kwargs)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise OSError(f"{name}: config.json is broken: {shorten(error)}") from error
+        if not isinstance(config, dict):
+            raise OSError(
+                f"{name}: config.json is broken: it holds {shorten(config)}, expected an object"
+            )
+        return config, kwargs
+
+    @classmethod
+    def from_dict(
+        cls, config_dict: dict[str, Any], **kwargs: Any
+    ) -> "TwoMNERConfig | tuple[TwoMNERConfig, dict[str, Any]]":
+        """As every `from_dict`.
+
+        Raises:
+            ValueError: which names the field in one line, and the folder where that is known.
+        """
+        name = kwargs.get("name_or_path")
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except BROKEN as error:
+            cause = error.__cause__ if isinstance(error, StrictDataclassError) else error
+            place = f"{name}: config.json: " if name else "config.json: "
+            raise ValueError(f"{place}{shorten(cause, 500)}") from error
+
     def validate_architecture(self):
         """Part of `@strict`: check what the parts say against each other."""
-        if sorted(self.id2label) != list(range(len(self.id2label))):
-            raise ValueError(f"id2label must number its labels from 0, found {self.id2label}")
-        for label in self.labels:
-            split_label(label)
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels must differ from one another, found {self.labels}")
+        check_labels(self.labels)
+        for part in ENCODERS:
+            config = getattr(self, part)
+            if config is not None:
+                check_sizes(part, config.to_dict(), config.attribute_map)
+        positions = getattr(self.text_config, "max_position_embeddings", -1)
+        if positions != -1:  # XLNet's, for any number
+            check_whole("text_config.max_position_embeddings", positions, 1, 2**24)
+        check_whole("collaboration_heads", self.collaboration_heads, 1, 1024)
+        check_whole("alignment_size", self.alignment_size, 1, 2**17)
         if self.text_config.hidden_size % self.collaboration_heads:
             raise ValueError(
                 f"collaboration_heads ({self.collaboration_heads}) must divide the text encoder's "
                 f"hidden size ({self.text_config.hidden_size})"
             )
-        if not 0 < self.alpha <= 1:
-            raise ValueError(f"alpha must be in (0, 1], found {self.alpha}")
-        if self.alignment_temperature <= 0:
-            raise ValueError(
-                f"alignment_temperature must be above 0, found {self.alignment_temperature}"
-            )
-        if self.cross_view_weight < 0:
-            raise ValueError(
-                f"cross_view_weight must be at least 0, found {self.cross_view_weight}"
-            )
-        if self.cross_view_temperature <= 0:
-            raise ValueError(
-                f"cross_view_temperature must be above 0, found {self.cross_view_temperature}"
-            )
-        if not 0 <= self.word_dropout < 1:
-            raise ValueError(f"word_dropout must be in [0, 1), found {self.word_dropout}")
+        for rate in ("collaboration_dropout", "word_dropout", "classifier_dropout"):
+            value = getattr(self, rate)
+            check_number(rate, value, 0, 1)
+            if value == 1:
+                raise ValueError(f"{rate} is {value}, expected a number in [0, 1)")
+        check_number("alpha", self.alpha, 0, 1, open_below=True)
+        for temperature in ("alignment_temperature", "cross_view_temperature"):
+            check_number(temperature, getattr(self, temperature), 0, 1e6, open_below=True)
+        check_number("cross_view_weight", self.cross_view_weight, 0, 1e6)
+        check_number("initializer_range", self.initializer_range, 0, 1e3)
+        check_normalisation("image", self.image_mean, self.image_std)
+        if self.global_image_mean is not None or self.global_image_std is not None:
+            check_normalisation("global_image", self.global_image_mean, self.global_image_std)
         if self.global_vision_config is not None and self.vision_config is None:
             raise ValueError(
                 "global_vision_config is a second tower: it needs vision_config, the first one"

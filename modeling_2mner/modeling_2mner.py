@@ -40,6 +40,7 @@ from transformers import (
 from transformers.utils import ModelOutput, logging
 
 from .alignment_2mner import Alignment, cross_view_divergence
+from .checks_2mner import check_labels
 from .collaboration_2mner import Collaboration, ConcatFusion, GatedFusion
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN, LinearChainCRF, shared_places
@@ -812,13 +813,12 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             Which labels were kept, which are new and which were dropped; the log says so too.
 
         Raises:
-            ValueError: if a name is not a label, comes twice, or the scheme is another one: a
-                `B-PER` of BIOES, which never stands alone, is not that of BIO.
+            ValueError: if a name is not a label, comes twice, "O" is not among them, or the scheme
+                is another one: a `B-PER` of BIOES, which never stands alone, is not that of BIO.
         """
         old = self.config.labels
+        check_labels(labels)
         labels = list(labels)
-        if len(set(labels)) != len(labels):
-            raise ValueError(f"labels must differ from one another, found {labels}")
         if any(label != "O" for label in labels) and is_bioes(labels) != is_bioes(old):
             schemes = ["BIOES" if is_bioes(names) else "BIO" for names in (labels, old)]
             raise ValueError(f"the labels are {schemes[0]}, expected the model's {schemes[1]}")

@@ -98,6 +98,7 @@ def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_pa
     TwoMNERProcessor.from_towers(text_tower()).save_pretrained(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "alignment_2mner.py",
+        "checks_2mner.py",
         "collaboration_2mner.py",
         "config.json",
         "configuration_2mner.py",

@@ -1,0 +1,204 @@
+"""Bounds of what a saved configuration or processor may say, and messages that name the field.
+
+A file that is damaged or made to harm must not hang the load or take all memory: every size has
+bounds that no published encoder comes near, checked before anything of that size is built.
+
+    check_sizes("text_config", {"num_hidden_layers": 10**18})
+    # ValueError: text_config.num_hidden_layers is 1000000000000000000, expected a whole number from
+    # 1 to 512
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .labels_2mner import split_label
+
+__all__ = [
+    "check_labels",
+    "check_normalisation",
+    "check_number",
+    "check_sizes",
+    "check_whole",
+    "shorten",
+]
+
+MOST_LABELS = 1024
+"""The CRF holds a score for each pair of labels."""
+
+MOST_PARAMETERS = 2**37
+"""137 billion: the largest published text models that are read as encoders have 72."""
+
+MOST_LISTED = 512
+"""Values of one field: one for each stage or layer."""
+
+SIZES: tuple[tuple[str, int], ...] = (
+    (r"(layers?|blocks|depths?|repeats|stages)$", 512),
+    (r"heads?$", 1024),
+    (r"coefficient$", 100),  # EfficientNet multiplies its widths and depths; its largest has 3.6
+    (r"vocab_size$|positions?(_embeddings)?$|buckets$", 2**24),
+    (r"(image|patch|kernel|window|crop)_sizes?$|strides?$|^(height|width|.*_edge)$", 8192),
+    (r"(_size|_sizes|dim|dims|d_model|n_embd|channels|groups|experts)$", 2**17),
+)
+"""How the encoders' configurations call their sizes, whatever the family, and the most of each."""
+
+STANDARD_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "hidden_sizes",
+    "num_hidden_layers",
+    "depths",
+    "num_attention_heads",
+    "intermediate_size",
+    "image_size",
+    "patch_size",
+    "num_channels",
+)
+"""Sizes that are whole numbers from 1, wherever a configuration has them."""
+
+MAIN_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")
+"""Those by which the parameters of a transformer are estimated."""
+
+
+def shorten(value: Any, most: int = 200) -> str:
+    """What stands in a message in place of a value: one line of at most `most` characters."""
+    # Only the beginning of a huge text or list is spelled at all.
+    if isinstance(value, str | bytes | list | tuple):
+        value = value[: most + 1]
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        text = f"a {type(value).__name__} of more digits than can be written"
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def check_whole(name: str, value: Any, least: int, most: int) -> None:
+    """Require a whole number within bounds.
+
+    Raises:
+        ValueError: which names the field, what was found and what was expected.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(
+            f"{name} is {shorten(_quoted(value))}, expected a whole number from {least} to {most}"
+        )
+
+
+def check_number(
+    name: str, value: Any, least: float, most: float, open_below: bool = False
+) -> None:
+    """Require a finite number within bounds; with `open_below` one above `least`.
+
+    Raises:
+        ValueError: which names the field, what was found and what was expected.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not least <= value <= most  # what is not a number compares false
+        or (open_below and value == least)
+    ):
+        bounds = f"{'above' if open_below else 'at least'} {least:g} and at most {most:g}"
+        raise ValueError(f"{name} is {shorten(_quoted(value))}, expected a number {bounds}")
+
+
+def _quoted(value: Any) -> Any:
+    """A string with its quotes, so that '3' does not look like 3."""
+    return repr(value[:201]) if isinstance(value, str) else value
+
+
+def check_labels(labels: Any) -> None:
+    """Require a list of distinct labels of BIO or BIOES, "O" among them.
+
+    Raises:
+        ValueError: which names what is wrong.
+    """
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise ValueError(f"labels is {shorten(_quoted(labels))}, expected a list of label names")
+    if len(labels) > MOST_LABELS:
+        raise ValueError(f"there are {len(labels)} labels, expected at most {MOST_LABELS}")
+    for label in labels:
+        if not isinstance(label, str):
+            raise ValueError(
+                f"labels has {shorten(label)}, expected strings: 'O', or B-, I-, E- or S- and a "
+                "type"
+            )
+        try:
+            split_label(label)
+        except ValueError as error:
+            raise ValueError(f"labels: {shorten(str(error), 300)}") from error
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise ValueError(
+            f"labels must differ from one another, found {shorten(', '.join(twice))} more than once"
+        )
+    if "O" not in labels:
+        raise ValueError(
+            f"labels lack 'O', the label of a word outside entities: found {shorten(list(labels))}"
+        )
+
+
+def check_normalisation(name: str, mean: Any, std: Any) -> None:
+    """Require a mean and a standard deviation for each of three channels.
+
+    Args:
+        name: what the fields' names begin with: "image" or "global_image".
+
+    Raises:
+        ValueError: which names the field.
+    """
+    for field, values in ((f"{name}_mean", mean), (f"{name}_std", std)):
+        if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
+            raise ValueError(f"{field} is {shorten(_quoted(values))}, expected three numbers")
+        for value in values:
+            check_number(field, value, -1e3, 1e3)
+            if field.endswith("_std"):
+                check_number(field, value, 0, 1e3, open_below=True)
+
+
+def check_sizes(
+    name: str, values: Mapping[str, Any], attribute_map: Mapping[str, str] | None = None
+) -> None:
+    """Hold every size of an encoder's configuration against its bounds.
+
+    Args:
+        name: of the configuration in a message, such as "text_config".
+        values: the configuration as it is saved; parts of parts are checked too.
+        attribute_map: how its family spells `STANDARD_SIZES`, of which there is at least one each.
+
+    Raises:
+        ValueError: which names the field.
+    """
+    spelled = {(attribute_map or {}).get(size, size): size for size in STANDARD_SIZES}
+    for key, value in values.items():
+        field = f"{name}.{key}"
+        if isinstance(value, Mapping):
+            check_sizes(field, value)
+        most = _most(spelled.get(key, str(key)))
+        if most is None or value is None:
+            continue
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if len(numbers) > MOST_LISTED:
+            raise ValueError(f"{field} has {len(numbers)} values, expected at most {MOST_LISTED}")
+        for number in numbers:
+            if key in spelled and not isinstance(number, Mapping):
+                check_whole(field, number, 1, most)
+            elif isinstance(number, int | float) and not isinstance(number, bool):
+                check_number(field, number, -most, most)  # some count from the end
+    vocabulary, hidden, layers, inner = (
+        value if isinstance(value := values.get(key), int) else 0
+        for key in map({size: key for key, size in spelled.items()}.get, MAIN_SIZES)
+    )
+    parameters = vocabulary * hidden + layers * hidden * (4 * hidden + 2 * inner)
+    if parameters > MOST_PARAMETERS:
+        sizes = zip(MAIN_SIZES, (vocabulary, hidden, layers, inner), strict=True)
+        raise ValueError(
+            f"{name}: {', '.join(f'{size} {value}' for size, value in sizes)} make {parameters} "
+            f"parameters, expected at most {MOST_PARAMETERS}"
+        )
+
+
+def _most(size: str) -> int | None:
+    """The bound of a field by its name; None for what is no size."""
+    return next((most for name, most in SIZES if re.search(name, size)), None)
