@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .labels_2mner import split_label
+from .quoting_2mner import quoted, shorten
 
 __all__ = [
     "check_labels",
@@ -20,7 +21,6 @@ __all__ = [
     "check_number",
     "check_sizes",
     "check_whole",
-    "shorten",
 ]
 
 MOST_LABELS = 1024
@@ -60,19 +60,6 @@ MAIN_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_si
 """Those by which the parameters of a transformer are estimated."""
 
 
-def shorten(value: Any, most: int = 200) -> str:
-    """What stands in a message in place of a value: one line of at most `most` characters."""
-    # Only the beginning of a huge text or list is spelled at all.
-    if isinstance(value, str | bytes | list | tuple):
-        value = value[: most + 1]
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except ValueError:  # a whole number of more digits than Python writes
-        text = f"a {type(value).__name__} of more digits than can be written"
-    text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
 def check_whole(name: str, value: Any, least: int, most: int) -> None:
     """Require a whole number within bounds.
 
@@ -81,7 +68,7 @@ def check_whole(name: str, value: Any, least: int, most: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ValueError(
-            f"{name} is {shorten(_quoted(value))}, expected a whole number from {least} to {most}"
+            f"{name} is {quoted(value)}, expected a whole number from {least} to {most}"
         )
 
 
@@ -100,12 +87,7 @@ def check_number(
         or (open_below and value == least)
     ):
         bounds = f"{'above' if open_below else 'at least'} {least:g} and at most {most:g}"
-        raise ValueError(f"{name} is {shorten(_quoted(value))}, expected a number {bounds}")
-
-
-def _quoted(value: Any) -> Any:
-    """A string with its quotes, so that '3' does not look like 3."""
-    return repr(value[:201]) if isinstance(value, str) else value
+        raise ValueError(f"{name} is {quoted(value)}, expected a number {bounds}")
 
 
 def check_labels(labels: Any) -> None:
@@ -115,14 +97,13 @@ def check_labels(labels: Any) -> None:
         ValueError: which names what is wrong.
     """
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise ValueError(f"labels is {shorten(_quoted(labels))}, expected a list of label names")
+        raise ValueError(f"labels is {quoted(labels)}, expected a list of label names")
     if len(labels) > MOST_LABELS:
         raise ValueError(f"there are {len(labels)} labels, expected at most {MOST_LABELS}")
     for label in labels:
         if not isinstance(label, str):
             raise ValueError(
-                f"labels has {shorten(label)}, expected strings: 'O', or B-, I-, E- or S- and a "
-                "type"
+                f"labels has {quoted(label)}, expected strings: 'O', or B-, I-, E- or S- and a type"
             )
         try:
             split_label(label)
@@ -135,7 +116,7 @@ def check_labels(labels: Any) -> None:
         )
     if "O" not in labels:
         raise ValueError(
-            f"labels lack 'O', the label of a word outside entities: found {shorten(list(labels))}"
+            f"labels lack 'O', the label of a word outside entities: found {quoted(list(labels))}"
         )
 
 
@@ -150,7 +131,7 @@ def check_normalisation(name: str, mean: Any, std: Any) -> None:
     """
     for field, values in ((f"{name}_mean", mean), (f"{name}_std", std)):
         if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
-            raise ValueError(f"{field} is {shorten(_quoted(values))}, expected three numbers")
+            raise ValueError(f"{field} is {quoted(values)}, expected three numbers")
         for value in values:
             check_number(field, value, -1e3, 1e3)
             if field.endswith("_std"):

@@ -25,9 +25,9 @@ from .checks_2mner import (
     check_number,
     check_sizes,
     check_whole,
-    shorten,
 )
 from .labels_2mner import scheme_labels
+from .quoting_2mner import quoted, shorten
 
 __all__ = ["TwoMNERConfig"]
 
@@ -190,9 +190,9 @@ class TwoMNERConfig(PreTrainedConfig):
         if numbers is None:
             return
         if not isinstance(numbers, Mapping):
-            raise ValueError(f"id2label is {shorten(numbers)}, expected an object")
+            raise ValueError(f"id2label is {quoted(numbers)}, expected an object")
         if {str(number) for number in numbers} != {str(number) for number in range(len(numbers))}:
-            raise ValueError(f"id2label must number its labels from 0, found {shorten(numbers)}")
+            raise ValueError(f"id2label must number its labels from 0, found {quoted(numbers)}")
         check_labels(list(numbers.values()))
 
     @classmethod
@@ -208,10 +208,10 @@ class TwoMNERConfig(PreTrainedConfig):
         try:
             config, kwargs = super().get_config_dict(name, **kwargs)
         except (TypeError, ValueError, RecursionError) as error:
-            raise OSError(f"{name}: config.json is broken: {shorten(error)}") from error
+            raise OSError(f"{name}: config.json is broken: {shorten(str(error))}") from error
         if not isinstance(config, dict):
             raise OSError(
-                f"{name}: config.json is broken: it holds {shorten(config)}, expected an object"
+                f"{name}: config.json is broken: it holds {quoted(config)}, expected an object"
             )
         return config, kwargs
 
@@ -230,7 +230,7 @@ class TwoMNERConfig(PreTrainedConfig):
         except BROKEN as error:
             cause = error.__cause__ if isinstance(error, StrictDataclassError) else error
             place = f"{name}: config.json: " if name else "config.json: "
-            raise ValueError(f"{place}{shorten(cause, 500)}") from error
+            raise ValueError(f"{place}{shorten(str(cause), 600)}") from error
 
     def validate_architecture(self):
         """Part of `@strict`: check what the parts say against each other."""

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 MODEL_CODE = [
     "alignment_2mner.py",
+    "checks_2mner.py",
     "collaboration_2mner.py",
     "configuration_2mner.py",
     "crf_2mner.py",
@@ -28,14 +29,19 @@ MODEL_CODE = [
     "modeling_2mner.py",
     "pipeline_2mner.py",
     "processing_2mner.py",
+    "quoting_2mner.py",
+    "requirements_2mner.py",
     "words_2mner.py",
 ]
 PROCESSOR_CODE = [
+    "checks_2mner.py",
     "configuration_2mner.py",
     "crf_2mner.py",
     "images_2mner.py",
     "labels_2mner.py",
     "processing_2mner.py",
+    "quoting_2mner.py",
+    "requirements_2mner.py",
     "words_2mner.py",
 ]
 PROCESSOR = ["processor_config.json", "tokenizer.json", "tokenizer_config.json"]

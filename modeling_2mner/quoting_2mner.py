@@ -1,0 +1,27 @@
+"""Data in error messages: on one line, and at most 200 characters of it."""
+
+from __future__ import annotations
+
+import reprlib
+
+LONGEST_QUOTE = 200
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, LONGEST_QUOTE, LONGEST_QUOTE
+
+
+def shorten(text: str, most: int = LONGEST_QUOTE) -> str:
+    """Text on one line, cut to `most` characters."""
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def quoted(value: object) -> str:
+    """The `repr` of any value, cut to `LONGEST_QUOTE` characters; nested values stay cheap."""
+    try:
+        return shorten(_SHORT.repr(value))
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return f"a {type(value).__name__} that is too long to be written"
+
+
+__all__ = ["LONGEST_QUOTE", "quoted", "shorten"]
