@@ -5,6 +5,7 @@
 >>> dataset_from_files(["de/val.conllu", "my_tweets_en.txt"], image_dir="pictures")
 """
 
+from .columns import usual_columns
 from .labels import repair_labels
 from .readers import MalformedLineError, dataset_from_files, read_file
 from .sample import load_sample
@@ -19,4 +20,5 @@ __all__ = [
     "load_sample",
     "read_file",
     "repair_labels",
+    "usual_columns",
 ]

@@ -21,10 +21,11 @@ from pathlib import Path
 
 from .audit import audit
 from .card import CardFacts
+from .columns import parse_columns
 from .context_folder import fill_context
 from .files import check_replaceable, recover_folder, write_text
 from .hub import PublishError
-from .mmnerd import SOURCES
+from .mmnerd import SOURCES, ReadOptions
 from .publish import build, push
 from .visual_context import Captioner, ContextError, Extractor, ObjectTagger, TesseractReader
 
@@ -48,11 +49,21 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("build", help="make a data set folder from files")
     command.add_argument("--source", required=True, choices=SOURCES)
     command.add_argument(
-        "--data-dir", type=Path, help="a folder, a file, or an archive of a folder"
+        "--data-dir",
+        type=Path,
+        help="a folder, a file, an archive, or a data set's name",
     )
+    command.add_argument("--config", help="of a data set (--source dataset)")
     command.add_argument("--image-dir", type=Path, help="where the pictures are, if elsewhere")
     command.add_argument("--out", type=Path, required=True, help="the folder to make")
     command.add_argument("--languages", nargs="+", metavar="LANG", help="take these alone")
+    command.add_argument("--language", metavar="LANG", help="of data that does not tell its own")
+    command.add_argument(
+        "--columns", nargs="+", metavar="COLUMN=NAME", help="other names, such as tokens=words"
+    )
+    command.add_argument(
+        "--tag-names", nargs="+", metavar="LABEL", help="by number, where ner_tags are numbers"
+    )
     command.add_argument("--entity-types", nargs="+", metavar="TYPE", help="refuse all others")
     command.add_argument("--split", type=_shares, default=(80, 10, 10), metavar="80/10/10")
     command.add_argument("--title", help="the data card's; else the folder's name")
@@ -97,7 +108,13 @@ def _build(options: argparse.Namespace) -> int:
         options.source,
         options.data_dir,
         options.out,
-        image_dir=options.image_dir,
+        options=ReadOptions(
+            image_dir=options.image_dir,
+            lang=options.language,
+            columns=parse_columns(options.columns or ()),
+            tag_names=None if options.tag_names is None else tuple(options.tag_names),
+            config=options.config,
+        ),
         languages=options.languages,
         entity_types=options.entity_types,
         shares=options.split,

@@ -14,16 +14,36 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from datasets import BuilderConfig, DatasetInfo, GeneratorBasedBuilder, SplitGenerator, Version
+from datasets import (
+    BuilderConfig,
+    Dataset,
+    DatasetInfo,
+    GeneratorBasedBuilder,
+    Image,
+    SplitGenerator,
+    Version,
+    load_dataset,
+)
 
-from .readers import IMAGE_SUFFIXES, labels_of, language_of, read_file
+from .columns import ColumnReader
+from .quoting import quoted, shorten
+from .readers import (
+    IMAGE_SUFFIXES,
+    find_image,
+    is_language,
+    is_safe_name,
+    labels_of,
+    language_of,
+    read_file,
+)
 from .sample import SAMPLE_LANGUAGES, sample_rows
-from .schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels, features
+from .schema import CONTEXT_COLUMNS, DEFAULT_ENTITY_TYPES, SPLITS, bio_labels, features
+from .schema import entity_types as types_of
 
 ALL_LANGUAGES = "all"
 DEFAULT_SHARES = (80, 10, 10)
@@ -50,28 +70,51 @@ class SourceError(ValueError):
 class Part:
     """Some rows of a source: `read(labels)` gives them, and refuses any label not in `labels`.
 
-    `split` and `lang` None: each row's own, by its group and by what it says.
+    `split` and `lang` None: each row's own, by its group and by what it says. `path` is the
+    file that it is read from; `labels` are those of a part that is read from none.
     """
 
     split: str | None
     lang: str | None
     read: Callable[[Sequence[str]], Iterator[Row]]
     path: Path | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user says of data that does not say it itself.
+
+    Attributes:
+        image_dir: where the pictures are, if not where the source expects them.
+        lang: the language of what does not tell its own; if not given, what file names tell.
+        columns: other names of the columns, by those of `schema.py`.
+        tag_names: the labels by number, where the data has numbers.
+        config: which configuration of a data set.
+    """
+
+    image_dir: Path | None = None
+    lang: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    tag_names: tuple[str, ...] | None = None
+    config: str | None = None
 
 
 @dataclass(frozen=True)
 class Source:
     """Where a source's rows are. `entity_types` None: whichever its files use.
 
-    `find(data_dir, image_dir)` lists the parts; `image_dir` is what the user gave, if anything.
-    `renamed` are entity types that get another name, and `about` tells the data card of it.
+    `find(data_dir, options)` lists the parts. `renamed` are entity types that get another name, and
+    `about` tells the data card of it. `may_be_a_name`: `data_dir` is what `load_dataset` takes, a
+    path or not.
     """
 
-    find: Callable[[Path, Path | None], list[Part]]
+    find: Callable[[Path, ReadOptions], list[Part]]
     entity_types: tuple[str, ...] | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
     about: str = ""
     is_sample: bool = False
+    may_be_a_name: bool = False
 
 
 # Finding files ------------------------------------------------------------------------------------
@@ -92,18 +135,26 @@ def _picture_folder(folder: Path) -> Path:
     return folder
 
 
-def _part(path: Path, data_dir: Path, image_dir: Path | None, lang: str | None) -> Part:
+def _part(path: Path, data_dir: Path, options: ReadOptions, lang: str | None) -> Part:
     name = "-".join(path.relative_to(data_dir).with_suffix("").parts)
 
     def read(labels: Sequence[str]) -> Iterator[Row]:
-        return read_file(path, image_dir, labels=labels, lang=lang, name=name)
+        return read_file(
+            path,
+            options.image_dir,
+            labels=labels,
+            lang=lang or options.lang,
+            name=name,
+            columns=options.columns,
+            tag_names=options.tag_names,
+        )
 
     return Part(split_of(path), lang, read, path)
 
 
 def _find_files(
     data_dir: Path,
-    image_dir: Path | None,
+    options: ReadOptions,
     *,
     suffixes: Sequence[str],
     lang: str | None = None,
@@ -117,25 +168,107 @@ def _find_files(
     if not paths:
         raise SourceError(f"{data_dir}: found no file, expected some of {', '.join(suffixes)}")
     if rows_name_language:
-        return [_part(path, data_dir, image_dir, None) for path in paths]
-    image_dir = image_dir or _picture_folder(data_dir)
-    return [_part(path, data_dir, image_dir, lang or language_of(path)) for path in paths]
+        return [_part(path, data_dir, options, None) for path in paths]
+    options = replace(options, image_dir=options.image_dir or _picture_folder(data_dir))
+    lang = lang or options.lang
+    return [_part(path, data_dir, options, lang or language_of(path)) for path in paths]
 
 
-def _find_mmnerd(data_dir: Path, image_dir: Path | None) -> list[Part]:
-    image_dir = image_dir or data_dir / "twitter_and_image_caption_images"
+def _find_mmnerd(data_dir: Path, options: ReadOptions) -> list[Part]:
+    pictures = options.image_dir or data_dir / "twitter_and_image_caption_images"
+    options = replace(options, image_dir=pictures)
     parts = []
     for folder in sorted((data_dir / "train_valid_test").glob("train_valid_test_*")):
         lang = folder.name.rpartition("_")[2]
         for path in sorted(folder.glob("*_conll_format.txt")):
-            parts.append(_part(path, data_dir, image_dir, lang))
+            parts.append(_part(path, data_dir, options, lang))
     if not parts:
         expected = "train_valid_test/train_valid_test_{en,fr,de,es}/*_conll_format.txt"
         raise SourceError(f"{data_dir}: found none of its files, expected {expected}")
     return parts
 
 
-def _find_sample(data_dir: Path, image_dir: Path | None) -> list[Part]:
+def _find_dataset(data_dir: Path, options: ReadOptions) -> list[Part]:
+    """The parts of a data set of `load_dataset`, a folder or a name on the Hub."""
+    name = str(data_dir)
+    try:
+        found = load_dataset(name, options.config)
+    except Exception as error:  # one of many libraries'
+        raise SourceError(f"{name}: found no data set ({shorten(str(error))})") from error
+    parts = [
+        _dataset_part(name, split, found[split], options) for split in SPLITS if split in found
+    ]
+    if not parts:
+        expected = f"some of {', '.join(SPLITS)}"
+        raise SourceError(
+            f"{name}: found the splits {shorten(', '.join(found))}, expected {expected}"
+        )
+    return parts
+
+
+def _dataset_part(name: str, split: str, rows: Dataset, options: ReadOptions) -> Part:
+    reader = ColumnReader(
+        rows,
+        split,
+        name=name,
+        columns=options.columns,
+        lang=options.lang,
+        tag_names=options.tag_names,
+    )
+    rows, where = reader.rows, reader.where
+    if isinstance(rows.features.get("image"), Image):
+        rows = rows.cast_column("image", Image(decode=False))
+    folder = options.image_dir or Path(name)
+
+    def read(labels: Sequence[str]) -> Iterator[Row]:
+        allowed = frozenset(labels)
+        for index, row in enumerate(rows):
+            repaired = reader.repaired
+            row |= reader.read(row, index)
+            tags = [reader.labels[tag] for tag in row["ner_tags"]]
+            unknown = next((tag for tag in tags if tag not in allowed), None)
+            if unknown is not None:
+                found, expected = f"label {quoted(unknown)}", f"one of {shorten(', '.join(labels))}"
+                raise SourceError(f"{where}, row {index}: found {found}, expected {expected}")
+            if not is_language(row["lang"]):
+                found, expected = quoted(row["lang"]), "a language code such as de or pt-BR"
+                raise SourceError(f"{where}, row {index}: found lang {found}, expected {expected}")
+            image, image_id = _image_of(row.get("image"), folder)
+            yield {
+                "id": row["id"],
+                "tokens": row["tokens"],
+                "ner_tags": tags,
+                "lang": row["lang"],
+                "image": image,
+                "image_id": row.get("image_id") or image_id,
+                **{key: row.get(key) for key in CONTEXT_COLUMNS},
+                "group": None,
+                "repaired": reader.repaired > repaired,
+            }
+
+    return Part(split, None, read, labels=tuple(reader.labels))
+
+
+def _image_of(
+    image: dict[str, Any] | str | None, folder: Path
+) -> tuple[dict[str, Any] | str | None, str | None]:
+    """The image of a row of a data set and its name. One that is only named is looked for in a
+    folder, and nowhere else: rows of strangers name files of this machine, too."""
+    if image is None or image == "":
+        return None, None
+    name = image if isinstance(image, str) else image.get("path")
+    if isinstance(image, dict) and image.get("bytes") is not None:
+        return image, name and PurePath(name).name
+    if name is None:
+        return None, None
+    path = Path(name)
+    if path.is_absolute() and path.is_relative_to(folder.absolute()):
+        name = str(path.relative_to(folder.absolute()))
+    found = find_image(name, folder) if is_safe_name(name) else None
+    return (None if found is None else str(found)), PurePath(name).name
+
+
+def _find_sample(data_dir: Path, options: ReadOptions) -> list[Part]:
     def read(split: str, lang: str, labels: Sequence[str]) -> Iterator[Row]:
         return sample_rows(split, languages=[lang])
 
@@ -164,6 +297,7 @@ SOURCES: dict[str, Source] = {
     ),
     "conll": Source(partial(_find_files, suffixes=_CONLL)),
     "wikineural": Source(partial(_find_files, suffixes=(".conllu", ".iob2"))),
+    "dataset": Source(_find_dataset, may_be_a_name=True),
     "jsonl": Source(partial(_find_files, suffixes=(".jsonl",), rows_name_language=True)),
     "sample": Source(
         _find_sample,
@@ -203,12 +337,13 @@ class OpenSource:
     Args:
         name: one of `SOURCES`.
         data_dir: its folder; the sample needs none.
-        image_dir: where the pictures are, if not where the source expects them.
         entity_types: the types allowed, if not the source's own or those found.
         shares: weights of train, validation and test for files that tell no split.
+        options: what else the user says of the data.
 
     Raises:
         SourceError: if the source is unknown or its files are not there.
+        ColumnError: if a data set has not the columns that are needed.
         FileNotFoundError: if a folder is not there.
     """
 
@@ -217,9 +352,9 @@ class OpenSource:
         name: str,
         data_dir: Path | str | None = None,
         *,
-        image_dir: Path | str | None = None,
         entity_types: Sequence[str] | None = None,
         shares: Sequence[int] = DEFAULT_SHARES,
+        options: ReadOptions | None = None,
     ) -> None:
         if name not in SOURCES:
             raise SourceError(f"source: found {name!r}, expected one of {', '.join(SOURCES)}")
@@ -229,16 +364,22 @@ class OpenSource:
         self.source = SOURCES[name]
         if data_dir is None and not self.source.is_sample:
             raise SourceError(f"source {name!r}: found no folder to read, expected one (data_dir)")
-        if data_dir is not None and not Path(data_dir).exists():
+        is_path = data_dir is not None and not self.source.may_be_a_name
+        if is_path and not Path(data_dir).exists():
             raise FileNotFoundError(f"found no {data_dir}, expected the data of {name!r}")
-        if image_dir is not None and not Path(image_dir).is_dir():
-            raise FileNotFoundError(f"found no folder {image_dir}, expected pictures")
-        image_dir = None if image_dir is None else Path(image_dir)
-        self.parts = self.source.find(Path(data_dir or "."), image_dir)
+        options = options or ReadOptions()
+        if options.image_dir is not None and not options.image_dir.is_dir():
+            raise FileNotFoundError(f"found no folder {options.image_dir}, expected pictures")
+        if options.lang is not None and not is_language(options.lang):
+            expected = "a language code such as de or pt-BR"
+            raise SourceError(f"language: found {quoted(options.lang)}, expected {expected}")
+        self.parts = self.source.find(Path(data_dir or "."), options)
         self.shares = tuple(shares)
         if entity_types is None and self.source.entity_types is None:
             files = [part.path for part in self.parts if part.path is not None]
-            self.labels = labels_of(files)
+            labels = [label for part in self.parts for label in part.labels]
+            labels += labels_of(files, columns=options.columns, tag_names=options.tag_names)
+            self.labels = bio_labels(types_of(labels))
         else:
             self.labels = bio_labels(entity_types or self.source.entity_types)
 
@@ -285,17 +426,27 @@ class MMNERDConfig(BuilderConfig):
 
     version: Version = field(default_factory=lambda: Version("1.0.0"))
     source: str = "mmnerd"
-    image_dir: str | None = None
     entity_types: tuple[str, ...] | None = None
     shares: tuple[int, ...] = DEFAULT_SHARES
+    image_dir: str | None = None
+    lang: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    tag_names: tuple[str, ...] | None = None
+    config: str | None = None
 
     def open(self) -> OpenSource:
         return OpenSource(
             self.source,
             self.data_dir,
-            image_dir=self.image_dir,
             entity_types=self.entity_types,
             shares=self.shares,
+            options=ReadOptions(
+                image_dir=None if self.image_dir is None else Path(self.image_dir),
+                lang=self.lang,
+                columns=self.columns,
+                tag_names=self.tag_names,
+                config=self.config,
+            ),
         )
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
@@ -349,6 +500,7 @@ __all__ = [
     "MMNERDConfig",
     "OpenSource",
     "Part",
+    "ReadOptions",
     "Source",
     "SourceError",
     "split_by_group",

@@ -31,7 +31,7 @@ from .card_reading import data_file_patterns, matching_files, read_card
 from .files import check_inside, recover_folder, replace_folder
 from .hub import open_repository, send
 from .images import ImageError, load_image, read_image
-from .mmnerd import DEFAULT_SHARES, OpenSource, SourceError
+from .mmnerd import DEFAULT_SHARES, OpenSource, ReadOptions, SourceError
 from .parquet import ShardWriter, Written
 from .readers import is_safe_name
 from .schema import SPLITS, features
@@ -173,7 +173,7 @@ def build(
     data_dir: Path | str | None,
     out: Path | str,
     *,
-    image_dir: Path | str | None = None,
+    options: ReadOptions | None = None,
     languages: Sequence[str] | None = None,
     entity_types: Sequence[str] | None = None,
     shares: Sequence[int] = DEFAULT_SHARES,
@@ -188,7 +188,7 @@ def build(
         source: a name in `mmnerd.SOURCES`.
         data_dir: its folder, one file, or an archive of the folder; the sample needs none.
         out: the folder to make.
-        image_dir: where the pictures are, if not where the source expects them.
+        options: what the user says of data that does not say it itself.
         languages: the languages to take; all if not given.
         entity_types: the types allowed, if not the source's own or those found.
         shares: weights of train, validation and test for files that tell no split.
@@ -212,7 +212,7 @@ def build(
     try:
         with unpacked(data_dir) as folder:
             opened = OpenSource(
-                source, folder, image_dir=image_dir, entity_types=entity_types, shares=shares
+                source, folder, entity_types=entity_types, shares=shares, options=options
             )
             report = write_rows(opened, unfinished, languages)
         if strict and report.warnings:

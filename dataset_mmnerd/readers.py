@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -32,6 +32,7 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets
 
 from .labels import repair_labels
+from .quoting import quoted, shorten
 from .schema import (
     CONTEXT_COLUMNS,
     LANGUAGES,
@@ -87,18 +88,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.removesuffix("\n").removesuffix("\r")
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _checked_label(label: str, path: Path, line: int, labels: frozenset[str] | None) -> str:
     if not _LABEL.fullmatch(label):
-        raise MalformedLineError(path, line, f"label {label!r}", "O, B-TYPE or I-TYPE")
+        raise MalformedLineError(path, line, f"label {quoted(label)}", "O, B-TYPE or I-TYPE")
     if labels is not None and label not in labels:
-        raise MalformedLineError(
-            path, line, f"label {label!r}", f"one of {', '.join(sorted(labels))}"
-        )
+        expected = f"one of {shorten(', '.join(sorted(labels)))}"
+        raise MalformedLineError(path, line, f"label {quoted(label)}", expected)
     return label
 
 
@@ -133,7 +128,7 @@ def _parse_conll(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentenc
 
 def _columns(line: str, columns: list[str]) -> str:
     plural = "" if len(columns) == 1 else "s"
-    return f"{len(columns)} column{plural} {_shown(line)}"
+    return f"{len(columns)} column{plural} {quoted(line)}"
 
 
 def _parse_conllu(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentence]:
@@ -160,7 +155,7 @@ def _parse_conllu(path: Path, labels: frozenset[str] | None) -> Iterator[_Senten
             allowed = ("0", "1") if sentence is None else (str(index + 1),)
             if columns[0] not in allowed:
                 expected = f"{' or '.join(allowed)} (a blank line ends a sentence)"
-                raise MalformedLineError(path, number, f"index {columns[0]!r}", expected)
+                raise MalformedLineError(path, number, f"index {quoted(columns[0])}", expected)
             index = int(columns[0])
             if sentence is None:
                 sentence = _Sentence(number, extra={"id": name, "group": document})
@@ -170,24 +165,37 @@ def _parse_conllu(path: Path, labels: frozenset[str] | None) -> Iterator[_Senten
         yield sentence
 
 
-def _parse_jsonl(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentence]:
+def _parse_jsonl(
+    path: Path,
+    labels: frozenset[str] | None,
+    columns: Mapping[str, str] | None = None,
+    tag_names: Sequence[str] | None = None,
+) -> Iterator[_Sentence]:
     for number, line in _lines(path):
         if not line.strip(" \t"):
             continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise MalformedLineError(
-                path, number, f"{_shown(line)} ({error})", "a JSON object"
-            ) from None
+            found = f"{quoted(line)} ({shorten(str(error))})"
+            raise MalformedLineError(path, number, found, "a JSON object") from None
         if not isinstance(record, dict):
-            raise MalformedLineError(path, number, _shown(line), "a JSON object")
-        yield _sentence_from_json(record, path, number, labels)
+            raise MalformedLineError(path, number, quoted(line), "a JSON object")
+        for column, name in (columns or {}).items():
+            if name in record:
+                record[column] = record[name]
+        yield _sentence_from_json(record, path, number, labels, tag_names)
 
 
 def _sentence_from_json(
-    record: dict[str, Any], path: Path, number: int, labels: frozenset[str] | None
+    record: dict[str, Any],
+    path: Path,
+    number: int,
+    labels: frozenset[str] | None,
+    tag_names: Sequence[str] | None,
 ) -> _Sentence:
+    if tag_names is not None:
+        record["ner_tags"] = _named(record.get("ner_tags"), tag_names, path, number)
     tokens = _json_strings(record, "tokens", path, number)
     tags = _json_strings(record, "ner_tags", path, number)
     if tokens is None or tags is None:
@@ -203,12 +211,23 @@ def _sentence_from_json(
     }
     for key in ("id", "lang", "image_id"):
         extra[key] = _json_name(record, key, path, number)
-    if extra["lang"] is not None and not _LANGUAGE.fullmatch(extra["lang"]):
+    if extra["lang"] is not None and not is_language(extra["lang"]):
         expected = "a language code such as de or pt-BR"
-        raise MalformedLineError(path, number, f"'lang': {_shown(extra['lang'])}", expected)
+        raise MalformedLineError(path, number, f"'lang': {quoted(extra['lang'])}", expected)
     groups = (_json_name(record, key, path, number) for key in ("group", "document", "story"))
     extra["group"] = next((group for group in groups if group is not None), None)
     return _Sentence(number, tokens, tags, _json_name(record, "image", path, number), extra)
+
+
+def _named(tags: Any, tag_names: Sequence[str], path: Path, number: int) -> Any:
+    """A list of numbers as the labels of these numbers; anything else as it is."""
+    if not isinstance(tags, list) or not all(type(tag) is int for tag in tags):
+        return tags
+    wrong = next((tag for tag in tags if not 0 <= tag < len(tag_names)), None)
+    if wrong is not None:
+        expected = f"the number of one of {shorten(', '.join(tag_names))}"
+        raise MalformedLineError(path, number, f"label {quoted(wrong)}", expected)
+    return [tag_names[tag] for tag in tags]
 
 
 def _json_strings(record: dict[str, Any], key: str, path: Path, number: int) -> list[str] | None:
@@ -216,7 +235,7 @@ def _json_strings(record: dict[str, Any], key: str, path: Path, number: int) -> 
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise MalformedLineError(path, number, f"{key!r}: {_shown(value)}", "a list of strings")
+        raise MalformedLineError(path, number, f"{key!r}: {quoted(value)}", "a list of strings")
     return value
 
 
@@ -225,11 +244,24 @@ def _json_name(record: dict[str, Any], key: str, path: Path, number: int) -> str
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise MalformedLineError(path, number, f"{key!r}: {_shown(value)}", "a string or null")
+        raise MalformedLineError(path, number, f"{key!r}: {quoted(value)}", "a string or null")
     return str(value)
 
 
 _PARSERS = {"conll": _parse_conll, "conllu": _parse_conllu, "jsonl": _parse_jsonl}
+
+
+def _parse(
+    path: Path,
+    labels: frozenset[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    tag_names: Sequence[str] | None = None,
+) -> Iterator[_Sentence]:
+    """The sentences of a file of any format; only JSON lines have names of columns."""
+    kind = recognise(path)
+    if kind == "jsonl":
+        return _parse_jsonl(path, labels, columns, tag_names)
+    return _PARSERS[kind](path, labels)
 
 
 def recognise(path: Path | str) -> str:
@@ -278,6 +310,11 @@ def find_image(name: str, folder: Path) -> Path | None:
 # Rows ---------------------------------------------------------------------------------------------
 
 
+def is_language(code: str) -> bool:
+    """Whether a text can be a language's code, such as de or pt-BR."""
+    return _LANGUAGE.fullmatch(code) is not None
+
+
 def language_of(path: Path | str) -> str:
     """The language that a path tells: `valid_de.txt`, `de_x.jsonl`, `de/val.conllu`, `a_de/b.txt`.
 
@@ -297,6 +334,8 @@ def read_file(
     labels: Sequence[str] | None = None,
     lang: str | None = None,
     name: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    tag_names: Sequence[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of one file, in the file's order, whatever its format.
 
@@ -306,6 +345,8 @@ def read_file(
         labels: the labels allowed; any if not given.
         lang: the language of rows that do not name their own; told from the path if not given.
         name: what the ids of sentences without one begin with; language and file if not given.
+        columns: other names of the fields of JSON lines, such as `{"tokens": "words"}`.
+        tag_names: the labels by number, for JSON lines whose `ner_tags` are numbers.
 
     An image that is named but missing, or a link out of its folder, gives `image` None; an I- label
     that continues no entity of its type is read as B-. How many of each is logged once a file.
@@ -314,21 +355,20 @@ def read_file(
         MalformedLineError: at the first line that does not fit.
         FileNotFoundError: if there is no such file.
     """
-    path, start, stop = _slice_of(path)
+    path, start, stop = _slice_of(path, columns, tag_names)
     folder = path.parent if image_dir is None else Path(image_dir)
     lang = lang or language_of(path)
     name = name or f"{lang}-{path.name.removesuffix(path.suffix)}"
-    parse = _PARSERS[recognise(path)]
     allowed = None if labels is None else frozenset(labels)
+    sentences = _parse(path, allowed, columns, tag_names)
     named, missing, repaired = 0, [], 0
-    for index, sentence in islice(enumerate(parse(path, allowed)), start, stop):
+    for index, sentence in islice(enumerate(sentences), start, stop):
         image = None
         if sentence.image is not None:
             if not is_safe_name(sentence.image):
                 expected = "a relative name inside the picture folder"
-                raise MalformedLineError(
-                    path, sentence.line, f"picture {sentence.image!r}", expected
-                )
+                found = f"picture {quoted(sentence.image)}"
+                raise MalformedLineError(path, sentence.line, found, expected)
             image = find_image(sentence.image, folder)
             named += 1
             if image is None:
@@ -355,7 +395,11 @@ def read_file(
         logger.warning(message, path, repaired)
 
 
-def _slice_of(path: Path | str) -> tuple[Path, int, int | None]:
+def _slice_of(
+    path: Path | str,
+    columns: Mapping[str, str] | None = None,
+    tag_names: Sequence[str] | None = None,
+) -> tuple[Path, int, int | None]:
     """`file[start:stop]` taken apart; percentages become sentence numbers, rounded down."""
     match = _SLICE.fullmatch(str(path))
     if match is None or Path(path).exists():
@@ -363,7 +407,7 @@ def _slice_of(path: Path | str) -> tuple[Path, int, int | None]:
     file = Path(match["path"])
     bounds = [match["start"], match["stop"]]
     if any(bound and bound.endswith("%") for bound in bounds):
-        total = sum(1 for _ in _PARSERS[recognise(file)](file, None))
+        total = sum(1 for _ in _parse(file, None, columns, tag_names))
         bounds = [_bound(bound, total) for bound in bounds]
     start, stop = (None if bound is None else int(bound) for bound in bounds)
     return file, start or 0, stop
@@ -375,12 +419,20 @@ def _bound(bound: str | None, total: int) -> str | None:
     return str(min(int(bound[:-1]), 100) * total // 100)
 
 
-def labels_of(files: Iterable[Path | str]) -> list[str]:
-    """All labels of the entity types that some files use, `O` first, in `schema.py`'s order."""
+def labels_of(
+    files: Iterable[Path | str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    tag_names: Sequence[str] | None = None,
+) -> list[str]:
+    """All labels of the entity types that some files use, `O` first, in `schema.py`'s order.
+
+    `columns` and `tag_names` as in `read_file`.
+    """
     found: dict[str, None] = {}
     for file in files:
-        path, start, stop = _slice_of(file)
-        for sentence in islice(_PARSERS[recognise(path)](path, None), start, stop):
+        path, start, stop = _slice_of(file, columns, tag_names)
+        for sentence in islice(_parse(path, None, columns, tag_names), start, stop):
             found.update(dict.fromkeys(sentence.tags))
     return bio_labels(entity_types(found))
 
@@ -389,6 +441,10 @@ def dataset_from_files(
     files: Iterable[Path | str] | Path | str,
     image_dir: Path | str | None = None,
     labels: Sequence[str] | None = None,
+    *,
+    lang: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    tag_names: Sequence[str] | None = None,
 ) -> Dataset:
     """One data set of any mix of files; what `read_file` says of each holds here too.
 
@@ -398,19 +454,25 @@ def dataset_from_files(
         files: one file or several, a part of each if one likes (`test.conllu[:50%]`).
         image_dir: where the pictures are; each file's own folder if not given.
         labels: the label names by id; the union of those found if not given.
+        lang, columns, tag_names: as in `read_file`.
     """
     files = [files] if isinstance(files, str | Path) else list(files)
     if not files:
         raise ValueError("found no files to read, expected at least one")
-    columns = features(labels_of(files) if labels is None else labels)
-    label_names = columns["ner_tags"].feature.names
-    rows = (row for file in files for row in read_file(file, image_dir, labels=label_names))
+    fields = {"columns": columns, "tag_names": tag_names}
+    labels = labels_of(files, **fields) if labels is None else labels
+    schema = features(labels)
+    rows = (
+        row
+        for file in files
+        for row in read_file(file, image_dir, labels=labels, lang=lang, **fields)
+    )
     parts = []
     while batch := list(islice(rows, _ROWS_AT_A_TIME)):
-        table = {key: [row[key] for row in batch] for key in columns}
-        parts.append(Dataset.from_dict(table, features=columns))
+        table = {key: [row[key] for row in batch] for key in schema}
+        parts.append(Dataset.from_dict(table, features=schema))
     if not parts:
-        return Dataset.from_dict({key: [] for key in columns}, features=columns)
+        return Dataset.from_dict({key: [] for key in schema}, features=schema)
     return concatenate_datasets(parts)
 
 
@@ -419,6 +481,7 @@ __all__ = [
     "MalformedLineError",
     "dataset_from_files",
     "find_image",
+    "is_language",
     "is_safe_name",
     "labels_of",
     "language_of",

@@ -22,6 +22,7 @@ from datasets import ClassLabel, Features, Image, List, Value
 DEFAULT_ENTITY_TYPES = ("PER", "LOC", "ORG", "MISC")
 SPLITS = ("train", "validation", "test")
 UNKNOWN_LANGUAGE = "und"
+COLUMNS = ("id", "tokens", "ner_tags", "lang", "image", "image_id", "objects", "captions", "ocr")
 CONTEXT_COLUMNS = ("objects", "captions", "ocr")  # the visual context: text made from a picture
 
 LANGUAGES = {
@@ -108,6 +109,7 @@ def features(labels: Sequence[str], *, sample: bool = False) -> Features:
 
 
 __all__ = [
+    "COLUMNS",
     "CONTEXT_COLUMNS",
     "DEFAULT_ENTITY_TYPES",
     "LANGUAGES",

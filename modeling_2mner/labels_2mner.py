@@ -38,7 +38,9 @@ def split_label(label: str) -> tuple[str, str]:
         return "O", ""
     prefix, hyphen, entity_type = label.partition("-")
     if prefix not in ("B", "I", "E", "S") or not hyphen or not entity_type:
-        raise ValueError(f"{label!r} is not a label: expected 'O', or B-, I-, E- or S- and a type")
+        raise ValueError(
+            f"{label!r:.200} is not a label: expected 'O', or B-, I-, E- or S- and a type"
+        )
     return prefix, entity_type
 
 

@@ -1,11 +1,16 @@
 """What the README says works. (Its section "Use it" is run by `test_publishing.py`.)"""
 
+import json
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import Image as ImageFeature
 from PIL import Image
+
+import train
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -17,17 +22,52 @@ PAGES = [
 ]
 
 
-def test_fine_tuning_in_code(text_tower, vision_tower, tmp_path, monkeypatch):
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Fine-tune, in code")[1]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+@pytest.fixture
+def fine_tuning(tmp_path, monkeypatch) -> str:
+    """The README's section, beside a data set of the form that it tells of."""
+    monkeypatch.chdir(tmp_path)
+    images = [Path("red.png"), Path("blue.png"), None, None]
+    for path in images[:2]:
+        Image.new("RGB", (40, 30), path.stem).save(path)
+    table = {
+        "words": [["Ana", "canta"], ["Lima", "!"], ["ok"], ["Rio"]],
+        "tags": [[1, 0], [3, 0], [0], [4]],
+        "photo": [image and {"bytes": image.read_bytes(), "path": None} for image in images],
+    }
+    names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+    features = {
+        "words": List(Value("string")),
+        "tags": List(ClassLabel(names=names)),
+        "photo": ImageFeature(),
+    }
+    rows = Dataset.from_dict(table, features=Features(features))
+    Path("tweets").mkdir()
+    for split in ("train", "validation", "test"):
+        rows.to_parquet(Path("tweets") / f"{split}.parquet")
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Fine-tune on your own")[1]
+    return section.split("\n## ")[0].replace("me/tweets", "tweets")
+
+
+def test_fine_tuning_by_a_command(fine_tuning, text_tower, vision_tower, tmp_path):
+    (command,) = re.findall(r"^    python train\.py configs/2mner\.yaml (.*)$", fine_tuning, re.M)
+    towers = ["--text_model", text_tower(), "--vision_model", vision_tower()]
+    tiny = ["--model_config", '{"collaboration_heads": 4}', "--max_steps", "1", "--use_cpu", "true"]
+    run = ["--output_dir", "run", "--controls", "no", "--bf16", "no"]
+    train.main([str(ROOT / "configs" / "2mner.yaml"), *command.split(), *towers, *tiny, *run])
+    metrics = json.loads(Path("run/metrics.json").read_text(encoding="utf-8"))
+    assert metrics["data"]["train"]["by_language"] == {"pt": 4}
+    assert metrics["data"]["train"]["with_picture"] == 2
+    assert metrics["test"]["overall"]["gold"] == 3
+
+
+def test_fine_tuning_in_code(fine_tuning, text_tower, vision_tower):
+    code = re.search(r"```python\n(.*?)```", fine_tuning, re.DOTALL)[1]
     code = code.replace('"xlm-roberta-base"', repr(text_tower()))
     code = code.replace('"openai/clip-vit-base-patch32"', repr(vision_tower()))
-    monkeypatch.chdir(tmp_path)
-    Image.new("RGB", (40, 30), "red").save("packet.jpg")
     Path("snippet.py").write_text(code, encoding="utf-8")
     names = runpy.run_path("snippet.py")
     assert names["loss"] > 0
-    assert names["batch"]["image_mask"].tolist() == [True, False]
+    assert names["batch"]["image_mask"].tolist() == [True, True, False, False]
     assert names["model"].config.labels == names["labels"]
 
 

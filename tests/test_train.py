@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from datasets import List, Value
 from PIL import Image
 
 import train
@@ -16,7 +15,7 @@ from dataset_mmnerd.readers import MalformedLineError, dataset_from_files
 from dataset_mmnerd.schema import bio_labels
 from training_2mner.arguments import DataArguments, RecipeError
 from training_2mner.building import check_context, load_model
-from training_2mner.data import label_names, load_data, prepare
+from training_2mner.data import label_names, load_data
 from training_2mner.recipes import read_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -320,22 +319,6 @@ def test_a_data_set_without_a_train_part_is_refused(tmp_path, files):
     rows.to_parquet(tmp_path / "mmnerd" / "test.parquet")
     with pytest.raises(RecipeError, match="no sentence to train on"):
         load_data(DataArguments(dataset_name=str(tmp_path / "mmnerd")), None)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda rows: rows.remove_columns("lang"), "train: no column 'lang', found id, tokens"),
-        (
-            lambda rows: rows.cast_column("ner_tags", List(Value("int64"))),
-            r"train: column 'ner_tags' is List\(Value\('int64'\)\), expected List\(ClassLabel\)",
-        ),
-    ],
-)
-def test_a_data_set_of_another_shape_is_refused(files, change, message):
-    rows = change(dataset_from_files(files / "train_en.txt"))
-    with pytest.raises(RecipeError, match=message):
-        prepare(rows, "train", DataArguments(dataset_name="other"))
 
 
 def test_no_validation_part_to_choose_by_is_refused(recipe):

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from dataset_mmnerd.columns import parse_columns
+
 from .messages import QUOTED, shorten
 
 __all__ = [
@@ -136,7 +138,20 @@ class DataArguments:
     languages: list[str] | None = field(
         default=None, metadata={"help": "Keep only sentences in these languages."}
     )
-
+    language: str | None = field(
+        default=None,
+        metadata={"help": "Language of sentences whose data does not say it; else und."},
+    )
+    columns: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Other names of columns: tokens=words ner_tags=tags lang=language image=picture"
+        },
+    )
+    tag_names: list[str] | None = field(
+        default=None,
+        metadata={"help": "The labels in the order of their numbers, where the data has numbers."},
+    )
     entity_types: list[str] | None = field(
         default=None,
         metadata={
@@ -188,6 +203,11 @@ class DataArguments:
         if self.replay_files and not self.replay:
             raise ValueError("replay_files needs replay beside it, the share of them to mix in")
         self.curve_sizes()
+        self.column_names()
+
+    def column_names(self) -> dict[str, str]:
+        """The names of the data's columns, by the usual ones; only those that differ."""
+        return parse_columns(self.columns or ())
 
     def curve_sizes(self) -> list[int]:
         """The sizes of the learning curve, ascending; empty without one."""

@@ -3,20 +3,22 @@
     data = load_data(data_arguments)
     data["train"][0]["tokens"], label_names(data["train"])
 
-What is unusual: pictures stay undecoded, so that a data set is small in memory and a broken picture
-costs a mask, not the run; and an invalid IOB2 sequence is made valid, with a line in the log that
-says how often.
+Pictures stay undecoded, so that a data set is small in memory and a broken picture costs a mask,
+not the run. Data sets with other columns or label types are brought to the usual ones, and labels
+to valid IOB2 (`dataset_mmnerd.columns`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, load_dataset
 from datasets import IterableDataset as Stream
 
+from dataset_mmnerd.columns import ColumnError, usual_columns
+from dataset_mmnerd.quoting import quoted, shorten
 from dataset_mmnerd.readers import dataset_from_files, labels_of
 from dataset_mmnerd.sample import load_sample
 from dataset_mmnerd.schema import SPLITS, bio_labels, entity_types
@@ -24,7 +26,6 @@ from modeling_2mner.labels_2mner import (
     Span,
     is_bioes,
     labels_from_spans,
-    repair_labels,
     spans_from_labels,
 )
 
@@ -34,8 +35,6 @@ from .streaming import load_streamed
 __all__ = ["label_names", "load_data", "loading", "of_types", "prepare", "relabelled"]
 
 logger = logging.getLogger(__name__)
-
-NEEDED_COLUMNS = ("id", "tokens", "ner_tags", "lang")
 
 
 @contextmanager
@@ -52,6 +51,15 @@ def loading(what: str, *errors: type[Exception]) -> Iterator[None]:
         raise RecipeError(f"{what} cannot be loaded, neither folder nor Hub: {reason}") from error
 
 
+@contextmanager
+def refused(*errors: type[Exception]) -> Iterator[None]:
+    """Raises `RecipeError` in place of such errors, whose message says all there is to say."""
+    try:
+        yield
+    except errors as error:
+        raise RecipeError(str(error)) from None
+
+
 def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> DatasetDict:
     """Load the parts that there are of train, validation and test; pictures stay undecoded.
 
@@ -64,18 +72,24 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
         RecipeError: if the data set cannot be loaded, there is nothing to train on, a column is
             missing, a language is not there, or a label is not among those to be learned.
     """
+    columns = None
     if arguments.train_files is not None:
         parts = load_files(arguments, known)
     elif arguments.dataset_name == "sample":
         parts = load_sample()
     else:
+        columns = arguments.column_names()
         with loading(f"data set {arguments.dataset_name}", OSError, ValueError):
             if arguments.streaming:
                 parts = load_streamed(arguments)
             else:
                 parts = load_dataset(arguments.dataset_name, arguments.dataset_config)
     data = DatasetDict(
-        {split: prepare(parts[split], split, arguments) for split in SPLITS if split in parts}
+        {
+            split: prepare(parts[split], split, arguments, columns)
+            for split in SPLITS
+            if split in parts
+        }
     )
     if not data.get("train"):
         raise RecipeError("no sentence to train on: the train part is missing or empty")
@@ -84,8 +98,8 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
         unknown = set(entity_types(label_names(rows))) - set(entity_types(learned))
         if unknown:
             raise RecipeError(
-                f"{split}: entities of type {sorted(unknown)[0]!r}, those to be learned are "
-                f"{', '.join(entity_types(learned))}"
+                f"{split}: entities of type {quoted(sorted(unknown)[0])}, those to be learned are "
+                f"{shorten(', '.join(entity_types(learned)))}"
             )
         data[split] = relabelled(rows, learned)
     return data
@@ -99,12 +113,15 @@ def load_files(arguments: DataArguments, known: Sequence[str] | None) -> dict[st
         "validation": arguments.validation_files,
         "test": arguments.test_files,
     }
-    found = labels_of(arguments.train_files)
+    fields = {"columns": arguments.column_names(), "tag_names": arguments.tag_names}
+    found = labels_of(arguments.train_files, **fields)
     if len(found) == 1:
         raise RecipeError(f"no entity to learn in {', '.join(arguments.train_files)}")
     labels = labels_to_learn(found, known, arguments.entity_types)
     return {
-        split: dataset_from_files(names, arguments.image_dir, labels)
+        split: dataset_from_files(
+            names, arguments.image_dir, labels, lang=arguments.language, **fields
+        )
         for split, names in files.items()
         if names is not None
     }
@@ -127,20 +144,30 @@ def label_names(rows: Dataset | Stream) -> list[str]:
     return rows.features["ner_tags"].feature.names
 
 
-def prepare(rows: Dataset | Stream, split: str, arguments: DataArguments) -> Dataset | Stream:
-    """Check the columns, make invalid IOB2 valid, leave pictures undecoded, keep the languages."""
-    missing = [column for column in NEEDED_COLUMNS if column not in rows.column_names]
-    if missing:
-        raise RecipeError(
-            f"{split}: no column {missing[0]!r}, found {', '.join(rows.column_names)}"
-        )
-    if not isinstance(getattr(rows.features["ner_tags"], "feature", None), ClassLabel):
-        raise RecipeError(
-            f"{split}: column 'ner_tags' is {rows.features['ner_tags']}, expected List(ClassLabel)"
+def prepare(
+    rows: Dataset | Stream,
+    split: str,
+    arguments: DataArguments,
+    columns: Mapping[str, str] | None = None,
+) -> Dataset | Stream:
+    """Bring a part to the usual columns, leave pictures undecoded, keep the languages.
+
+    Args:
+        rows: the part.
+        split: what to call it.
+        arguments: which languages, and what the part itself does not tell.
+        columns: names of its columns, by the usual ones.
+    """
+    with refused(ColumnError):
+        rows = usual_columns(
+            rows,
+            split,
+            columns=columns,
+            lang=arguments.language,
+            tag_names=arguments.tag_names,
         )
     if "image" in rows.column_names:
         rows = rows.cast_column("image", Image(decode=False))
-    rows = with_valid_labels(rows, split)
     if arguments.languages is None:
         return rows
     languages = frozenset(arguments.languages)
@@ -150,30 +177,11 @@ def prepare(rows: Dataset | Stream, split: str, arguments: DataArguments) -> Dat
     absent = languages.difference(found)
     if absent:
         raise RecipeError(
-            f"{split}: no sentence in {', '.join(sorted(absent))}; there are "
-            f"{', '.join(sorted(set(found)))}"
+            f"{split}: no sentence in {shorten(', '.join(sorted(absent)))}; there are "
+            f"{shorten(', '.join(sorted(set(found))))}"
         )
     kept = [index for index, lang in enumerate(found) if lang in languages]
     return rows.select(kept, keep_in_memory=True)
-
-
-def with_valid_labels(rows: Dataset | Stream, split: str) -> Dataset | Stream:
-    """Make every I- that continues nothing a B-, and say in how many sentences that was needed; of
-    a stream nobody knows."""
-    names = label_names(rows)
-    ids = {name: index for index, name in enumerate(names)}
-
-    def repaired(tags: Sequence[int]) -> list[int]:
-        return [ids[tag] for tag in repair_labels([names[index] for index in tags])]
-
-    if isinstance(rows, Dataset):
-        changed = sum(repaired(tags) != tags for tags in rows["ner_tags"][:])
-        if not changed:
-            return rows
-        logger.warning(
-            "%s: in %d sentences an I- label continues nothing; read as B-", split, changed
-        )
-    return with_tags(rows, repaired, names)
 
 
 def relabelled(rows: Dataset | Stream, names: Sequence[str]) -> Dataset | Stream:

@@ -147,16 +147,17 @@ class _Source:
         return parts[split]
 
 
-def _given(files: Sequence[str], recorded: dict[str, Any] | None) -> _Source:
-    pictures = None if recorded is None else recorded["image_dir"]
-    return _Source(
-        DataArguments(train_files=list(files), image_dir=pictures), ("train",), ", ".join(files)
-    )
+def _given(
+    files: Sequence[str], recorded: dict[str, Any] | None, reading: dict[str, Any]
+) -> _Source:
+    common = {key: (recorded or {}).get(key) for key in ("image_dir", "language")} | reading
+    return _Source(DataArguments(train_files=list(files), **common), ("train",), ", ".join(files))
 
 
 def _recorded(recorded: dict[str, Any], splits: tuple[str, ...]) -> _Source | None:
     """A part of what a run was trained on, after its `metrics.json`; the first that it names."""
-    common = {key: recorded[key] for key in ("image_dir", "languages")}
+    keys = ("image_dir", "languages", "language", "columns", "tag_names")
+    common = {key: recorded.get(key) for key in keys}  # older runs have not all of them
     if recorded["train_files"] is None:
         common |= {key: recorded[key] for key in ("dataset_name", "dataset_config")}
         return _Source(DataArguments(**common), splits, str(recorded["dataset_name"]))
@@ -175,7 +176,11 @@ def _data_of_run(base: str) -> dict[str, Any] | None:
 
 
 def old_rows(
-    base: str, files: Sequence[str] | None, splits: tuple[str, ...], load: Load
+    base: str,
+    files: Sequence[str] | None,
+    splits: tuple[str, ...],
+    load: Load,
+    reading: dict[str, Any] | None = None,
 ) -> tuple[Dataset, str]:
     """Old sentences, and where they are from.
 
@@ -184,6 +189,7 @@ def old_rows(
         files: those that are named; None takes what the run's `metrics.json` names.
         splits: the parts of it that will do, the best first.
         load: loads what data arguments name.
+        reading: the data arguments `columns` and `tag_names` for files that are named.
 
     Raises:
         RecipeError: if nothing says where they are.
@@ -191,7 +197,7 @@ def old_rows(
     """
     recorded = _data_of_run(base)
     if files is not None:
-        source = _given(files, recorded)
+        source = _given(files, recorded, reading or {})
     else:
         source = recorded and _recorded(recorded, splits)
         if not source:
@@ -273,11 +279,14 @@ class Study:
         types = [name for name in known if name in learned]
         if set(known) != set(learned):
             logger.warning("before and after score the types of both: %s", ", ".join(types))
-        old, old_source = _old_test(base, data.old_test_files, load)
+        reading = {"columns": data.columns, "tag_names": data.tag_names}
+        old, old_source = _old_test(base, data.old_test_files, load, reading)
         replayed, replay_source = None, None
         if data.replay:
             try:
-                replayed, replay_source = old_rows(base, data.replay_files, ("train",), load)
+                replayed, replay_source = old_rows(
+                    base, data.replay_files, ("train",), load, reading
+                )
             except (RecipeError, FileNotFoundError) as error:
                 raise RecipeError(f"replay: {error}; name them by replay_files") from error
             logger.info("replay: %g of the new sentences, of %s", data.replay, replay_source)
@@ -444,10 +453,12 @@ def _trainer_of_base(
     )
 
 
-def _old_test(base: str, files: Sequence[str] | None, load: Load) -> tuple[Dataset | None, str]:
+def _old_test(
+    base: str, files: Sequence[str] | None, load: Load, reading: dict[str, Any]
+) -> tuple[Dataset | None, str]:
     """Old sentences to measure forgetting on and where they are from; or why there are none."""
     try:
-        rows, source = old_rows(base, files, ("test", "validation"), load)
+        rows, source = old_rows(base, files, ("test", "validation"), load, reading)
     except (RecipeError, FileNotFoundError) as error:
         if files is not None:
             raise

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from dataset_mmnerd import mmnerd
 from dataset_mmnerd.mmnerd import (
     MMNERD,
     OpenSource,
+    ReadOptions,
     Source,
     SourceError,
     split_by_group,
@@ -87,10 +89,10 @@ def test_one_file_is_a_source_too(tmp_path):
 
 
 def test_a_source_is_added_by_a_function_and_a_row(tmp_path, monkeypatch):
-    def find_tweets(data_dir, image_dir):
-        pictures = image_dir or data_dir / "media"
+    def find_tweets(data_dir, options):
+        options = replace(options, image_dir=options.image_dir or data_dir / "media")
         paths = sorted(data_dir.glob("*.tweets"))
-        return [mmnerd._part(path, data_dir, pictures, "pt") for path in paths]
+        return [mmnerd._part(path, data_dir, options, "pt") for path in paths]
 
     monkeypatch.setitem(mmnerd.SOURCES, "tweets", Source(find_tweets, entity_types=("PER", "LOC")))
     (tmp_path / "media").mkdir()
@@ -130,7 +132,7 @@ def test_folders_that_are_not_there_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         OpenSource("conll", tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="nopictures"):
-        OpenSource("conll", tmp_path, image_dir=tmp_path / "nopictures")
+        OpenSource("conll", tmp_path, options=ReadOptions(tmp_path / "nopictures"))
 
 
 @pytest.mark.parametrize("shares", [(1, 1), (0, 0, 0), (50, 60, -10)])
