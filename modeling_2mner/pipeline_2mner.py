@@ -8,18 +8,21 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 # isort: split
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set, Sized
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 from transformers import Pipeline
 from transformers.utils import logging
 
 from .fetch_2mner import fetch, is_address, shown_address
 from .images_2mner import ImageError, load_image
-from .processing_2mner import CONTEXT_FIELDS
+from .processing_2mner import CONTEXT_FIELDS, check_strings, described, is_listing
+from .quoting_2mner import shorten
 from .words_2mner import split_into_words
 
 __all__ = ["MultimodalNERPipeline"]
@@ -51,6 +54,19 @@ def _joined(words: list[str]) -> tuple[str, list[tuple[int, int]]]:
     return " ".join(words), spans
 
 
+def _several(inputs: Any) -> Any:
+    """Give several inputs the form in which `transformers` knows them as such: a list that is not
+    empty, a data set of torch, or a generator."""
+    if isinstance(inputs, list | Dataset):
+        is_empty = isinstance(inputs, Sized) and len(inputs) == 0
+        return (one for one in ()) if is_empty else inputs
+    if isinstance(inputs, Iterable) and not isinstance(
+        inputs, str | bytes | bytearray | Mapping | Set
+    ):
+        return (one for one in inputs)
+    return inputs
+
+
 class MultimodalNERPipeline(Pipeline):
     """Entities of a text, with a picture or without.
 
@@ -62,8 +78,8 @@ class MultimodalNERPipeline(Pipeline):
     bytes, a PIL image, an array or tensor, or an address (http or https), which is then fetched;
     and perhaps the image's visual context, lists of strings under `objects`, `captions` and `ocr`;
     or a row of a data set, with `tokens` and perhaps any of these, of which nothing is fetched.
-    Inputs may come as a list, a data set or a generator, and in batches (`batch_size=`), those with
-    images among those without.
+    Inputs may come as a list, tuple or array, a data set (of `datasets` or torch), a generator or
+    another stream, and in batches (`batch_size=`), those with images among those without.
 
     An image that cannot be fetched or read is an error where an input is given alone. Among
     several, and in a row of a data set, it costs the image and not the batch: the sentence is read
@@ -84,16 +100,27 @@ class MultimodalNERPipeline(Pipeline):
             )
 
     def _sanitize_parameters(
-        self, aggregation_strategy: str | None = None, is_split_into_words: bool | None = None
+        self,
+        aggregation_strategy: str | None = None,
+        is_split_into_words: bool | None = None,
+        **unknown: Any,
     ) -> tuple[dict, dict, dict]:
+        if unknown:
+            raise TypeError(
+                f"there is no option {next(iter(unknown))!r}, expected aggregation_strategy or "
+                "is_split_into_words"
+            )
         preprocess = {}
         if is_split_into_words is not None:
+            if not isinstance(is_split_into_words, bool):
+                found = described(is_split_into_words)
+                raise TypeError(f"is_split_into_words is {found}, expected True or False")
             preprocess["is_split_into_words"] = is_split_into_words
         postprocess = {}
         if aggregation_strategy is not None:
             if aggregation_strategy not in ("none", "simple", "first", "average", "max"):
                 raise ValueError(
-                    f"aggregation_strategy is {aggregation_strategy!r}, "
+                    f"aggregation_strategy is {described(aggregation_strategy)}, "
                     "expected 'none', 'simple', 'first', 'average' or 'max'"
                 )
             postprocess["aggregation_strategy"] = aggregation_strategy
@@ -108,23 +135,35 @@ class MultimodalNERPipeline(Pipeline):
                 aggregation_strategy: "simple" (default) gives entities. The model labels whole
                     words, so that "first", "average" and "max" give the same. "none" gives each
                     word whose label is not `O`, with the probability of that label.
-                is_split_into_words: a list of strings is one sentence, not several.
+                is_split_into_words: an input is a list of words; a list of strings is one sentence,
+                    not several.
                 batch_size, num_workers: as in every pipeline.
 
         Returns:
-            For each input a list of `label`, `score`, `word`, `start`, `end`: characters
-            `[start, end)` of the text; for words, of the words joined by spaces. With "none",
-            `entity` (the label, with its prefix) and `index` (of the word) in place of `label`.
+            A list of entities; for a list or tuple of inputs a list of such lists; for a data set
+            or a stream an iterator over such lists. An entity has `label`, `score`, `word`,
+            `start`, `end`: characters `[start, end)` of the text; for words, of the words joined by
+            spaces. With "none", `entity` (the label, with its prefix) and `index` (of the word) in
+            place of `label`.
 
         Raises:
-            TypeError: if an input is of another kind.
+            TypeError: if an input, what it holds, or an option is of another type, or an option is
+                unknown.
             ValueError: if a dictionary has other keys, or an option has an unknown value. An
                 `ImageError`, which is one, if the image of an input given alone cannot be read.
             OSError: if the image of an input given alone cannot be fetched.
         """
-        if options.get("is_split_into_words") and inputs and isinstance(inputs[0], str):
+        for name in ("batch_size", "num_workers"):
+            if not isinstance(options.get(name), int | None):
+                raise TypeError(f"{name} is {described(options[name])}, expected an integer")
+        if isinstance(inputs, tuple | np.ndarray):
+            inputs = list(inputs)
+        is_split = options.get("is_split_into_words")
+        if is_split is None:
+            is_split = self._preprocess_params.get("is_split_into_words")
+        if is_split and isinstance(inputs, list) and any(isinstance(word, str) for word in inputs):
             inputs = {"words": inputs}
-        return super().__call__(inputs, **options)
+        return super().__call__(_several(inputs), **options)
 
     def run_single(self, inputs, preprocess_params: dict, *params: dict) -> list[dict[str, Any]]:
         """An input that is given alone, and not among others."""
@@ -133,33 +172,32 @@ class MultimodalNERPipeline(Pipeline):
     def preprocess(
         self, inputs, is_split_into_words: bool = False, alone: bool = False
     ) -> dict[str, _Sentence]:
-        if is_split_into_words and isinstance(inputs, list | tuple):
+        if is_split_into_words and is_listing(inputs):
             inputs = {"words": inputs}
-        if isinstance(inputs, str):
+        if isinstance(inputs, str) and not is_split_into_words:
             inputs = {"text": inputs}
         if not isinstance(inputs, Mapping):
+            expected = "a list of words" if is_split_into_words else "a text"
             raise TypeError(
-                f"an input is a {type(inputs).__name__}, expected a text, or a dictionary with "
+                f"an input is {described(inputs)}, expected {expected}, or a dictionary with "
                 "'text' or 'words' and perhaps 'image'; give a list of words as {'words': [...]}"
             )
         given = [key for key in ("text", "words", "tokens") if key in inputs]
         known = {*given, "image", *CONTEXT_FIELDS}
-        others = [] if given == ["tokens"] else sorted(set(inputs) - known)
-        if len(given) != 1 or others:
+        if len(given) != 1 or (given != ["tokens"] and not known.issuperset(inputs)):
             raise ValueError(
-                f"an input has the keys {', '.join(map(repr, inputs))}, "
+                f"an input has the keys {shorten(', '.join(map(repr, inputs)))}, "
                 "expected 'text' or 'words', and perhaps 'image', "
                 f"{', '.join(map(repr, CONTEXT_FIELDS))}"
             )
         content = inputs[given[0]]
-        if isinstance(content, str) != (given == ["text"]):
-            expected = "a string" if given == ["text"] else "a list of strings"
-            raise TypeError(f"{given[0]!r} is {content!r}, expected {expected}")
-        text, spans = (
-            (content, split_into_words(content, self.processor.word_rules))
-            if given == ["text"]
-            else _joined(list(content))
-        )
+        if given == ["text"]:
+            if not isinstance(content, str):
+                raise TypeError(f"'text' is {described(content)}, expected a string")
+            text, spans = content, split_into_words(content, self.processor.word_rules)
+        else:
+            check_strings(content, repr(given[0]))
+            text, spans = _joined(list(content))
         image = self._read_image(inputs.get("image"), from_row=given == ["tokens"], alone=alone)
         context = {name: inputs.get(name) for name in CONTEXT_FIELDS}
         return {"sentence": _Sentence(text, spans, image, context)}

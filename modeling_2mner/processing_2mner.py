@@ -17,6 +17,7 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 # isort: split
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
@@ -39,9 +40,18 @@ from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN
 from .images_2mner import ImageError, ImageSource, load_image
 from .labels_2mner import is_bioes, repair_labels, spans_from_labels
+from .quoting_2mner import quoted
 from .words_2mner import WORD_RULES, check_word_rules
 
-__all__ = ["CONTEXT_FIELDS", "TwoMNERProcessor", "split_into_windows"]
+__all__ = [
+    "CONTEXT_FIELDS",
+    "TwoMNERProcessor",
+    "as_sentences",
+    "check_strings",
+    "described",
+    "is_listing",
+    "split_into_windows",
+]
 
 logger = logging.get_logger(__name__)
 
@@ -52,6 +62,69 @@ CONTEXT_FIELDS = ("objects", "captions", "ocr")
 
 VisualContext = Mapping[str, Sequence[str] | None]
 """Text made from a picture, by kind: `CONTEXT_FIELDS`."""
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a UTF-16 pair, which no tokenizer takes; it is read as U+FFFD."""
+
+
+def described(value: Any) -> str:
+    """A value and its type, as messages name them."""
+    return f"{quoted(value)} ({type(value).__name__})"
+
+
+def is_listing(value: Any) -> bool:
+    """Whether this is a list, tuple, array or the like, and not a string, dictionary or stream."""
+    if isinstance(value, str | bytes | bytearray | memoryview):
+        return False
+    return isinstance(value, Sequence) or getattr(value, "ndim", 0) > 0
+
+
+def check_strings(strings: Any, name: str) -> None:
+    """Check a list of strings, by the name that the message calls it.
+
+    Raises:
+        TypeError: if it is something else.
+    """
+    if not is_listing(strings):
+        raise TypeError(f"{name} is {described(strings)}, expected a list of strings")
+    for place, string in enumerate(strings):
+        if not isinstance(string, str):
+            raise TypeError(f"{name}[{place}] is {described(string)}, expected a string")
+
+
+def as_sentences(words: Any, name: str = "words") -> list[list[str]]:
+    """Check one sentence or several.
+
+    Args:
+        words: a sentence as a list of words, or a list of sentences.
+        name: what the message calls it.
+
+    Returns:
+        The list of sentences; one sentence is a list of one.
+
+    Raises:
+        TypeError: if it is something else.
+    """
+    if not is_listing(words):
+        raise TypeError(
+            f"{name} is {described(words)}, expected a list of words, or a list of sentences that "
+            "are such lists"
+        )
+    if _is_sentence(words):
+        check_strings(words, name)
+        return [list(words)]
+    for number, sentence in enumerate(words):
+        check_strings(sentence, f"{name}[{number}]")
+    return [list(sentence) for sentence in words]
+
+
+def _one_each(values: Any, count: int, name: str, kind: str) -> list:
+    """Check that a list has one item for each sentence."""
+    if not is_listing(values):
+        raise TypeError(f"{name} is {described(values)}, expected a list: for each sentence {kind}")
+    if len(values) != count:
+        raise ValueError(f"{name} has {len(values)} items for {count} sentences")
+    return list(values)
 
 
 def _crop_strip(picture: Image.Image) -> Image.Image:
@@ -243,55 +316,57 @@ class TwoMNERProcessor(ProcessorMixin):
             `[B]`; with labels `labels` `[B, W]`, padded with -100.
 
         Raises:
-            TypeError: if a sentence is a string, or so is a field of its visual context, or an
-                image is something else.
+            TypeError: if an argument, or what it holds, is of another type: a sentence that is a
+                string, a label that is a float or a boolean. The message names which.
             ValueError: if there are no sentences, the numbers of sentences, pictures, contexts,
                 words and labels do not agree, a label is not in the set, a visual context has an
                 unknown field, or `return_tensors` is not "pt".
         """
         if return_tensors != "pt":
-            raise ValueError(f"return_tensors is {return_tensors!r}, expected 'pt'")
-        if isinstance(words, str):
-            raise TypeError(f"words is the string {words!r}, expected a list of words")
-        if len(words) == 0:
+            raise ValueError(f"return_tensors is {described(return_tensors)}, expected 'pt'")
+        sentences = as_sentences(words)
+        if not sentences:
             raise ValueError("words has no sentences; one sentence without words is [[]]")
+        count = len(sentences)
         if _is_sentence(words):
-            words = [words]
-            images = [images]
-            context = [context]
+            images, context = [images], [context]
             labels = None if labels is None else [labels]
-        sentences = [list(sentence) for sentence in words]
-        contexts = [None] * len(sentences) if context is None else list(context)
-        if len(contexts) != len(sentences):
-            raise ValueError(f"context has {len(contexts)} items for {len(sentences)} sentences")
+        contexts = [None] * count
+        if context is not None:
+            contexts = _one_each(context, count, "context", "a dictionary or None")
         batch = self._read_words(sentences, self._read_context(contexts))
         if self.reads_pictures:
-            pictures = [None] * len(sentences) if images is None else list(images)
-            if len(pictures) != len(sentences):
-                raise ValueError(f"images has {len(pictures)} items for {len(sentences)} sentences")
+            pictures = [None] * count
+            if images is not None:
+                pictures = _one_each(images, count, "images", "an image or None")
             batch.update(self._read_pictures(pictures))
         if labels is not None:
-            batch["labels"] = self._read_labels(sentences, list(labels))
+            rows = _one_each(labels, count, "labels", "a list of labels")
+            batch["labels"] = self._read_labels(sentences, rows)
         return BatchFeature(batch)
 
     def _read_context(self, contexts: list[VisualContext | None]) -> list[list[int]]:
         """The sub-words of each sentence's visual context, as many as the budget allows."""
         texts = []
         for number, context in enumerate(contexts):
+            if not isinstance(context, Mapping | None):
+                raise TypeError(
+                    f"context[{number}] is {described(context)}, expected a dictionary of lists of "
+                    "strings, or None"
+                )
             context = context or {}
             for name, strings in context.items():
                 if name not in CONTEXT_FIELDS:
                     raise ValueError(
-                        f"sentence {number}: visual context has the field {name!r}, expected some "
-                        f"of {', '.join(CONTEXT_FIELDS)}"
+                        f"context[{number}] has the field {described(name)}, expected some of "
+                        f"{', '.join(CONTEXT_FIELDS)}"
                     )
-                if isinstance(strings, str):
-                    raise TypeError(
-                        f"sentence {number}: {name} is the string {strings!r}, expected a list of "
-                        "strings"
-                    )
-            strings = [text for name in self.context_fields for text in context.get(name) or ()]
-            texts.append(self.context_separator.join(strings))
+                if strings is not None:
+                    check_strings(strings, f"context[{number}][{name!r}]")
+            # `or ()` would ask an array for its truth.
+            fields = [context.get(name) for name in self.context_fields]
+            strings = [text for strings in fields if strings is not None for text in strings]
+            texts.append(_encodable(self.context_separator.join(strings)))
         if not self.reads_context or not any(texts):
             return [[] for _ in contexts]
         encoded = self.tokenizer(
@@ -348,7 +423,7 @@ class TwoMNERProcessor(ProcessorMixin):
     def _pieces(self, sentences: list[list[str]], room: int) -> list[list[list[int]]]:
         """The sub-words of each word: at least one, and no more than a window holds."""
         encoded = self.tokenizer(
-            sentences,
+            [[_encodable(word) for word in sentence] for sentence in sentences],
             is_split_into_words=True,
             add_special_tokens=False,
             return_attention_mask=False,
@@ -408,10 +483,11 @@ class TwoMNERProcessor(ProcessorMixin):
         return self._normalise([Image.new("RGB", (32, 32))]).shape[1:]
 
     def _read_labels(self, sentences: list[list[str]], labels: list[Sequence]) -> Tensor:
-        if len(labels) != len(sentences):
-            raise ValueError(f"labels has {len(labels)} items for {len(sentences)} sentences")
         rows, repaired = [], []
         for number, (sentence, row) in enumerate(zip(sentences, labels, strict=True)):
+            row = row.tolist() if hasattr(row, "tolist") else row
+            if not is_listing(row):
+                raise TypeError(f"labels[{number}] is {described(row)}, expected a list of labels")
             if len(row) != len(sentence):
                 raise ValueError(
                     f"sentence {number} has {len(sentence)} words and {len(row)} labels"
@@ -437,7 +513,12 @@ class TwoMNERProcessor(ProcessorMixin):
             return list(labels)
         names: list[str | None] = []
         for word, label in enumerate(labels):
-            index = int(label)
+            index = label.item() if getattr(label, "ndim", None) == 0 else label
+            if isinstance(index, bool) or not isinstance(index, int):
+                raise TypeError(
+                    f"labels[{number}][{word}] is {described(label)}, expected all labels of a "
+                    "sentence to be names, or all integers"
+                )
             if index != UNKNOWN and not 0 <= index < len(self.labels):
                 raise self._not_a_label(number, word, label)
             names.append(None if index == UNKNOWN else self.labels[index])
@@ -477,6 +558,7 @@ class TwoMNERProcessor(ProcessorMixin):
             entity.
 
         Raises:
+            TypeError: if the sentences are no lists of strings.
             ValueError: if the model was in training mode, gave another number of sentences, or has
                 another number of labels.
         """
@@ -488,7 +570,7 @@ class TwoMNERProcessor(ProcessorMixin):
             raise ValueError(
                 f"the model has {outputs.logits.shape[-1]} labels, the processor {len(self.labels)}"
             )
-        sentences = [words] if _is_sentence(words) else words
+        sentences = as_sentences(words)
         if len(sentences) != len(outputs.predictions):
             raise ValueError(
                 f"words has {len(sentences)} sentences, "
@@ -518,6 +600,10 @@ class TwoMNERProcessor(ProcessorMixin):
 def _is_sentence(words: Sequence) -> bool:
     """Whether this is one sentence, a list of words, and not a list of sentences."""
     return len(words) > 0 and isinstance(words[0], str)
+
+
+def _encodable(text: str) -> str:
+    return LONE_SURROGATE.sub("\ufffd", text)
 
 
 def _fill(words: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:

@@ -188,7 +188,7 @@ def test_unknown_labels_stay_unknown_and_their_neighbours_as_they_are(text_tower
         ({"labels": [["O", "B-DOG", "O", "O", "O"]]}, "sentence 0, word 1: label 'B-DOG' is not"),
         ({"labels": [[0, 99, 0, 0, 0]]}, "sentence 0, word 1: label 99 is not one of O, B-PER"),
         ({"images": [None, None]}, "images has 2 items for 1 sentences"),
-        ({"return_tensors": "np"}, "return_tensors is 'np', expected 'pt'"),
+        ({"return_tensors": "np"}, r"return_tensors is 'np' \(str\), expected 'pt'"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(processor, arguments, message):
@@ -196,11 +196,100 @@ def test_what_does_not_fit_together_is_refused(processor, arguments, message):
         processor([WORDS], **arguments)
 
 
-def test_a_string_is_no_list_of_words(processor):
-    with pytest.raises(TypeError, match="words is the string 'Angela Merkel', expected a list"):
-        processor("Angela Merkel")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("Angela Merkel", r"words is 'Angela Merkel' \(str\), expected a list of words"),
+        (None, r"words is None \(NoneType\), expected a list of words"),
+        (b"ab", r"words is b'ab' \(bytes\), expected a list of words"),
+        ({"a": 1}, r"words is \{'a': 1\} \(dict\), expected a list of words"),
+        (iter("ab"), r"words is <str_.*, expected a list of words"),
+        ([["a"], "bc"], r"words\[1\] is 'bc' \(str\), expected a list of strings"),
+        ([["a"], None], r"words\[1\] is None \(NoneType\), expected a list of strings"),
+        ([7], r"words\[0\] is 7 \(int\), expected a list of strings"),
+        (["a", ["b"]], r"words\[1\] is \['b'\] \(list\), expected a string"),
+        (["a", 7], r"words\[1\] is 7 \(int\), expected a string"),
+        ([["a"], ["b", None]], r"words\[1\]\[1\] is None \(NoneType\), expected a string"),
+    ],
+)
+def test_words_of_another_type_are_refused(processor, words, message):
+    with pytest.raises(TypeError, match=message):
+        processor(words)
+
+
+def test_no_sentences_are_refused(processor):
     with pytest.raises(ValueError, match="words has no sentences"):
         processor([])
+
+
+def test_words_may_come_as_tuples_and_arrays(processor):
+    expected = processor([["a", "b"]])["input_ids"]
+    for words in (("a", "b"), np.array(["a", "b"]), [("a", "b")], np.array([["a", "b"]])):
+        assert torch.equal(processor(words)["input_ids"], expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([["O", "O"], "OO"], r"labels\[1\] is 'OO' \(str\), expected a list of labels"),
+        ([["O", "O"], {"O", "B-PER"}], r"labels\[1\] is \{.*\(set\), expected a list of labels"),
+        ([["O", "O"], None], r"labels\[1\] is None \(NoneType\), expected a list of labels"),
+        ("OO", r"labels is 'OO' \(str\), expected a list: for each sentence a list of labels"),
+        ({0: "O", 1: "O"}, r"labels is \{.*\(dict\), expected a list: for each sentence"),
+        ([[0, 0], [0, 1.7]], r"labels\[1\]\[1\] is 1.7 \(float\), expected .* all integers"),
+        ([[0, 0], [0, True]], r"labels\[1\]\[1\] is True \(bool\), expected .* all integers"),
+        ([[0, 0], [float("nan"), 0]], r"labels\[1\]\[0\] is nan \(float\), expected"),
+        ([[0, 0], [0, "O"]], r"labels\[1\]\[1\] is 'O' \(str\), expected all labels of a sent"),
+        ([[0, 0], [0, None]], r"labels\[1\]\[1\] is None \(NoneType\), expected"),
+        (np.zeros((2, 2)), r"labels\[0\]\[0\] is 0.0 \(float\), expected"),
+        (torch.zeros(2, 2, dtype=torch.bool), r"labels\[0\]\[0\] is False \(bool\), expected"),
+    ],
+)
+def test_labels_of_another_type_are_refused(processor, labels, message):
+    with pytest.raises(TypeError, match=message):
+        processor([["a", "b"], ["c", "d"]], labels=labels)
+
+
+def test_labels_may_be_integers_of_numpy_and_torch(processor):
+    expected = torch.tensor([[1, 2]])
+    for labels in (
+        np.array([[1, 2]]),
+        torch.tensor([[1, 2]]),
+        [np.array([1, 2], np.uint8)],
+        [[np.int16(1), torch.tensor(2)]],
+    ):
+        assert torch.equal(processor([["a", "b"]], labels=labels)["labels"], expected)
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({"ocr": ["a"]}, r"context is \{'ocr': \['a'\]\} \(dict\), expected a list: for each sent"),
+        ("a", r"context is 'a' \(str\), expected a list: for each sentence a dictionary or None"),
+        (["a"], r"context\[0\] is 'a' \(str\), expected a dictionary of lists of strings, or None"),
+        ([{"ocr": "a"}], r"context\[0\]\['ocr'\] is 'a' \(str\), expected a list of strings"),
+        ([{"ocr": 7}], r"context\[0\]\['ocr'\] is 7 \(int\), expected a list of strings"),
+        ([{"ocr": {"a": 1}}], r"context\[0\]\['ocr'\] is .*\(dict\), expected a list of strings"),
+        (
+            [{"ocr": ["a", None]}],
+            r"context\[0\]\['ocr'\]\[1\] is None \(NoneType\), expected a str",
+        ),
+    ],
+)
+def test_visual_context_of_another_type_is_refused(processor, context, message):
+    with pytest.raises(TypeError, match=message):
+        processor([["a"]], context=context)
+
+
+@pytest.mark.parametrize("images", ["ab", b"ab", Image.new("RGB", (2, 2)), {"path": "a"}])
+def test_images_of_several_sentences_are_a_list(processor, images):
+    with pytest.raises(TypeError, match=r"images is .*, expected a list: for each sentence an ima"):
+        processor([["a"], ["b"]], images=images)
+
+
+def test_half_of_a_utf_16_pair_is_read_as_unknown(processor):
+    places = processor([["a", "\ud800", "b\udfff"]], context=[{"ocr": ["\ud800"]}])
+    assert torch.equal(places["input_ids"], processor([["a", "\ufffd", "b\ufffd"]])["input_ids"])
 
 
 # Pictures

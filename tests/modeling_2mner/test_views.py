@@ -166,8 +166,8 @@ def test_the_settings_travel_with_the_processor(family, tmp_path):
 @pytest.mark.parametrize(
     ("context", "error", "message"),
     [
-        ({"tags": ["a"]}, ValueError, "sentence 0: visual context has the field 'tags'"),
-        ({"ocr": "text"}, TypeError, "sentence 0: ocr is the string 'text'"),
+        ({"tags": ["a"]}, ValueError, r"context\[0\] has the field 'tags'"),
+        ({"ocr": "text"}, TypeError, r"context\[0\]\['ocr'\] is 'text' \(str\)"),
         ([{}, {}], ValueError, "context has 2 items for 1 sentences"),
     ],
 )
