@@ -15,16 +15,14 @@ import hashlib
 import logging
 import re
 import shutil
-import tarfile
 import tempfile
-import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .archives import unpacked
 from .audit import AuditReport, audit
 from .card import CardFacts, write_card
 from .card_reading import data_file_patterns, matching_files, read_card
@@ -33,7 +31,6 @@ from .hub import open_repository, send
 from .images import ImageError, load_image, read_image
 from .mmnerd import DEFAULT_SHARES, OpenSource, ReadOptions, SourceError
 from .parquet import ShardWriter, Written
-from .readers import is_safe_name
 from .schema import SPLITS, features
 
 logger = logging.getLogger(__name__)
@@ -115,56 +112,6 @@ def _checked(image: str | bytes) -> bytes | tuple[str, str]:
     return content
 
 
-@contextmanager
-def unpacked(path: Path | str | None) -> Iterator[Path | None]:
-    """The folder itself, or that of an archive (zip, tar), unpacked while the context lasts.
-
-    Raises:
-        BuildError: if a member of the archive lies outside of it, or there is no room for it.
-    """
-    if path is None or not Path(path).is_file():
-        yield None if path is None else Path(path)
-        return
-    path = Path(path)
-    if not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="dataset_mmnerd-") as folder:
-        if zipfile.is_zipfile(path):
-            _unpack_zip(path, Path(folder))
-        else:
-            _unpack_tar(path, Path(folder))
-        inside = [item for item in Path(folder).iterdir() if not item.name.startswith((".", "__"))]
-        single = len(inside) == 1 and inside[0].is_dir()
-        yield inside[0] if single and inside[0].name != "train_valid_test" else Path(folder)
-
-
-def _check_members(path: Path, members: Sequence[tuple[str, int]], folder: Path) -> None:
-    for name, _ in members:
-        if not is_safe_name(name):
-            raise BuildError(f"{path}: found member {name!r}, expected names inside the archive")
-    size, free = sum(size for _, size in members), shutil.disk_usage(folder).free
-    if size > free:
-        raise BuildError(f"{path}: found {size:,} bytes in it, expected at most {free:,} (free)")
-
-
-def _unpack_zip(path: Path, folder: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        members = [(member.filename, member.file_size) for member in archive.infolist()]
-        _check_members(path, members, folder)
-        archive.extractall(folder)
-
-
-def _unpack_tar(path: Path, folder: Path) -> None:
-    with tarfile.open(path) as archive:
-        members = [(member.name, member.size) for member in archive.getmembers()]
-        _check_members(path, [member for member in members if member[0] != "."], folder)
-        try:
-            archive.extractall(folder, filter="data")
-        except tarfile.FilterError as error:
-            raise BuildError(f"{path}: found {error}, expected files inside it") from None
-
-
 # Building -----------------------------------------------------------------------------------------
 
 
@@ -198,7 +145,8 @@ def build(
         overwrite: replace `out` if it is a data set; anything else is never replaced.
 
     Raises:
-        BuildError, SourceError, MalformedLineError, FileNotFoundError: nothing is left at `out`.
+        ArchiveError, BuildError, ColumnError, MalformedLineError, SourceError, FileNotFoundError:
+            nothing is left at `out`.
     """
     out = Path(out)
     recover_folder(out)
@@ -392,4 +340,4 @@ def _not_sent(folder: Path, names: Sequence[str]) -> list[str]:
     return sorted({path.as_posix() for path in visible}.difference(names))
 
 
-__all__ = ["BuildError", "BuildReport", "PartSummary", "build", "push", "unpacked", "write_rows"]
+__all__ = ["BuildError", "BuildReport", "PartSummary", "build", "push", "write_rows"]

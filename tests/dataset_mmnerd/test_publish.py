@@ -5,9 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import tarfile
 import textwrap
-import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +16,7 @@ from dataset_mmnerd import publish
 from dataset_mmnerd.__main__ import main
 from dataset_mmnerd.hub import PublishError
 from dataset_mmnerd.mmnerd import SourceError
-from dataset_mmnerd.publish import BuildError, build, push, unpacked
+from dataset_mmnerd.publish import BuildError, build, push
 from dataset_mmnerd.readers import MalformedLineError
 from dataset_mmnerd.schema import bio_labels, features
 
@@ -375,51 +373,6 @@ def test_two_builds_of_the_same_files_give_the_same_bytes(mmnerd_folder, tmp_pat
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
     assert contents("one") == contents("two")
-
-
-# Archives -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_an_archive_is_as_good_as_its_folder(mmnerd_folder, tmp_path, kind):
-    path = tmp_path / f"MMNERD.{kind}"
-    if kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for file in mmnerd_folder.rglob("*"):
-                archive.write(file, file.relative_to(tmp_path))
-    else:
-        with tarfile.open(path, "w:gz") as archive:
-            archive.add(mmnerd_folder, "MMNERD")
-    report = build("mmnerd", path, tmp_path / "set", with_audit=False)
-    assert sum(part.pictures for part in report.parts.values()) == 24
-
-
-@pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt", "a/../../outside.txt"])
-@pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_an_archive_member_outside_of_it_is_refused(tmp_path, kind, name):
-    path = tmp_path / "deep" / f"bad.{kind}"
-    path.parent.mkdir()
-    if kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(name, "x")
-    else:
-        with tarfile.open(path, "w") as archive:
-            member = tarfile.TarInfo(name)
-            member.size = 1
-            archive.addfile(member, io.BytesIO(b"x"))
-    with pytest.raises(BuildError, match="found member"), unpacked(path):
-        pass
-    assert not (tmp_path / "outside.txt").exists()
-
-
-def test_a_link_that_leads_out_of_an_archive_is_refused(tmp_path):
-    path = tmp_path / "bad.tar"
-    with tarfile.open(path, "w") as archive:
-        member = tarfile.TarInfo("link.txt")
-        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(member)
-    with pytest.raises(BuildError, match="expected files inside it"), unpacked(path):
-        pass
 
 
 # The Hub ------------------------------------------------------------------------------------------
