@@ -469,7 +469,7 @@ class _Auditor:
         self.add("pictures missing", WARNING, missing, pictures.named, meaning, rows)
         for kind, meaning in (
             ("broken", "distinct pictures cannot be decoded"),
-            ("enormous", f"distinct pictures have more than {MAX_PIXELS:,} pixels"),
+            ("enormous", f"distinct pictures have more than {MAX_PIXELS:,} pixels or 64 MiB"),
         ):
             found = list(pictures.faults[kind].values())
             rows = [row for row, _ in found]

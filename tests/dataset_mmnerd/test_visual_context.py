@@ -5,10 +5,12 @@ import os
 import struct
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from transformers import (
+    AutoTokenizer,
     BertTokenizerFast,
     BlipConfig,
     BlipForConditionalGeneration,
@@ -36,7 +38,7 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from dataset_mmnerd import load_sample
+from dataset_mmnerd import audit, load_sample
 from dataset_mmnerd.images import MAX_BYTES, ImageError
 from dataset_mmnerd.visual_context import (
     Captioner,
@@ -47,6 +49,7 @@ from dataset_mmnerd.visual_context import (
     decoded,
     visual_context,
 )
+from modeling_2mner import TwoMNERProcessor
 
 from .conftest import enormous_png, picture_bytes
 
@@ -203,6 +206,53 @@ def test_tesseract_reads_what_is_written_line_by_line():
     reader = TesseractReader(["en"])
     pictures = [decoded(board("WELCOME TO", "Valdora")), decoded(picture_bytes())]
     assert reader.read(pictures, "en") == [["WELCOME TO", "Valdora"], []]
+
+
+@pytest.mark.tesseract
+def test_tesseract_reads_what_is_written_in_16_bit_greyscale():
+    grey = Image.open(io.BytesIO(board("WELCOME TO", "Valdora"))).convert("L")
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(file, "PNG")
+    assert TesseractReader(["en"]).read([decoded(file.getvalue())], "en") == [
+        ["WELCOME TO", "Valdora"]
+    ]
+
+
+class Seen(Sizes):
+    """Keeps the images that it is given."""
+
+    def read(self, pictures, lang="und"):
+        self.images = list(pictures)
+        return super().read(pictures, lang)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "P", "LA", "1", "CMYK", "16 bits", "turned"])
+def test_extractors_audit_and_model_see_the_same_pixels(kind, text_tower):
+    image = Image.open(io.BytesIO(picture_bytes(4, size=(32, 32)))).convert("RGB")
+    options = {}
+    if kind == "16 bits":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    elif kind == "turned":
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = 6
+    else:
+        if kind in ("RGBA", "LA"):
+            image.putalpha(Image.linear_gradient("L").resize(image.size))
+        image = image.convert(kind)
+    file = io.BytesIO()
+    image.save(file, "TIFF" if kind == "CMYK" else "PNG", **options)
+    extractor = Seen()
+    visual_context([file.getvalue()], ["en"], [extractor])
+    (seen,) = extractor.images
+    raw = CLIPImageProcessorPil(
+        do_resize=False, do_center_crop=False, rescale_factor=1.0, do_normalize=False
+    )
+    tokenizer = AutoTokenizer.from_pretrained(text_tower(), add_prefix_space=True)
+    (model_sees,) = TwoMNERProcessor(raw, tokenizer)(["a"], images=file.getvalue())["pixel_values"]
+    assert np.array_equal(model_sees.permute(1, 2, 0), np.asarray(seen))
+    audited = audit._Pictures()
+    audited.read(0, "train", {"image": {"bytes": file.getvalue()}, "image_id": "a"})
+    assert list(audited.look.values()) == [audit._look(seen)]
 
 
 @pytest.mark.tesseract
