@@ -127,12 +127,24 @@ def split_of(path: Path) -> str | None:
 
 
 def _picture_folder(folder: Path) -> Path:
-    """The first folder below that holds pictures, else the folder itself."""
+    """The first folder below that holds images, else the folder itself; no link out of it."""
     below = sorted(path for path in folder.iterdir() if path.is_dir())
     for candidate in below:
         if any(path.suffix.lower() in IMAGE_SUFFIXES for path in candidate.iterdir()):
-            return candidate
+            return _inside(candidate, folder)
     return folder
+
+
+def _inside(pictures: Path, folder: Path) -> Path:
+    """An image folder that the user has not named, but the data.
+
+    Raises:
+        SourceError: if it is a link out of the data's folder.
+    """
+    if not pictures.resolve().is_relative_to(folder.resolve()):
+        expected = "image files in the data's own folder, or in one that is named (--image-dir)"
+        raise SourceError(f"{pictures}: found a link to {pictures.resolve()}, expected {expected}")
+    return pictures
 
 
 def _part(path: Path, data_dir: Path, options: ReadOptions, lang: str | None) -> Part:
@@ -175,7 +187,9 @@ def _find_files(
 
 
 def _find_mmnerd(data_dir: Path, options: ReadOptions) -> list[Part]:
-    pictures = options.image_dir or data_dir / "twitter_and_image_caption_images"
+    pictures = options.image_dir
+    if pictures is None:
+        pictures = _inside(data_dir / "twitter_and_image_caption_images", data_dir)
     options = replace(options, image_dir=pictures)
     parts = []
     for folder in sorted((data_dir / "train_valid_test").glob("train_valid_test_*")):

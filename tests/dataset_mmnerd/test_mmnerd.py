@@ -248,3 +248,14 @@ def test_the_sample_is_a_source_whose_rows_do_not_depend_on_the_languages_asked_
     (part,) = [part for part in opened.parts if (part.split, part.lang) == ("validation", "fr")]
     together = sample_rows("validation", languages=["de", "fr"])
     assert list(part.read(opened.labels)) == [row for row in together if row["lang"] == "fr"]
+
+
+@pytest.mark.parametrize("source", ["mmnerd", "conll"])
+def test_an_image_folder_that_links_out_of_the_data_must_be_named(source, mmnerd_folder, tmp_path):
+    folder = mmnerd_folder / "twitter_and_image_caption_images"
+    elsewhere = folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(elsewhere)
+    with pytest.raises(SourceError, match=r"images: found a link to .*elsewhere, expected image f"):
+        OpenSource(source, mmnerd_folder)
+    rows = list(OpenSource(source, mmnerd_folder, options=ReadOptions(image_dir=folder)).rows())
+    assert rows and all(row["image"] is not None for _, row in rows)
