@@ -23,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dataset_mmnerd.files import write_text
+from dataset_mmnerd.images import ImageError, read_image
 from dataset_mmnerd.schema import LANGUAGES
 
 from .card import recipe_as_yaml, source_of, training_in_words
@@ -440,7 +441,7 @@ def _mistake_cards(run: Run, mistakes: Sequence[Mistake]) -> list[dict[str, Any]
             cards[mistake.row] = {
                 "lang": record["lang"],
                 "segments": segments(record["tokens"], spans_of(record, "gold"), spans_of(record)),
-                "picture": _data_uri(thumbnail_path(run.folder, mistake.row)),
+                "picture": _data_uri(thumbnail_path(run.folder, mistake.row), run.folder),
                 "mistakes": [],
             }
         cards[mistake.row]["mistakes"].append(mistake)
@@ -463,7 +464,13 @@ def segments(
     return pieces
 
 
-def _data_uri(picture: Path) -> str | None:
-    if not picture.is_file():
+def _data_uri(picture: Path, run: Path) -> str | None:
+    """A thumbnail of a run's folder for the page; None where there is none. What a link out of the
+    folder leads to does not belong on a page that is published."""
+    if not picture.resolve().is_relative_to(run.resolve()):
         return None
-    return f"data:image/jpeg;base64,{base64.b64encode(picture.read_bytes()).decode('ascii')}"
+    try:
+        content = read_image(picture)
+    except ImageError:
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,6 +1,7 @@
 """The page of a run, made of real tiny runs of every kind."""
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -255,6 +256,22 @@ def test_the_page_is_made_anew_without_the_data(finished, rows, capsys):
     page = page_of(folder)
     assert not page.all("img")
     assert "wrong type" in page.text
+
+
+def test_a_thumbnail_that_links_out_of_the_run_is_not_put_on_the_page(finished, rows, tmp_path):
+    folder = finished(rows, change=wrong)
+    thumbnails = list((folder / "report" / "pictures").iterdir())
+    (tmp_path / "secret").write_text("secret")
+    for thumbnail in thumbnails:
+        thumbnail.unlink()
+        thumbnail.symlink_to(tmp_path / "secret")
+    write_report(folder)
+    assert not page_of(folder).all("img")
+    for thumbnail in thumbnails:
+        thumbnail.unlink()
+        os.mkfifo(thumbnail)
+    write_report(folder)
+    assert thumbnails and not page_of(folder).all("img")
 
 
 def test_a_run_that_taught_a_language_says_what_was_forgotten(finished, rows):
