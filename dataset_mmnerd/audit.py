@@ -26,15 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features
 from PIL import Image
 
 from .card_reading import missing_files
 from .images import MAX_PIXELS, ImageError, load_image
 from .labels import repair_labels
-from .parquet import shard_paths
+from .parquet import ShardError, label_names, reading_shard, shard_paths
+from .quoting import quoted
 from .schema import SPLITS, UNKNOWN_LANGUAGE
 
 ERROR, WARNING, NOTE, SKIPPED = "error", "warning", "note", "skipped"
@@ -143,33 +142,46 @@ class _Shards:
     paths: list[Path]
     broken: list[str] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, folder: Path) -> _Shards:
-        shards = cls(folder, [])
-        for path in shard_paths(folder):
-            try:
-                pq.read_metadata(path)
-            except (OSError, pa.ArrowInvalid) as error:
-                shards.broken.append(f"{path.relative_to(folder)}: {error}")
-            else:
-                shards.paths.append(path)
-        return shards
-
     def rows(self, *columns: str) -> Iterator[tuple[int, str, Row]]:
-        """(row number, split, row) of all rows in a fixed order; labels come as names."""
+        """(row number, split, row) of all rows in a fixed order; labels come as names.
+
+        Raises:
+            ShardError: if a file is damaged.
+        """
         number = 0
         for path in self.paths:
             split = path.name.partition("-")[0]
-            with pq.ParquetFile(path) as file:
-                features = Features.from_arrow_schema(file.schema_arrow)
-                labels = features["ner_tags"].feature.names
+            with reading_shard(path), pq.ParquetFile(path) as file:
+                labels, place = label_names(file), 0
                 size = 50 if "image" in columns else 1000
                 for batch in file.iter_batches(batch_size=size, columns=list(columns)):
                     for row in batch.to_pylist():
-                        if "ner_tags" in row:
-                            row["ner_tags"] = [labels[tag] for tag in row["ner_tags"]]
-                        yield number, split, row
+                        place += 1
+                        yield number, split, _checked(row, labels, place)
                         number += 1
+
+    def leave_out(self, error: ShardError) -> None:
+        """Take a damaged file from those that are read."""
+        self.paths.remove(error.path)
+        self.broken.append(f"{error.path.relative_to(self.folder).as_posix()}: {error.reason}")
+
+
+def _checked(row: Row, labels: Sequence[str], place: int) -> Row:
+    """A row whose columns hold what `build` writes, with the names of its labels.
+
+    Raises:
+        ValueError: if one does not, with its `place` in the file.
+    """
+    for name in ("id", "lang", "tokens", "ner_tags"):
+        value = row.get(name, "")
+        if value is None or (isinstance(value, list) and None in value):
+            raise ValueError(f"row {place}: null in column {name}")
+    if "ner_tags" in row:
+        tags = row["ner_tags"]
+        if tags and not 0 <= min(tags) <= max(tags) < len(labels):
+            raise ValueError(f"row {place}: label {quoted(tags)} of {len(labels)}")
+        row["ner_tags"] = [labels[tag] for tag in tags]
+    return row
 
 
 @dataclass
@@ -285,12 +297,17 @@ def _has(library: str) -> bool:
 
 
 def _read(folder: Path) -> tuple[_Shards, _Words, _Pictures]:
-    shards, words, pictures = _Shards.of(folder), _Words(), _Pictures()
-    for number, split, row in shards.rows("id", "tokens", "ner_tags", "lang"):
-        words.read(number, split, row)
-    for number, split, row in shards.rows("image", "image_id"):
-        pictures.read(number, split, row)
-    return shards, words, pictures
+    shards = _Shards(folder, shard_paths(folder))
+    while True:
+        words, pictures = _Words(), _Pictures()
+        try:
+            for number, split, row in shards.rows("id", "tokens", "ner_tags", "lang"):
+                words.read(number, split, row)
+            for number, split, row in shards.rows("image", "image_id"):
+                pictures.read(number, split, row)
+            return shards, words, pictures
+        except ShardError as error:
+            shards.leave_out(error)  # rows are numbered without it: all is read again
 
 
 # Comparing ----------------------------------------------------------------------------------------

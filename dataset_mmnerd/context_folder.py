@@ -26,8 +26,10 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from .card import table, update_card
-from .files import write_text
+from .card_reading import dataset_infos, read_card
+from .files import check_inside, write_text
 from .parquet import expanded_bytes, picture_digest, read_shard, replace_shard, shard_paths
+from .quoting import quoted, shorten
 from .visual_context import (
     ContextError,
     Extractor,
@@ -38,6 +40,7 @@ from .visual_context import (
 )
 
 STORE = ".context"
+_EXPECTED = "expected what `context` writes there (delete the file to write it anew)"
 _WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 _LONGEST_WAIT = timedelta(days=7)  # for the slowest process
 
@@ -79,13 +82,16 @@ class StoredReadings(Readings):
 
     def __init__(self, folder: Path, process: int) -> None:
         super().__init__()
+        check_inside(folder.parent, folder)
         folder.mkdir(exist_ok=True)
         self._folder = folder
         self.load()
         self.failures = frozenset(key for key, read in self._found.items() if read.strings is None)
         for key in self.failures:
             del self._found[key]
-        self._file = (folder / f"{process}.jsonl").open("ab")
+        own = folder / f"{process}.jsonl"
+        check_inside(folder, own)
+        self._file = own.open("ab")
         self._file.write(b"\n")  # ends a line that was cut off
 
     def load(self) -> None:
@@ -93,16 +99,16 @@ class StoredReadings(Readings):
         since.
         """
         for path in sorted(self._folder.glob("*.jsonl")):
+            check_inside(self._folder, path)
             with path.open("rb") as lines:
                 for line in lines:
-                    try:
-                        extractor, picture, lang, strings, fault = json.loads(line)
-                    except ValueError:
-                        continue  # empty, or cut off when its writer was killed
-                    key = (extractor, picture, lang)
+                    read = _stored(line)
+                    if read is None:
+                        continue
+                    key, reading = read
                     known = self.get(key)
-                    if strings is not None or known is None or known.strings is None:
-                        super().add({key: Reading(strings, fault)})
+                    if reading.strings is not None or known is None or known.strings is None:
+                        super().add({key: reading})
 
     def add(self, found: Mapping[ReadingKey, Reading]) -> None:
         """Keep what was read, and write it down."""
@@ -115,6 +121,22 @@ class StoredReadings(Readings):
 
     def close(self) -> None:
         self._file.close()
+
+
+def _stored(line: bytes) -> tuple[ReadingKey, Reading] | None:
+    """What a line of the store says; None of one that is empty, was cut off when its writer was
+    killed, or is damaged: its picture is read again.
+    """
+    try:
+        extractor, picture, lang, strings, fault = json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = [extractor, picture, lang, "" if fault is None else fault]
+    if strings is not None and not isinstance(strings, list):
+        return None
+    if not all(isinstance(text, str) for text in [*texts, *(strings or [])]):
+        return None
+    return (extractor, picture, lang), Reading(strings, fault)
 
 
 # Processes ----------------------------------------------------------------------------------------
@@ -212,13 +234,15 @@ def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> Context
         What was done; None in all processes but the main one.
 
     Raises:
-        ContextError: if an extractor cannot work at all.
+        ContextError: if an extractor cannot work at all, or `context.json` is damaged.
+        CardError, ShardError: if the card or a shard is damaged; nothing is written then.
         FileNotFoundError: if the folder is no data set.
+        OSError: if a link in it leads out of it.
     """
     folder = Path(folder)
     paths = shard_paths(folder)
-    if not (folder / "README.md").is_file():
-        raise FileNotFoundError(f"{folder}: found no README.md, expected what `build` makes")
+    dataset_infos(folder, read_card(folder))  # all that is written at the end is read now
+    summaries = _summaries(folder)
     processes = _Processes.launched()
     shown = {
         (shard.digests[number], lang)
@@ -239,7 +263,7 @@ def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> Context
     if processes.index > 0:
         return None
     readings.load()
-    _replace(folder, paths, extractors, readings, report)
+    _replace(folder, paths, extractors, readings, report, summaries)
     return report
 
 
@@ -266,6 +290,7 @@ def _replace(
     extractors: Sequence[Extractor],
     readings: Readings,
     report: ContextReport,
+    summaries: dict[str, Any],
 ) -> None:
     """Put what was read into the shards, `context.json` and the card."""
     counted: dict[str, set[ReadingKey]] = {}
@@ -289,7 +314,7 @@ def _replace(
             replace_shard(path, rows)
             report.shards_replaced += 1
         sizes[path.parent.name, path.name.partition("-")[0]] += expanded_bytes(rows, shard.pictures)
-    _write_summaries(folder, report, sizes)
+    _write_summaries(folder, report, sizes, summaries)
 
 
 def _count(
@@ -315,20 +340,52 @@ def _count(
             summary.nothing_found += not reading.strings
 
 
-def _write_summaries(
-    folder: Path, report: ContextReport, sizes: Mapping[tuple[str, str], int]
-) -> None:
+_FIGURES = {
+    "made_by": str,
+    "sentences": int,
+    "pictures": int,
+    "strings": int,
+    "nothing_found": int,
+    "failed": list,
+}
+"""The fields of a column in `context.json`, as those of `ColumnSummary`."""
+
+
+def _summaries(folder: Path) -> dict[str, Any]:
+    """What `context.json` says of each column; nothing if there is no such file.
+
+    Raises:
+        ContextError: if it is damaged.
+    """
     path = folder / "context.json"
-    summaries: dict[str, Any] = {}
-    if path.is_file():
-        summaries = json.loads(path.read_text(encoding="utf-8"))
+    if not path.is_file():
+        return {}
+    check_inside(folder, path)
+    try:
+        summaries = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ContextError(f"{path}: found no JSON ({shorten(str(error))}), {_EXPECTED}") from error
+    if not isinstance(summaries, dict):
+        raise ContextError(f"{path}: found {quoted(summaries)}, {_EXPECTED}")
+    for name, made in summaries.items():
+        for figure, kind in _FIGURES.items():
+            if not isinstance(made, dict) or not isinstance(made.get(figure), kind):
+                raise ContextError(f"{path}: {quoted(name)}: found {quoted(made)}, {_EXPECTED}")
+    return summaries
+
+
+def _write_summaries(
+    folder: Path,
+    report: ContextReport,
+    sizes: Mapping[tuple[str, str], int],
+    summaries: dict[str, Any],
+) -> None:
     summaries |= {name: asdict(summary) for name, summary in report.columns.items()}
     text = json.dumps(summaries, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-    write_text(path, text)
+    write_text(folder / "context.json", text)
     head = ["column", "made by", "sentences", "pictures", "strings", "nothing found", "failed"]
-    figures = ("made_by", "sentences", "pictures", "strings", "nothing_found")
     lines = [
-        [name, *(made[figure] for figure in figures), len(made["failed"])]
+        [name, *(made[figure] for figure in [*_FIGURES][:-1]), len(made["failed"])]
         for name, made in sorted(summaries.items())
     ]
     update_card(folder, f"{table(head, lines)}\n", sizes)

@@ -23,9 +23,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
 
-from .files import replaced
+from .files import check_inside, replaced
 from .images import ImageError, load_image, read_image
-from .schema import SPLITS
+from .quoting import shorten
+from .schema import SPLITS, features
+
+# What reading damaged bytes raises: bad UTF-8, types, lengths; columns or names that are missing.
+_SHARD_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
 _DISTINCT_BYTES = 12 * 2**20
 _EXPANDED_BYTES = 96 * 2**20
@@ -175,11 +179,36 @@ class ShardWriter:
 # Shards that are there ----------------------------------------------------------------------------
 
 
+class ShardError(ValueError):
+    """A shard that cannot be read; `path` is its file, `reason` what was found in it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: found {reason}, expected a whole Parquet file made by `build`")
+        self.path, self.reason = path, reason
+
+
+@contextmanager
+def reading_shard(path: Path) -> Iterator[None]:
+    """Name the shard in whatever goes wrong while it is read.
+
+    Raises:
+        ShardError: in place of what `pyarrow` raises on a file that is damaged or of another kind.
+    """
+    try:
+        yield
+    except ShardError:
+        raise
+    except (pa.ArrowException, OSError, *_SHARD_ERRORS) as error:
+        reason = shorten(str(error).replace(f"{path.parent}/", ""))
+        raise ShardError(path, reason or type(error).__name__) from error
+
+
 def shard_paths(folder: Path) -> list[Path]:
     """The shards of a data set folder: train, validation, test, and by name within.
 
     Raises:
         FileNotFoundError: if there is none.
+        OSError: if one is a link that leads out of the folder.
     """
     found = {
         (SPLITS.index(path.name.partition("-")[0]), path)
@@ -189,16 +218,45 @@ def shard_paths(folder: Path) -> list[Path]:
     if not found:
         expected = "data/<language>/<split>-*.parquet, as `build` makes them"
         raise FileNotFoundError(f"{folder}: found no data set, expected {expected}")
+    for _, path in found:
+        check_inside(folder, path)
     return [path for _, path in sorted(found)]
 
 
+def label_names(file: pq.ParquetFile) -> list[str]:
+    """The label names of a shard, in the order of their ids.
+
+    Raises:
+        ValueError: if it lacks a column that `build` writes, or has another type.
+    """
+    schema = file.schema_arrow
+    tags = Features.from_arrow_schema(schema).get("ner_tags")
+    labels = getattr(getattr(tags, "feature", None), "names", None)
+    if labels is None:
+        raise ValueError("no column ner_tags of class labels")
+    for column in features(labels).arrow_schema:
+        found = schema.field(column.name).type
+        if column.name != "image" and found != column.type:
+            raise ValueError(f"column {column.name} of type {found}")
+    return labels
+
+
 def read_shard(path: Path) -> tuple[pa.Table, pa.DictionaryArray]:
-    """A shard's rows, and for each row its picture, as a dictionary of the distinct ones."""
-    with pq.ParquetFile(path, read_dictionary=["image.bytes"]) as file:
+    """A shard's rows, and for each row its picture, as a dictionary of the distinct ones.
+
+    Raises:
+        ShardError: if it is damaged, or lacks a column that `build` writes.
+    """
+    with (
+        reading_shard(path),
+        pq.ParquetFile(path, read_dictionary=["image.bytes"]) as file,
+    ):
         rows = file.read()
-    chunks = [chunk.field("bytes") for chunk in rows["image"].chunks]
-    pictures = pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.binary()))
-    return rows, pictures.unify_dictionaries().combine_chunks()
+        rows.validate(full=True)
+        label_names(file)
+        chunks = [chunk.field("bytes") for chunk in rows["image"].chunks]
+        pictures = pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.binary()))
+        return rows, pictures.unify_dictionaries().combine_chunks()
 
 
 def replace_shard(path: Path, rows: pa.Table) -> None:
@@ -234,11 +292,14 @@ def _write(path: Path, rows: pa.Table, metadata: dict[bytes, bytes]) -> None:
 
 
 __all__ = [
+    "ShardError",
     "ShardWriter",
     "Written",
     "expanded_bytes",
+    "label_names",
     "picture_digest",
     "read_shard",
+    "reading_shard",
     "replace_shard",
     "shard_paths",
 ]

@@ -2,11 +2,12 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 
 from dataset_mmnerd import audit as audit_module
 from dataset_mmnerd.audit import audit, normalised
-from dataset_mmnerd.parquet import ShardWriter
+from dataset_mmnerd.parquet import ShardWriter, read_shard, replace_shard
 from dataset_mmnerd.schema import bio_labels, features
 
 from .conftest import enormous_png, picture_bytes
@@ -86,6 +87,62 @@ def test_pictures_that_are_missing_broken_or_enormous(tmp_path):
     }
     assert finding(report, "pictures broken").of == 3
     assert "[gone.jpg]" in finding(report, "pictures missing").examples[0]
+
+
+def flipped(folder, place: bytes, new: bytes) -> str:
+    """Overwrite bytes of the one training shard: its name."""
+    (path,) = folder.glob("data/*/train-*.parquet")
+    whole = path.read_bytes()
+    at = whole.index(place)
+    path.write_bytes(whole[:at] + new + whole[at + len(new) :])
+    return path.relative_to(folder).as_posix()
+
+
+@pytest.mark.parametrize("place", [b"\x28\xb5\x2f\xfd", b"ner_tags", b'{"info"', b"tokens"])
+def test_flipped_bytes_in_a_shard_are_a_finding_that_names_it(built, place):
+    folder = built(train=[("Ana sings", "B-PER O")] * 3, test=[("Bo", "B-PER")])
+    name = flipped(folder, place, bytes(8))
+    report = audit(folder)
+    assert found(report)["files broken"] == ("error", 1)
+    (example,) = finding(report, "files broken").examples
+    assert example.startswith(f"{name}: ") and "\n" not in example
+    assert report.sentences == {"test": 1}
+    assert report.failed()
+
+
+def test_a_set_whose_files_are_all_broken_is_audited(built):
+    folder = built(train=[("Ana sings", "B-PER O")])
+    (path,) = folder.glob("data/*/*.parquet")
+    path.write_bytes(b"no Parquet")
+    report = audit(folder)
+    assert found(report) == {"files broken": ("error", 1)}
+    assert report.sentences == {} and "files broken" in str(report)
+
+
+def test_a_label_number_or_a_null_that_no_build_writes_is_told_with_its_row(built):
+    folder = built(train=[("Ana sings", "B-PER O")] * 3)
+    (path,) = folder.glob("data/*/*.parquet")
+    rows, _ = read_shard(path)
+    changes = {
+        "ner_tags": ([[1, 0], [99, 0], [1, 0]], "row 2: label [99, 0] of 3"),
+        "tokens": ([["a", "b"], ["a", "b"], ["a", None]], "row 3: null in column tokens"),
+        "id": ([None, "b", "c"], "row 1: null in column id"),
+    }
+    for column, (values, reason) in changes.items():
+        place = rows.schema.get_field_index(column)
+        field = rows.schema.field(column)
+        replace_shard(path, rows.set_column(place, field, pa.array(values, field.type)))
+        (example,) = finding(audit(folder), "files broken").examples
+        assert example == f"{path.relative_to(folder).as_posix()}: {reason}"
+
+
+def test_a_shard_that_a_link_leads_to_elsewhere_is_not_read(built, tmp_path):
+    folder = built(train=[("Ana sings", "B-PER O")])
+    (path,) = folder.glob("data/*/*.parquet")
+    path.rename(tmp_path / "elsewhere.parquet")
+    path.symlink_to(tmp_path / "elsewhere.parquet")
+    with pytest.raises(OSError, match=r"train-00000-of-00001\.parquet: found a link that leaves"):
+        audit(folder)
 
 
 def test_files_that_are_missing_or_broken(built):

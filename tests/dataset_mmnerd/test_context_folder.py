@@ -19,7 +19,9 @@ from huggingface_hub import DatasetCard
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from dataset_mmnerd.__main__ import main
+from dataset_mmnerd.card_reading import CardError
 from dataset_mmnerd.context_folder import fill_context
+from dataset_mmnerd.parquet import ShardError
 from dataset_mmnerd.publish import push
 from dataset_mmnerd.visual_context import ContextError
 
@@ -138,6 +140,64 @@ def test_what_is_pushed_holds_the_columns_and_not_the_store(folder, online):
     shards = [name for name in sent if name.startswith("data/")]
     assert len(shards) == 2
     assert "40 wide" in rows(folder)["train"][0]["objects"]
+
+
+DAMAGE = [b"5", b'"text"', b"{}", b"[1, 2]", b"[[], [], [], [], []]", b"\xff", b"[" * 5000]
+DAMAGE += [b'["widths 1", "%s", "", %s, null]' % (b"0" * 64, strings) for strings in (b"5", b"[5]")]
+
+
+def test_damaged_lines_of_the_store_are_read_again(folder):
+    filled(folder, Widths())
+    (store,) = (folder / ".context").glob("*.jsonl")
+    good = [line for line in store.read_bytes().splitlines() if line]
+    store.write_bytes(b"\n".join([*DAMAGE, *good[1:], good[0][: len(good[0]) // 2]]))
+    reader = Widths()
+    assert filled(folder, reader).read == 1
+    assert reader.seen.total() == 1
+
+
+CONTEXTS = ["{", "[]", "5", '{"objects": 5}', '{"objects": {}}', '{"ocr": {"made_by": 5}}', "\xff"]
+
+
+@pytest.mark.parametrize("content", CONTEXTS)
+def test_a_damaged_context_json_is_one_line_before_anything_is_read(folder, content):
+    (folder / "context.json").write_bytes(content.encode("latin-1"))
+    before, reader = files(folder), Widths()
+    with pytest.raises(ContextError) as caught:
+        filled(folder, reader)
+    line = str(caught.value)
+    assert line.startswith(f"{folder / 'context.json'}: ") and "\n" not in line
+    assert "expected what `context` writes there (delete the file to write it anew)" in line
+    assert (files(folder), reader.seen.total()) == (before, 0)
+
+
+@pytest.mark.parametrize("metadata", ["a: [", "- a", "dataset_info: [5]"])
+def test_a_damaged_card_is_one_line_before_anything_is_read(folder, metadata):
+    (folder / "README.md").write_text(f"---\n{metadata}\n---\n# Set\n")
+    before, reader = files(folder), Widths()
+    with pytest.raises(CardError, match=r"^\S*set/README\.md: .*found "):
+        filled(folder, reader)
+    assert (files(folder), reader.seen.total()) == (before, 0)
+
+
+@pytest.mark.parametrize("name", [".context", ".context/0.jsonl", ".context/9.jsonl"])
+def test_a_store_that_a_link_leads_to_elsewhere_is_not_used(folder, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.mkdir() if name == ".context" else outside.write_text("mine\n")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).symlink_to(outside)
+    with pytest.raises(OSError, match="found a link that leaves"):
+        filled(folder, Widths())
+    assert outside.is_dir() or outside.read_text() == "mine\n"
+
+
+def test_flipped_bytes_in_a_shard_are_an_error_that_names_it(folder):
+    path = folder / "data" / "en" / "test-00000-of-00001.parquet"
+    whole = path.read_bytes()
+    at = whole.index(b"\x28\xb5\x2f\xfd")  # where compressed words begin
+    path.write_bytes(whole[: at + 8] + bytes(8) + whole[at + 16 :])
+    with pytest.raises(ShardError, match=r"^\S*test-00000-of-00001\.parquet: found .+, exp"):
+        filled(folder, Widths())
 
 
 @pytest.mark.tesseract
