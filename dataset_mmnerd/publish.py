@@ -19,7 +19,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from .archives import unpacked
@@ -239,8 +239,9 @@ def _picture(row: Row, pictures: _Pictures, report: BuildReport) -> bytes | None
     if not isinstance(found, tuple):
         return found
     kind, reason = found
-    name = row["image"] if isinstance(row["image"], str) else row["image_id"] or row["id"]
-    report.warn(f"pictures are {kind} and left out", f"{name}: {reason}")
+    # By its name alone: where the files lay is not part of the data.
+    name = PurePath(row["image"]).name if isinstance(row["image"], str) else row["image_id"]
+    report.warn(f"pictures are {kind} and left out", f"{name} of {row['id']}: {reason}")
     return None
 
 

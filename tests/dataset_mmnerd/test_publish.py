@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -363,6 +364,24 @@ def test_a_data_set_whose_replacement_was_killed_between_renames_is_recovered(
     assert (out / "README.md").read_text() == before
     build("conll", source, out, with_audit=False, overwrite=True)
     assert not [name for name in everything(out) if name.endswith((".old", ".deleted"))]
+
+
+def test_the_same_files_in_two_folders_give_the_same_bytes_and_tell_no_path(faulty, tmp_path):
+    def contents(name):
+        source = tmp_path / name / "deep"
+        shutil.copytree(faulty, source)
+        build("conll", source, tmp_path / name / "out" / "set")
+        root = tmp_path / name / "out" / "set"
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+
+    one, two = contents("one"), contents("another")
+    assert one == two
+    for name in ("README.md", "audit.json"):
+        text = one[name].decode()
+        assert str(tmp_path) not in text and "one" + os.sep not in text
+        assert "object at 0x" not in text
+    assert "broken.png of " in one["README.md"].decode()
 
 
 def test_two_builds_of_the_same_files_give_the_same_bytes(mmnerd_folder, tmp_path):
