@@ -240,8 +240,8 @@ def _picture(row: Row, pictures: _Pictures, report: BuildReport) -> bytes | None
         return found
     kind, reason = found
     # By its name alone: where the files lay is not part of the data.
-    name = PurePath(row["image"]).name if isinstance(row["image"], str) else row["image_id"]
-    report.warn(f"pictures are {kind} and left out", f"{name} of {row['id']}: {reason}")
+    path = row["image"] if isinstance(row["image"], str) else row["image_id"] or row["id"]
+    report.warn(f"pictures are {kind} and left out", f"{PurePath(path).name}: {reason}")
     return None
 
 

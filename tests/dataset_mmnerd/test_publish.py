@@ -381,7 +381,7 @@ def test_the_same_files_in_two_folders_give_the_same_bytes_and_tell_no_path(faul
         text = one[name].decode()
         assert str(tmp_path) not in text and "one" + os.sep not in text
         assert "object at 0x" not in text
-    assert "broken.png of " in one["README.md"].decode()
+    assert "the first: broken.png: found " in one["README.md"].decode()
 
 
 def test_two_builds_of_the_same_files_give_the_same_bytes(mmnerd_folder, tmp_path):
