@@ -24,6 +24,7 @@ from modeling_2mner import (
     TwoMNERForTokenClassification,
     TwoMNERProcessor,
 )
+from modeling_2mner.images_2mner import ImageError
 
 EXAMPLES = 2
 CONTEXT = {
@@ -68,7 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sentence = {key: item[key] for key in ("text", "words") if key in item}
         print(f"\n{sentence.get('text') or ' '.join(sentence['words'])}")
         if reads_more_than_words(item, ner.processor):
-            print(f"  with its picture:  {described(ner(item))}")
+            try:
+                entities = ner(item)
+            except ImageError as error:
+                parser.error(f"--image: {error}")
+            print(f"  with its picture:  {described(entities)}")
         print(f"  without a picture: {described(ner(sentence))}")
 
 

@@ -66,6 +66,7 @@ def test_visual_context_of_ones_own(predict, tmp_path, text_tower, capsys):
         (["nowhere"], "nowhere holds no trained model (no config.json)"),
         (["RUN", "--image", "none.png", "--text", "a"], "--image: there is no none.png"),
         (["RUN", "--image", str(SCRIPT)], "--image needs the sentence it belongs to"),
+        (["RUN", "--image", str(SCRIPT), "--text", "a"], "predict.py: found an unknown or damaged"),
         (["RUN", "--ocr", "On tour"], "--ocr needs the sentence it belongs to"),
     ],
 )
