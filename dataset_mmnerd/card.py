@@ -20,6 +20,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .card_reading import dataset_infos, read_card
+from .charts import label_chart
 from .files import write_text
 from .images import load_image
 from .mmnerd import ALL_LANGUAGES, OpenSource
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 _CONTEXT_HEADING = "\n## Text made from the pictures\n"
 _TEMPLATE = Path(__file__).with_name("card_template.md")
-_BAR_COLORS = ("#0b6ec0", "#e0a526", "#199a5b", "#c9444d", "#7a4cc2", "#3aa6b0", "#8a8d93")
 _MARKUP = re.compile(r"([\\`*_\[\]|~$])")
 _STRIP_PICTURES = 6
 _EXAMPLE_WORDS = 40
@@ -80,7 +80,8 @@ def write_card(
     (folder / "assets").mkdir()
     languages = sorted({lang for lang, _ in report.parts})
     types = entity_types(report.labels)
-    _plot(report, languages, types).save(folder / "assets" / "labels.png")
+    counts = {lang: _entity_counts(report, lang) for lang in languages}
+    (folder / "assets" / "labels.png").write_bytes(label_chart(counts, types))
     examples = _chosen(report)
     if examples:
         _strip([picture for _, picture in examples]).save(folder / "assets" / "examples.png")
@@ -280,18 +281,13 @@ def _traits(row: dict[str, Any]) -> list[str]:
 
 def _marked(row: dict[str, Any]) -> str:
     """A sentence as Markdown, its entities in bold with their types."""
-    words: list[str] = []
+    words: list[tuple[str, str]] = []  # each with its entity type, or ""
     for token, tag in zip(row["tokens"], row["ner_tags"], strict=True):
         if tag.startswith("I-") and words:
-            words[-1] = f"{words[-1]} {escaped(token)}"
+            words[-1] = (f"{words[-1][0]} {escaped(token)}", words[-1][1])
         else:
-            words.append(escaped(token))
-            if tag != "O":
-                words[-1] = f"\0{escaped(tag[2:])}\0{words[-1]}"
-    shown = []
-    for word in words:
-        _, entity_type, name = word.split("\0") if word.startswith("\0") else ("", "", word)
-        shown.append(f"**{name}** ({entity_type})" if entity_type else name)
+            words.append((escaped(token), "" if tag == "O" else escaped(tag[2:])))
+    shown = [f"**{text}** ({entity_type})" if entity_type else text for text, entity_type in words]
     words = shown if len(shown) <= _EXAMPLE_WORDS else [*shown[:_EXAMPLE_WORDS], "…"]
     return f"({row['lang']}) {' '.join(words)}"
 
@@ -314,44 +310,6 @@ def _strip(pictures: Sequence[bytes]) -> Image.Image:
         draw.text((x + 18, 18), str(number), fill="black", font=font, anchor="mm")
         x += picture.width + gap
     return strip
-
-
-def _round_up(value: float) -> int:
-    """The next of 1, 2, 5, 10, 20, 25, 50, 100, ... from a value on."""
-    rounds = (base * 10**power // 100 for power in range(12) for base in (100, 200, 250, 500))
-    return next(number for number in rounds if number >= value)
-
-
-def _plot(report: BuildReport, languages: Sequence[str], types: Sequence[str]) -> Image.Image:
-    """Grouped bars: how many entities of each type in each language."""
-    counts = {lang: _entity_counts(report, lang) for lang in languages}
-    most = max((count for each in counts.values() for count in each.values()), default=0)
-    tick = _round_up(most / 4)
-    highest = 4 * tick
-    wide, high, left, low, top = 900, 420, 84, 360, 64
-    bar = min(40.0, (wide - left - 30) / max(1, len(types)) * 0.8 / len(languages))
-    plot = Image.new("RGB", (wide, high), "white")
-    draw, font = ImageDraw.Draw(plot), ImageFont.load_default(15)
-    for step in range(5):
-        y = low - (low - top) * step / 4
-        draw.line([(left, y), (wide - 20, y)], fill="#dddddd" if step else "#444444")
-        draw.text((left - 8, y), f"{step * tick:,}", fill="#444444", font=font, anchor="rm")
-    for group, name in enumerate(types):
-        middle = left + (wide - left - 20) * (group + 0.5) / len(types)
-        shown = name.encode("ascii", "replace").decode()  # Pillow's own font has no accents
-        draw.text((middle, low + 20), shown, fill="black", font=font, anchor="mm")
-        for place, lang in enumerate(languages):
-            x = middle + (place - len(languages) / 2) * bar
-            y = low - (low - top) * counts[lang][name] / highest
-            color = _BAR_COLORS[place % len(_BAR_COLORS)]
-            draw.rectangle([x + 1, y, x + bar - 1, low], fill=color)
-    x = left
-    for place, lang in enumerate(languages):
-        draw.rectangle([x, 20, x + 14, 34], fill=_BAR_COLORS[place % len(_BAR_COLORS)])
-        draw.text((x + 20, 27), lang, fill="black", font=font, anchor="lm")
-        x += 34 + font.getlength(lang)
-    draw.text((wide - 20, 27), "entities by type", fill="#444444", font=font, anchor="rm")
-    return plot
 
 
 __all__ = [

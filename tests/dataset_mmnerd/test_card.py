@@ -1,10 +1,15 @@
 """The data card says what is in the data, guesses nothing, and no sentence becomes markup."""
 
+import json
+import warnings
+
+import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
 from dataset_mmnerd.card import CardFacts, escaped
+from dataset_mmnerd.charts import label_chart
 from dataset_mmnerd.publish import build
 
 from .conftest import conll, picture_bytes
@@ -84,3 +89,39 @@ def test_words_of_the_data_are_no_markup(tmp_path):
 
 def test_escaping_keeps_a_text_on_one_line():
     assert escaped("a\n# b\t_c_") == r"a # b \_c\_"
+
+
+def test_any_number_of_languages_and_types_has_a_chart(tmp_path):
+    """MultiCoNER's shape, twelve languages with 33 types, and ten times as many types."""
+    languages = ("bn", "de", "en", "es", "fa", "fr", "hi", "it", "pt", "sv", "uk", "zh")
+    for types in (33, 330):
+        lines = [
+            json.dumps({"tokens": ["Ana"], "ner_tags": [f"B-Type{number}"], "lang": lang})
+            for lang in languages
+            for number in range(types)
+        ]
+        (tmp_path / f"train_{types}.jsonl").write_text("\n".join(lines))
+        folder = tmp_path / str(types)
+        build("jsonl", tmp_path / f"train_{types}.jsonl", folder, with_audit=False)
+        with Image.open(folder / "assets" / "labels.png") as chart:
+            assert chart.width == 900 and 500 < chart.height < 1200
+
+
+def test_a_chart_shows_names_of_any_characters():
+    names = ["$x^{$", "日本", "a\0b", "x" * 1000, "\\frac"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = label_chart({"de": dict.fromkeys(names, 3)}, names)
+    assert first == label_chart({"de": dict.fromkeys(names, 3)}, names)
+    assert label_chart({"de": {}}, []).startswith(b"\x89PNG")
+
+
+def test_a_nul_in_a_token_is_shown_as_it_is(tmp_path):
+    (tmp_path / "a.png").write_bytes(picture_bytes())
+    words, tags = ["\0", "A\0na", "\0x\0"], ["O", "B-PER", "I-PER"]
+    (tmp_path / "train_en.txt").write_text(conll(("a", words, tags)))
+    build("conll", tmp_path, tmp_path / "out" / "set")
+    text = (tmp_path / "out" / "set" / "README.md").read_text()
+    assert "(en) \0 **A\0na \0x\0** (PER)" in text
+    (path,) = tmp_path.glob("out/set/data/en/*.parquet")
+    assert pq.read_table(path)["tokens"].to_pylist() == [words]
