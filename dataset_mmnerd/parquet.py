@@ -36,6 +36,8 @@ _DISTINCT_BYTES = 12 * 2**20
 _EXPANDED_BYTES = 96 * 2**20
 _SHARD_ROWS = 20_000
 _BATCH_ROWS = 1000
+_HELD_BYTES = 64 * 2**20
+_WORD_BYTES = 200  # of a word and its label as Python objects, roughly
 
 Row = dict[str, Any]
 
@@ -97,7 +99,12 @@ class ShardWriter:
         self._batches: list[pa.RecordBatch] = []
         self._pictures: dict[bytes, int] = {}
         self._numbers: list[int | None] = []
-        self._distinct_bytes = self._picture_bytes = 0
+        self._distinct_bytes = self._picture_bytes = self._text_bytes = self._row_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Roughly, what the rows take in memory that are not written yet."""
+        return self._distinct_bytes + self._text_bytes + self._row_bytes
 
     def add(self, row: Row, picture: bytes | None) -> None:
         """Take a row, its labels as names, and the bytes of its picture."""
@@ -110,6 +117,7 @@ class ShardWriter:
                 self._distinct_bytes += len(picture)
         self._numbers.append(number)
         self._rows.append(row)
+        self._row_bytes += _WORD_BYTES * (len(row["tokens"]) + 10)
         if len(self._rows) == _BATCH_ROWS:
             self._batch()
         if (
@@ -117,7 +125,7 @@ class ShardWriter:
             or self._picture_bytes >= _EXPANDED_BYTES
             or len(self._numbers) >= _SHARD_ROWS
         ):
-            self._write_shard()
+            self.write()
 
     def _batch(self) -> None:
         """Turn the rows at hand into Arrow, which takes a tenth of the memory."""
@@ -134,9 +142,11 @@ class ShardWriter:
         columns.append(pa.array(names, pa.string()))
         schema = self._text_schema.append(pa.field("picture name", pa.string()))
         self._batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
-        self._rows = []
+        self._text_bytes += self._batches[-1].nbytes
+        self._rows, self._row_bytes = [], 0
 
-    def _write_shard(self) -> None:
+    def write(self) -> None:
+        """Write what is held as a shard, if anything is."""
         if self._rows:
             self._batch()
         if not self._batches:
@@ -169,12 +179,46 @@ class ShardWriter:
 
     def close(self) -> Written:
         """Write the last shard and put the number of shards into their names."""
-        self._write_shard()
+        self.write()
         shards = self.written.shards
         for number, path in enumerate(shards):
             whole = f"{self._stem}-{number:05d}-of-{len(shards):05d}.parquet"
             shards[number] = path.rename(path.with_name(whole))
         return self.written
+
+
+class ShardWriters:
+    """Writes the rows of all languages and splits; the memory does not grow with their number.
+
+    The writers together hold `_HELD_BYTES`: when it is more, the fullest one writes a shard.
+
+    Args:
+        folder: the data set's; shards go to `data/{lang}/{split}-*.parquet` in it.
+        columns: the features, as for `ShardWriter`.
+    """
+
+    def __init__(self, folder: Path, columns: Features) -> None:
+        self._folder, self._columns = folder, columns
+        self._writers: dict[tuple[str, str], ShardWriter] = {}
+        self.held_bytes = 0
+
+    def add(self, lang: str, split: str, row: Row, picture: bytes | None) -> None:
+        """Take a row of a language and split: see `ShardWriter.add`."""
+        writer = self._writers.get((lang, split))
+        if writer is None:
+            writer = ShardWriter(self._folder / "data" / lang, split, self._columns)
+            self._writers[lang, split] = writer
+        self.held_bytes -= writer.held_bytes
+        writer.add(row, picture)
+        self.held_bytes += writer.held_bytes
+        while self.held_bytes > _HELD_BYTES:
+            fullest = max(self._writers.values(), key=lambda writer: writer.held_bytes)
+            self.held_bytes -= fullest.held_bytes
+            fullest.write()
+
+    def close(self) -> dict[tuple[str, str], Written]:
+        """Write what is left; what each writer has written, by language and split."""
+        return {key: writer.close() for key, writer in self._writers.items()}
 
 
 # Shards that are there ----------------------------------------------------------------------------
@@ -295,6 +339,7 @@ def _write(path: Path, rows: pa.Table, metadata: dict[bytes, bytes]) -> None:
 __all__ = [
     "ShardError",
     "ShardWriter",
+    "ShardWriters",
     "Written",
     "expanded_bytes",
     "label_names",

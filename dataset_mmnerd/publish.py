@@ -30,7 +30,8 @@ from .files import check_inside, recover_folder, replace_folder
 from .hub import open_repository, send
 from .images import ImageError, load_image, read_image
 from .mmnerd import DEFAULT_SHARES, OpenSource, ReadOptions, SourceError
-from .parquet import ShardWriter, Written
+from .parquet import ShardWriters, Written
+from .quoting import shorten
 from .schema import SPLITS, features
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class BuildReport:
 
     def warn(self, kind: str, example: str) -> None:
         self.warnings[kind] += 1
-        self.first.setdefault(kind, example)
+        self.first.setdefault(kind, shorten(example))
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -215,20 +216,19 @@ def write_rows(
             raise SourceError(f"languages: found {unknown[0]!r}, expected {expected}")
     columns = features(opened.labels, sample=opened.source.is_sample)
     report = BuildReport(opened.labels)
-    writers: dict[tuple[str, str], ShardWriter] = {}
+    writers = ShardWriters(folder, columns)
     pictures = _Pictures()
     for split, row in opened.rows(languages):
         key = (row["lang"], split)
-        if key not in writers:
-            writers[key] = ShardWriter(folder / "data" / row["lang"], split, columns)
+        if key not in report.parts:
             report.parts[key] = PartSummary()
         picture = _picture(row, pictures, report)
         _count(row, picture, report.parts[key], report)
-        writers[key].add(row, picture)
-    if not writers:
+        writers.add(*key, row, picture)
+    if not report.parts:
         raise SourceError("found no sentence in any file, expected at least one")
-    for key, writer in writers.items():
-        report.parts[key].written = writer.close()
+    for key, written in writers.close().items():
+        report.parts[key].written = written
     return report
 
 

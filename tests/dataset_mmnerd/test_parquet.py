@@ -11,7 +11,7 @@ from PIL import Image
 
 from dataset_mmnerd import parquet
 from dataset_mmnerd.images import MAX_BYTES
-from dataset_mmnerd.parquet import ShardWriter, picture_digest
+from dataset_mmnerd.parquet import ShardWriter, ShardWriters, picture_digest
 from dataset_mmnerd.schema import bio_labels, features
 
 from .conftest import picture_bytes
@@ -129,3 +129,25 @@ def test_the_digest_of_what_cannot_be_read_is_none(tmp_path):
     for path in ("fifo.jpg", "sparse.jpg", "."):
         assert picture_digest(tmp_path / path) is None
     assert picture_digest(Image.new("RGB", (0, 0))) is None
+
+
+def test_what_is_held_does_not_grow_with_languages_and_splits(tmp_path, monkeypatch):
+    """30 writers, each of which would hold 280 kB, hold 500 kB together."""
+    monkeypatch.setattr(parquet, "_HELD_BYTES", 500_000)
+    writers = ShardWriters(tmp_path, COLUMNS)
+    most = 0
+    for number in range(1200):
+        lang, split = f"{'abcdefghij'[number % 10]}x", ("train", "validation", "test")[number % 3]
+        content = number.to_bytes(4) * 1250  # 5 kB
+        writers.add(lang, split, row(number, tokens=["a"] * 10, ner_tags=["O"] * 10), content)
+        held = sum(writer.held_bytes for writer in writers._writers.values())
+        assert held == writers.held_bytes
+        most = max(most, held)
+    assert 250_000 < most <= 500_000
+    written = writers.close()
+    assert len(written) == 30
+    assert sum(part.rows for part in written.values()) == 1200
+    paths = sorted(tmp_path.glob("data/*/*.parquet"))
+    assert sorted(path for part in written.values() for path in part.shards) == paths
+    ids = [name for path in paths for name in pq.read_table(path)["id"].to_pylist()]
+    assert sorted(ids, key=int) == [str(number) for number in range(1200)]
