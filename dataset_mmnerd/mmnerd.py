@@ -388,6 +388,12 @@ class OpenSource:
             expected = "a language code such as de or pt-BR"
             raise SourceError(f"language: found {quoted(options.lang)}, expected {expected}")
         self.parts = self.source.find(Path(data_dir or "."), options)
+        for part in self.parts:
+            if part.lang is not None and not is_language(part.lang):
+                expected = "a language code such as de or pt-BR"
+                raise SourceError(
+                    f"{part.path}: found the language {quoted(part.lang)}, expected {expected}"
+                )
         self.shares = tuple(shares)
         if entity_types is None and self.source.entity_types is None:
             files = [part.path for part in self.parts if part.path is not None]

@@ -181,6 +181,8 @@ def _parse_jsonl(
             raise MalformedLineError(path, number, found, "a JSON object") from None
         if not isinstance(record, dict):
             raise MalformedLineError(path, number, quoted(line), "a JSON object")
+        if "\\u" in line and (half := _lone_surrogate(record)):
+            raise MalformedLineError(path, number, f"half a character, {half}", "whole ones")
         for column, name in (columns or {}).items():
             if name in record:
                 record[column] = record[name]
@@ -217,6 +219,12 @@ def _sentence_from_json(
     groups = (_json_name(record, key, path, number) for key in ("group", "document", "story"))
     extra["group"] = next((group for group in groups if group is not None), None)
     return _Sentence(number, tokens, tags, _json_name(record, "image", path, number), extra)
+
+
+def _lone_surrogate(record: dict[str, Any]) -> str | None:
+    """A code point in a record that is no character, such as `\\ud800`, and cannot be written."""
+    text = json.dumps(record, ensure_ascii=False)
+    return next((ascii(letter)[1:-1] for letter in text if "\ud800" <= letter <= "\udfff"), None)
 
 
 def _named(tags: Any, tag_names: Sequence[str], path: Path, number: int) -> Any:
@@ -303,16 +311,24 @@ def find_image(name: str, folder: Path) -> Path | None:
     else:
         candidates = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
     root = folder.resolve()
-    files = (candidate for candidate in candidates if candidate.is_file())
+    files = (candidate for candidate in candidates if _is_file(candidate))
     return next((file for file in files if file.resolve().is_relative_to(root)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than the file system allows
+        return False
 
 
 # Rows ---------------------------------------------------------------------------------------------
 
 
 def is_language(code: str) -> bool:
-    """Whether a text can be a language's code, such as de or pt-BR."""
-    return _LANGUAGE.fullmatch(code) is not None
+    """Whether a text can be a language's code, such as de or pt-BR. `all` is none here: it is the
+    configuration of all languages."""
+    return _LANGUAGE.fullmatch(code) is not None and code.lower() != "all"
 
 
 def language_of(path: Path | str) -> str:
@@ -389,7 +405,7 @@ def read_file(
         }
     if missing:
         message = "%s: %d of %d pictures named are not in %s (or links out of it), the first is %s"
-        logger.warning(message, path, len(missing), named, folder, missing[0])
+        logger.warning(message, path, len(missing), named, folder, shorten(missing[0]))
     if repaired:
         message = "%s: in %d sentences an I- label continues nothing; read as B-"
         logger.warning(message, path, repaired)

@@ -259,3 +259,10 @@ def test_an_image_folder_that_links_out_of_the_data_must_be_named(source, mmnerd
         OpenSource(source, mmnerd_folder)
     rows = list(OpenSource(source, mmnerd_folder, options=ReadOptions(image_dir=folder)).rows())
     assert rows and all(row["image"] is not None for _, row in rows)
+
+
+def test_a_folder_of_a_language_called_all_is_refused(mmnerd_folder):
+    folder = mmnerd_folder / "train_valid_test"
+    (folder / "train_valid_test_de").rename(folder / "train_valid_test_all")
+    with pytest.raises(SourceError, match=r"_all/.*: found the language 'all', expected a"):
+        OpenSource("mmnerd", mmnerd_folder)

@@ -431,3 +431,49 @@ def test_no_file_is_an_error_and_an_empty_file_is_not(write):
     empty = dataset_from_files(write("e_en.txt", ""))
     assert len(empty) == 0
     assert empty.features["ner_tags"].feature.names == ["O"]
+
+
+# What no file can have ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["tokens", "id", "captions", "image"])
+def test_half_a_character_in_json_names_file_and_line(write, field):
+    record = {"tokens": ["a"], "ner_tags": ["O"]}
+    record[field] = ["\ud800"] if field in ("tokens", "captions") else "x\udfff"
+    whole = {"tokens": ["\U0001f600"], "ner_tags": ["O"]}
+    path = write("a.jsonl", f"{json.dumps(whole)}\n{json.dumps(record)}\n")
+    with pytest.raises(MalformedLineError, match=r"a\.jsonl, line 2: found half a character, \\ud"):
+        rows(path)
+
+
+def test_an_image_name_that_is_longer_than_the_file_system_allows_is_missing(write, caplog):
+    path = write("a.txt", f"IMGID:{'x' * 5000}\nAna\tB-PER\n")
+    (row,) = rows(path)
+    assert row["image"] is None
+    assert "1 of 1 pictures named are not in" in caplog.text
+    assert len(caplog.text) < 1000
+
+
+def test_a_language_called_all_is_refused_with_its_line(write):
+    path = write("a.jsonl", '{"tokens": ["a"], "ner_tags": ["O"], "lang": "all"}')
+    with pytest.raises(MalformedLineError, match="line 1: found 'lang': 'all', expected a"):
+        rows(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a\t" + "x" * 10_000,
+        "IMGID:../" + "x" * 10_000 + "\na\tO\n",
+        "0\ta\tO\n" + "9" * 10_000 + "\tb\tO\n",
+        "x" * 10_000,
+        '{"tokens": ["a"], "ner_tags": "' + "x" * 10_000 + '"}',
+        '{"tokens": ["a"], "ner_tags": ["O"], "id": ' + "9" * 4000 + ".0}",
+        '{"tokens": ["' + "a" * 10_000 + '"], "ner_tags": }',
+    ],
+)
+def test_a_message_quotes_at_most_200_characters(write, content):
+    path = write("a.txt", content)
+    with pytest.raises(MalformedLineError) as error:
+        rows(path)
+    assert len(error.value.found) < 500
