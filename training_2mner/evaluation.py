@@ -79,11 +79,23 @@ def longest_first(dataset: Dataset) -> list[int]:
 
 
 def picture_keys(dataset: Dataset) -> list[str | None]:
-    """What tells each row's picture from others: a digest of its bytes, else its path; None without
-    a picture. `image` must be undecoded."""
+    """What tells each row's image from others: a digest of its content, in the row or in a file,
+    which is read once; its path if the file cannot be read; None without an image. `image` must be
+    undecoded."""
     if "image" not in dataset.column_names:
         return [None] * len(dataset)
-    return [_picture_key(row["image"]) for row in dataset.select_columns("image")]
+    by_path: dict[str, str] = {}
+    keys = []
+    for row in dataset.select_columns("image"):
+        image = row["image"]
+        if image is None or image.get("bytes") is not None or image["path"] is None:
+            keys.append(picture_digest(image))
+            continue
+        path = image["path"]
+        if path not in by_path:
+            by_path[path] = picture_digest(path) or path
+        keys.append(by_path[path])
+    return keys
 
 
 def have_pictures(dataset: Dataset) -> list[bool]:
@@ -94,12 +106,6 @@ def have_pictures(dataset: Dataset) -> list[bool]:
         any(part is not None for part in (row["image"] or {}).values())
         for row in dataset.select_columns("image")
     ]
-
-
-def _picture_key(picture: dict[str, Any] | None) -> str | None:
-    if picture is None:
-        return None
-    return picture["path"] if picture.get("bytes") is None else picture_digest(picture)
 
 
 def context_keys(dataset: Dataset, fields: Sequence[str] = CONTEXT_COLUMNS) -> list[str | None]:

@@ -1,6 +1,7 @@
 """Scoring keeps the rows apart and in order, and the controls show what the pictures do."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,8 +59,35 @@ def test_rows_with_a_picture_are_told_without_reading_it(rows, monkeypatch):
     assert have_pictures(rows.remove_columns("image")) == [False] * len(rows)
 
 
-def test_pictures_that_are_files_are_told_apart_by_their_path():
-    assert evaluation._picture_key({"bytes": None, "path": "a.png"}) == "a.png"
+@pytest.fixture
+def rows_of_files(rows, tmp_path):
+    """Six sentences with six files of two contents, one of them beside a file that is not there."""
+    contents = [row["image"]["bytes"] for row in rows.select([0, 1])]
+    images = []
+    for number in range(6):
+        path = tmp_path / f"{number}.png"
+        if number < 5:
+            path.write_bytes(contents[number % 2])
+        images.append({"bytes": None, "path": str(path)})
+    feature = rows.features["image"]
+    return rows.remove_columns("image").add_column("image", images, feature=feature)
+
+
+def content_of(row):
+    path = Path(row["image"]["path"])
+    return path.read_bytes() if path.exists() else None
+
+
+def test_images_in_files_are_told_apart_by_their_content(rows_of_files):
+    keys = picture_keys(rows_of_files)
+    assert keys[0] == keys[2] == keys[4] != keys[1] == keys[3]
+    assert keys[5] == rows_of_files[5]["image"]["path"]  # there is no such file
+
+
+def test_no_row_keeps_its_image_under_another_path(rows_of_files):
+    shuffled = controls(rows_of_files, picture_keys(rows_of_files), seed=0)["shuffled"]
+    for own, other in zip(rows_of_files, shuffled, strict=True):
+        assert content_of(own) != content_of(other)
 
 
 def test_the_controls_change_pictures_and_nothing_else(rows):
