@@ -310,9 +310,16 @@ def find_image(name: str, folder: Path) -> Path | None:
         candidates = [path, *(path.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)]
     else:
         candidates = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
-    root = folder.resolve()
     files = (candidate for candidate in candidates if _is_file(candidate))
-    return next((file for file in files if file.resolve().is_relative_to(root)), None)
+    return next((file for file in files if not _leaves(file, folder)), None)
+
+
+def _leaves(path: Path, folder: Path) -> bool:
+    """Whether links below a folder lead out of it."""
+    below = path.relative_to(folder).parents
+    if not (path.is_symlink() or any((folder / parent).is_symlink() for parent in below[:-1])):
+        return False  # as nearly always; to resolve every path would take ten times as long
+    return not path.resolve().is_relative_to(folder.resolve())
 
 
 def _is_file(path: Path) -> bool:
