@@ -278,10 +278,14 @@ def _as_array(source: Any, name: str) -> np.ndarray:
     """
     if not hasattr(source, "__array__"):
         raise TypeError(f"{name}: found {type(source).__name__}, expected {EXPECTED_SOURCE}")
-    if hasattr(source, "detach"):  # a tensor, perhaps on an accelerator, with a gradient, or of a
-        source = source.detach().cpu()  # type that NumPy does not know
-        source = source.float() if source.is_floating_point() else source
-    array = np.asarray(source)
+    try:
+        if hasattr(source, "detach"):  # a tensor, perhaps on an accelerator, with a gradient, or of
+            source = source.detach().cpu()  # a type that NumPy does not know
+            source = source.float() if source.is_floating_point() else source
+        array = np.asarray(source)
+    except (RuntimeError, TypeError, ValueError) as error:  # a tensor without values, or sparse
+        found = f"{type(source).__name__} that gives no array"
+        raise TypeError(f"{name}: found {found}, expected {EXPECTED_SOURCE}") from error
     if array.dtype.kind not in "buif" or array.ndim not in (2, 3):
         found = f"an array of shape {array.shape} and type {array.dtype}"
         raise TypeError(f"{name}: found {found}, expected {EXPECTED_SOURCE}")

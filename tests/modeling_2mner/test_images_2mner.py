@@ -247,6 +247,8 @@ WRONG = {
     "two channels": (np.zeros((8, 8, 2)), r"found an array of shape \(8, 8, 2\)"),
     "strings": (np.array([["a"]]), "found an array of shape .* and type <U1"),
     "objects": (np.array([[None]]), "found an array of shape .* and type object"),
+    "a sparse tensor": (torch.eye(4).to_sparse(), "found Tensor that gives no array"),
+    "a tensor without values": (torch.empty(4, 4, device="meta"), "found Tensor that gives no"),
     "another dict": ({"url": "x"}, r"found a dict {'url': 'str'}, expected"),
     "a dict of a number": ({"bytes": 7}, r"found a dict {'bytes': 'int'}, expected"),
 }
