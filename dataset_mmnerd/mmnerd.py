@@ -24,13 +24,12 @@ from datasets import (
     Dataset,
     DatasetInfo,
     GeneratorBasedBuilder,
-    Image,
     SplitGenerator,
     Version,
-    load_dataset,
 )
 
 from .columns import ColumnReader
+from .loading import LoadingError, load_named
 from .quoting import quoted, shorten
 from .readers import (
     IMAGE_SUFFIXES,
@@ -206,9 +205,9 @@ def _find_dataset(data_dir: Path, options: ReadOptions) -> list[Part]:
     """The parts of a data set of `load_dataset`, a folder or a name on the Hub."""
     name = str(data_dir)
     try:
-        found = load_dataset(name, options.config)
-    except Exception as error:  # one of many libraries'
-        raise SourceError(f"{name}: found no data set ({shorten(str(error))})") from error
+        found = load_named(name, options.config)
+    except LoadingError as error:
+        raise SourceError(f"{name}: found no data set that can be read ({error})") from error
     parts = [
         _dataset_part(name, split, found[split], options) for split in SPLITS if split in found
     ]
@@ -230,8 +229,6 @@ def _dataset_part(name: str, split: str, rows: Dataset, options: ReadOptions) ->
         tag_names=options.tag_names,
     )
     rows, where = reader.rows, reader.where
-    if isinstance(rows.features.get("image"), Image):
-        rows = rows.cast_column("image", Image(decode=False))
     folder = options.image_dir or Path(name)
 
     def read(labels: Sequence[str]) -> Iterator[Row]:

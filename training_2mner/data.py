@@ -14,10 +14,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, load_dataset
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List
 from datasets import IterableDataset as Stream
 
 from dataset_mmnerd.columns import ColumnError, usual_columns
+from dataset_mmnerd.loading import LoadingError, load_named
 from dataset_mmnerd.quoting import quoted, shorten
 from dataset_mmnerd.readers import dataset_from_files, labels_of
 from dataset_mmnerd.sample import load_sample
@@ -79,11 +80,11 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
         parts = load_sample()
     else:
         columns = arguments.column_names()
-        with loading(f"data set {arguments.dataset_name}", OSError, ValueError):
+        with loading(f"data set {arguments.dataset_name}", LoadingError):
             if arguments.streaming:
                 parts = load_streamed(arguments)
             else:
-                parts = load_dataset(arguments.dataset_name, arguments.dataset_config)
+                parts = load_named(arguments.dataset_name, arguments.dataset_config)
     data = DatasetDict(
         {
             split: prepare(parts[split], split, arguments, columns)

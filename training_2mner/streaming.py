@@ -10,9 +10,10 @@ repaired) is not told of a stream.
 
 from __future__ import annotations
 
-from datasets import Dataset, Image, load_dataset
+from datasets import Dataset
 from datasets import IterableDataset as Stream
 
+from dataset_mmnerd.loading import load_named, reading_data_set
 from dataset_mmnerd.schema import SPLITS
 
 from .arguments import DataArguments, RecipeError, TwoMNERTrainingArguments
@@ -49,7 +50,7 @@ def load_streamed(arguments: DataArguments) -> dict[str, Stream | Dataset]:
     Raises:
         RecipeError: if the data set does not say what its columns are.
     """
-    streams = load_dataset(arguments.dataset_name, arguments.dataset_config, streaming=True)
+    streams = load_named(arguments.dataset_name, arguments.dataset_config, streaming=True)
     parts: dict[str, Stream | Dataset] = {}
     for split in SPLITS:
         if split not in streams:
@@ -60,9 +61,8 @@ def load_streamed(arguments: DataArguments) -> dict[str, Stream | Dataset]:
                 f"streaming: {arguments.dataset_name} does not say what its columns are; Parquet "
                 "files do, such as `dataset_mmnerd` writes"
             )
-        if "image" in rows.features:
-            rows = rows.cast_column("image", Image(decode=False))
         parts[split] = rows
         if split != "train":
-            parts[split] = Dataset.from_list(list(rows), features=rows.features)
+            with reading_data_set(arguments.dataset_name):
+                parts[split] = Dataset.from_list(list(rows), features=rows.features)
     return parts

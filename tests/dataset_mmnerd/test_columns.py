@@ -256,3 +256,13 @@ def test_a_data_set_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys)
     assert main(["build", "--source", "dataset", "--data-dir", "me/nowhere", "--out", "mine"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "SourceError: me/nowhere: found no data set" in line
+
+
+def test_a_damaged_parquet_file_is_one_line_that_names_it(saved, tmp_path, capsys):
+    name = saved(data_set())
+    (path,) = (tmp_path / name).glob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-50])
+    assert main(f"build --source dataset --data-dir {name} --out mine".split()) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "SourceError: theirs: found no data set that can be read" in line
+    assert path.name in line

@@ -119,3 +119,20 @@ def test_old_sentences_of_other_names_are_read(files, tmp_path):
     rows, _ = old_rows(str(tmp_path), None, ("train",), load_data)
     assert said(rows) == READ
     assert rows["lang"][:] == ["pt"] * 3
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("damage", ["cut", "empty", "overwritten"])
+def test_a_damaged_parquet_file_is_one_line_that_names_it(usual, tmp_path, damage, streaming):
+    name = usual(ClassLabel(names=NAMES))
+    path = tmp_path / "theirs" / "test.parquet"
+    content = path.read_bytes()
+    harm = {
+        "cut": content[:-50],
+        "empty": b"",
+        "overwritten": b"PAR1" + b"\xff" * 60 + content[64:],
+    }
+    path.write_bytes(harm[damage])
+    with pytest.raises(RecipeError, match=r"data set .* cannot be loaded.*test\.parquet") as error:
+        load_data(DataArguments(dataset_name=name, streaming=streaming))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,65 @@
+"""`load_dataset` for folders and names of the Hub, with errors of one line that name the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from datasets import Image, load_dataset
+from datasets.exceptions import DatasetsError
+
+from .parquet import ShardError, reading_shard
+from .quoting import shorten
+
+
+class LoadingError(ValueError):
+    """A data set that cannot be loaded: which, or which of its files, and why."""
+
+
+@contextmanager
+def reading_data_set(name: str) -> Iterator[None]:
+    """Raises `LoadingError` in place of what `datasets` raises while it reads a data set."""
+    try:
+        yield
+    except (OSError, ValueError, DatasetsError) as error:
+        _find_damage(Path(name), error)
+        raise LoadingError(shorten(str(error.__cause__ or error))) from error
+
+
+def load_named(name: str, config: str | None = None, *, streaming: bool = False) -> Any:
+    """The splits of a data set; images stay undecoded.
+
+    Args:
+        name: a folder, or a name on the Hub.
+        config: which of its configurations.
+        streaming: give streams.
+
+    Raises:
+        LoadingError: if there is no such data set or it cannot be read; of a folder, the Parquet
+            file that is damaged is named.
+    """
+    with reading_data_set(name):
+        found = load_dataset(name, config, streaming=streaming)
+    for split, rows in found.items():
+        for column, feature in (rows.features or {}).items():
+            if isinstance(feature, Image):
+                rows = rows.cast_column(column, Image(decode=False))
+        found[split] = rows
+    return found
+
+
+def _find_damage(folder: Path, error: Exception) -> None:
+    """Raise `LoadingError` for the first Parquet file of a folder that cannot be read."""
+    for path in sorted(folder.rglob("*.parquet")) if folder.is_dir() else ():
+        try:
+            with reading_shard(path), pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    file.read_row_group(group)
+        except ShardError as damage:
+            raise LoadingError(str(damage)) from error
+
+
+__all__ = ["LoadingError", "load_named", "reading_data_set"]
