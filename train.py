@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +30,12 @@ from transformers import set_seed
 from dataset_mmnerd.files import write_json, write_lines
 from dataset_mmnerd.readers import MalformedLineError
 from modeling_2mner import TwoMNERProcessor
-from training_2mner.arguments import ModelArguments, RecipeError, TwoMNERTrainingArguments
+from training_2mner.arguments import (
+    DataArguments,
+    ModelArguments,
+    RecipeError,
+    TwoMNERTrainingArguments,
+)
 from training_2mner.building import new_trainer
 from training_2mner.card import write_card
 from training_2mner.checkpoints import SaveBeforeStopping, checkpoint_to_resume
@@ -54,6 +61,7 @@ from training_2mner.publish import (
 from training_2mner.recipes import read_recipe
 from training_2mner.report import score_table
 from training_2mner.report_page import write_report
+from training_2mner.run_folder import locked
 from training_2mner.streaming import refuse_endless
 
 logger = logging.getLogger("train")
@@ -66,15 +74,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         RecipeError: if the recipe cannot be followed.
         PublishError: if its model cannot be pushed; as far as that can be known, before training.
         MalformedLineError: at the first line of a data file that does not fit.
-        FileNotFoundError: if there is no such data file.
+        OSError: if there is no such data file, or the run's folder cannot be written.
     """
-    started = perf_counter()
     recipe, model_arguments, data_arguments, arguments = read_recipe(
         sys.argv[1:] if argv is None else argv
     )
     set_up_logging(arguments)
     refuse_separate_trainings(arguments)
     refuse_endless(data_arguments, arguments)
+    only_here = locked(Path(arguments.output_dir)) if arguments.should_save else nullcontext()
+    with only_here:
+        follow(recipe, model_arguments, data_arguments, arguments)
+
+
+def follow(
+    recipe: Path,
+    model_arguments: ModelArguments,
+    data_arguments: DataArguments,
+    arguments: TwoMNERTrainingArguments,
+) -> None:
+    """Train, score and describe what a recipe says, in a folder that no other training uses."""
+    started = perf_counter()
     set_seed(arguments.seed)
     taught = what_is_taught(model_arguments, data_arguments)
     checkpoint = checkpoint_to_resume(arguments, taught)
@@ -182,5 +202,8 @@ def prepare_push(
 if __name__ == "__main__":
     try:
         main()
-    except (RecipeError, MalformedLineError, PublishError, FileNotFoundError) as error:
+    except (RecipeError, MalformedLineError, PublishError, OSError) as error:
         sys.exit(f"train.py: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("train.py: stopped by Ctrl-C\n")
+        sys.exit(128 + signal.SIGINT)

@@ -353,6 +353,31 @@ def test_a_run_that_is_told_to_stop_says_how_it_goes_on(recipe, tmp_path):
     assert "Traceback" not in output
 
 
+def test_a_second_training_in_one_folder_is_refused_until_the_first_is_killed(recipe, tmp_path):
+    endless = ["--num_train_epochs", "100000", "--eval_strategy", "no", "--save_strategy", "no"]
+    endless += ["--load_best_model_at_end", "no"]
+    running = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *recipe, *endless],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert any("loss_nll" in line for line in running.stdout)
+    with pytest.raises(RecipeError, match=rf"another training .*\(process {running.pid} on "):
+        train.main(recipe)
+    running.kill()
+    running.communicate()
+    train.main([*recipe, "--controls", "no"])
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("folder", ["/sys/2mner", "/dev/null/2mner"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(recipe, folder):
+    with pytest.raises(OSError, match=folder.rpartition("/")[0]):
+        train.main([*recipe, "--output_dir", folder, "--train_files", "nowhere.txt"])
+
+
 def test_a_run_that_is_over_resumes_to_its_end(recipe, tmp_path):
     """Killed after its training, while it was scored, for instance."""
     train.main([*recipe, "--controls", "no"])
