@@ -28,7 +28,10 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from dataset_mmnerd.files import recover_folder, replace_folder
+
 from .arguments import RecipeError, difference
+from .run_folder import writing
 
 __all__ = [
     "LOSS_SUMS",
@@ -39,8 +42,11 @@ __all__ = [
     "SaveBeforeStopping",
     "checkpoint_to_resume",
     "finish_checkpoint",
+    "finish_files",
     "last_checkpoint",
     "missing_parts",
+    "recover_checkpoints",
+    "writing_checkpoint",
 ]
 
 logger = logging.getLogger(__name__)
@@ -66,23 +72,70 @@ STATE = ("trainer_state.json", LOSS_SUMS, "optimizer.pt", "scheduler.pt")
 # Writing ------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def writing_checkpoint(run: Path, name: str) -> Iterator[Path]:
+    """The folder in which the block writes a checkpoint, or the model, before it has its place.
+
+    What cannot be written whole leaves nothing behind, and what was there before stays as it was.
+
+    Raises:
+        OSError: if it cannot be written; says which checkpoint is the last whole one.
+    """
+    try:
+        with writing(f"{run}: {name}"):
+            yield run / UNFINISHED / name
+    except OSError as error:
+        shutil.rmtree(run / UNFINISHED, ignore_errors=True)
+        last = last_checkpoint(run)
+        rest = "no checkpoint was saved before it"
+        if last is not None:
+            rest = f"the same command with --resume_from_checkpoint last goes on from {last.name}"
+        raise OSError(f"{error}; {rest}") from error
+
+
 def finish_checkpoint(written: Path, place: Path) -> None:
-    """Give a checkpoint that is written its place, in one step; what lay there before is deleted.
+    """Give a checkpoint that is written its place; what lay there before is deleted last.
 
     Args:
         written: the folder as it was written, on the same file system, in a folder of its own that
             is deleted.
-        place: where it belongs.
+        place: where it belongs. If the process is killed between the two renames that replace an
+            older one need, `recover_checkpoints` brings that back.
     """
+    _sync(written)
+    replace_folder(written, place)
+    shutil.rmtree(written.parent)
+
+
+def finish_files(written: Path, folder: Path) -> None:
+    """Give each file that is written its place, in one step for each.
+
+    Args:
+        written: the folder with all of them, as for `finish_checkpoint`.
+        folder: where they belong; other files in it stay.
+    """
+    _sync(written)
+    for path in sorted(path for path in written.rglob("*") if path.is_file()):
+        place = folder / path.relative_to(written)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    shutil.rmtree(written.parent)
+
+
+def _sync(written: Path) -> None:
     # Renamed before it is on the disk, it could be there with empty files after a power cut.
     for path in written.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    if place.exists():
-        place.replace(written.with_name(f"{place.name}-before"))
-    written.replace(place)
-    shutil.rmtree(written.parent)
+
+
+def recover_checkpoints(run: Path) -> None:
+    """Undo what a training that was killed while it saved had begun: an older checkpoint gets its
+    name back, a half-written one is deleted. No other training may write into the folder now."""
+    for aside in run.glob(f".{PREFIX_CHECKPOINT_DIR}-*"):
+        recover_folder(run / aside.name.split(".")[1])
+    shutil.rmtree(run / UNFINISHED, ignore_errors=True)
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -115,9 +168,11 @@ def last_checkpoint(run: Path) -> Path | None:
 def checkpoint_to_resume(
     arguments: TrainingArguments, taught: dict[str, Any] | None = None
 ) -> str | None:
-    """The checkpoint that `resume_from_checkpoint` means: a folder, or `last` (or `true`) for the
-    last whole one of the run's folder. None starts from the beginning, as `last` does, with a line
-    in the log, where there is none: a run that a cluster starts again and again needs one command.
+    """Recover the run's checkpoints, and find the one that `resume_from_checkpoint` means.
+
+    It is a folder, or `last` (or `true`) for the last whole one of the run's folder. None starts
+    from the beginning, as `last` does, with a line in the log, where there is none: a run that a
+    cluster starts again and again needs one command.
 
     Args:
         arguments: of the training.
@@ -128,12 +183,14 @@ def checkpoint_to_resume(
             weights only, or the last one is of a recipe that teaches something else. One that is
             named is gone on from all the same, which the log then says.
     """
-    wish = arguments.resume_from_checkpoint
+    run, wish = Path(arguments.output_dir), arguments.resume_from_checkpoint
+    with arguments.main_process_first(local=False, desc="recovering checkpoints"):
+        if arguments.should_save:
+            recover_checkpoints(run)
     if wish is None:
         return None
     is_named = wish.lower() not in LAST
     if not is_named:
-        run = Path(arguments.output_dir)
         wish = last_checkpoint(run)
         if wish is None:
             unusable = sorted(run.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,14 +25,24 @@ from datasets import IterableDataset as Stream
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import Trainer
-from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
+from dataset_mmnerd.files import replaced
 from modeling_2mner.modeling_2mner import illustrated
 
 from .arguments import RecipeError
 from .batches import SharedBatches, StreamedBatches
-from .checkpoints import LOSS_SUMS, TAUGHT, UNFINISHED, KeepPlace, finish_checkpoint
+from .checkpoints import (
+    LOSS_SUMS,
+    TAUGHT,
+    UNFINISHED,
+    KeepPlace,
+    finish_checkpoint,
+    finish_files,
+    recover_checkpoints,
+    writing_checkpoint,
+)
 from .collator import LengthGroupedSampler
 from .evaluation import OtherPictures, score_rows, spans_from_predictions
 from .metrics import summary
@@ -279,27 +288,28 @@ class TwoMNERTrainer(Trainer):
         """Write a checkpoint beside its place, and put it there when it is whole."""
         run = Path(self._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        written = run / UNFINISHED / name
         if self.args.should_save:
-            shutil.rmtree(written.parent, ignore_errors=True)  # of a run that was killed
+            recover_checkpoints(run)
         self.accelerator.wait_for_everyone()
-        best = self.state.best_model_checkpoint
-        self._writes_checkpoint = True
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self._writes_checkpoint = False
-        # `Trainer` looked for the best one among the unfinished.
-        is_best = self.state.best_global_step == self.state.global_step
-        self.state.best_model_checkpoint = str(run / name) if is_best else best
-        sums = self._reduced_sums()
-        self.accelerator.wait_for_everyone()
+        with writing_checkpoint(run, name) as written:
+            best = self.state.best_model_checkpoint
+            self._writes_checkpoint = True
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._writes_checkpoint = False
+            # `Trainer` looked for the best one among the unfinished.
+            is_best = self.state.best_global_step == self.state.global_step
+            self.state.best_model_checkpoint = str(run / name) if is_best else best
+            sums = self._reduced_sums()
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                written.joinpath(LOSS_SUMS).write_text(json.dumps(sums), encoding="utf-8")
+                if self.taught is not None:
+                    written.joinpath(TAUGHT).write_text(json.dumps(self.taught), encoding="utf-8")
+                self.state.save_to_json(str(written / "trainer_state.json"))
+                finish_checkpoint(written, run / name)
         if self.args.should_save:
-            written.joinpath(LOSS_SUMS).write_text(json.dumps(sums), encoding="utf-8")
-            if self.taught is not None:
-                written.joinpath(TAUGHT).write_text(json.dumps(self.taught), encoding="utf-8")
-            self.state.save_to_json(str(written / "trainer_state.json"))
-            finish_checkpoint(written, run / name)
             rotate_checkpoints(
                 output_dir=str(run),
                 save_total_limit=self.args.save_total_limit,
@@ -317,8 +327,29 @@ class TwoMNERTrainer(Trainer):
             )
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Weights, configuration, code and processor; not the pickle that `Trainer` adds."""
-        super().save_model(output_dir, _internal_call)
-        if self.args.should_save:
-            arguments = Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME
-            arguments.unlink(missing_ok=True)
+        """Weights, configuration, code and processor; not the pickle that `Trainer` adds. Of a
+        model that cannot be written whole nothing is written.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        folder = Path(output_dir or self.args.output_dir)
+        if UNFINISHED in folder.parts:  # of a checkpoint
+            super().save_model(output_dir, _internal_call)
+            folder.joinpath(TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            return
+        with writing_checkpoint(folder, "model") as written:
+            super().save_model(str(written), _internal_call)
+            if self.args.should_save:
+                written.joinpath(TRAINING_ARGS_NAME).unlink(missing_ok=True)
+                finish_files(written, folder)
+
+    def save_state(self) -> None:
+        """The log and what else `TrainerState` holds, in one step.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        if self.is_world_process_zero():
+            with replaced(Path(self.args.output_dir) / TRAINER_STATE_NAME) as unfinished:
+                self.state.save_to_json(str(unfinished))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import traceback
 from pathlib import Path
@@ -15,10 +16,12 @@ from tests.conftest import fork
 from training_2mner import trainer as trainer_module
 from training_2mner.arguments import RecipeError, TwoMNERTrainingArguments
 from training_2mner.checkpoints import (
+    UNFINISHED,
     RunStopped,
     SaveBeforeStopping,
     checkpoint_to_resume,
     last_checkpoint,
+    recover_checkpoints,
 )
 
 # 6 sentences in 3 steps an epoch: step 4 lies within the second epoch, step 6 ends it.
@@ -195,6 +198,98 @@ def test_a_killed_run_ends_as_one_that_was_not(run, assert_same_end, tmp_path, d
     assert run("killed", resume="last") == 0
     assert_same_end("killed")
     assert not (tmp_path / "killed" / ".unfinished").exists()
+
+
+def dies_between_the_renames(trainer) -> None:
+    """Of the two by which a checkpoint replaces an older one of its name."""
+    rename = Path.rename
+
+    def second_never(path, target):
+        return kill() if path.parent.name == UNFINISHED else rename(path, target)
+
+    Path.rename = second_never
+
+
+@pytest.mark.parametrize("wish", ["last", "{run}/checkpoint-4"])
+def test_a_checkpoint_that_was_being_replaced_is_recovered(run, assert_same_end, tmp_path, wish):
+    folder = tmp_path / "killed"
+    assert run("killed", prepare=dies_in_step) == -signal.SIGKILL
+    again = {"resume": f"{folder}/checkpoint-2", "prepare": dies_between_the_renames}
+    assert run("killed", **again) == -signal.SIGKILL
+    assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert run("killed", resume=wish.format(run=folder)) == 0
+    assert_same_end("killed")
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_checkpoint_that_was_being_replaced_outlives_a_run_from_the_beginning(tmp_path):
+    (tmp_path / ".checkpoint-4.abc.old" / "checkpoint-4").mkdir(parents=True)
+    (tmp_path / UNFINISHED / "checkpoint-4").mkdir(parents=True)
+    recover_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-4"]
+
+
+ROOM = {"little": 20_000, "configuration": 100_000, "weights": 1_000_000}
+"""Bytes of the largest file that finds room: code has up to 40 kB, weights have 0.9 MB, the
+optimizer's state has 1.8 MB."""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def allow_bytes(count: int) -> None:
+    """No file may be larger: to who writes one it is as if the disk were full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("room", ROOM.values(), ids=ROOM)
+def test_a_full_disk_is_one_line_and_costs_no_checkpoint(run, assert_same_end, tmp_path, room):
+    folder = tmp_path / "full"
+
+    def fills_up(trainer):
+        save = trainer._save_checkpoint
+
+        def said(*arguments):
+            try:
+                allow_bytes(room if trainer.state.global_step == 6 else resource.RLIM_INFINITY)
+                save(*arguments)
+            except OSError as error:
+                allow_bytes(resource.RLIM_INFINITY)
+                (tmp_path / "said").write_text(str(error))
+                raise
+
+        trainer._save_checkpoint = said
+
+    assert run("full", prepare=fills_up) == 1
+    said = (tmp_path / "said").read_text()
+    assert said.startswith(f"{folder}: checkpoint-6 cannot be written")
+    assert "\n" not in said
+    assert said.endswith("with --resume_from_checkpoint last goes on from checkpoint-4")
+    assert not (folder / UNFINISHED).exists()
+    assert run("full", resume="last") == 0
+    assert_same_end("full")
+
+
+@pytest.mark.parametrize("room", [ROOM["little"], ROOM["configuration"]])
+def test_a_model_that_cannot_be_written_leaves_the_one_before(trainer_for, tmp_path, room):
+    trainer = trainer_for(**RUN)
+    trainer.save_model()
+    trainer.save_state()
+    before = contents(tmp_path / "run")
+
+    def work():
+        trainer.model.classifier.bias.data += 1
+        trainer.state.log_history += [{"loss": 1.0}] * 10_000
+        allow_bytes(room)
+        with pytest.raises(OSError, match="run: model cannot be written"):
+            trainer.save_model()
+        with pytest.raises(OSError, match=r"trainer_state\.json"):
+            trainer.save_state()
+
+    assert outcome(work) == 0
+    assert contents(tmp_path / "run") == before
+    assert not (tmp_path / "run" / UNFINISHED).exists()
 
 
 def test_a_run_with_epochs_patience_and_a_best_checkpoint_goes_on_as_well(run, assert_same_end):
