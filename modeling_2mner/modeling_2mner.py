@@ -49,6 +49,7 @@ from .labels_2mner import is_bioes
 # What is imported is saved along: a model that is pushed by itself brings all the code it names.
 from .pipeline_2mner import MultimodalNERPipeline  # noqa: F401
 from .processing_2mner import TwoMNERProcessor  # noqa: F401
+from .weights_2mner import check_finite, check_missing
 
 __all__ = [
     "LabelChange",
@@ -161,6 +162,10 @@ def _tower_from_config(config: PreTrainedConfig) -> PreTrainedModel:
 def _tower_from_pretrained(name: str, part: str) -> PreTrainedModel:
     """Load one tower; of a model that has several, such as CLIP, the `part` ("text_config" or
     "vision_config").
+
+    Raises:
+        OSError: if it cannot be loaded, lacks a tensor, or has a value that is not finite.
+        ValueError: if `AutoModel` cannot load it.
     """
     config = AutoConfig.from_pretrained(name)
     config = getattr(config, part, config)
@@ -169,9 +174,16 @@ def _tower_from_pretrained(name: str, part: str) -> PreTrainedModel:
             f"{name} is of model type {config.model_type!r}, which AutoModel cannot load"
         )
     model_class = _tower_class(config)
-    return model_class.from_pretrained(
-        name, config=config, dtype=torch.float32, **_without_pooler(model_class)
+    tower, report = model_class.from_pretrained(
+        name,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **_without_pooler(model_class),
     )
+    check_missing(name, report["missing_keys"])
+    check_finite(name, tower)
+    return tower
 
 
 def _feature_size(config: PreTrainedConfig) -> int:
@@ -293,16 +305,23 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str, *model_args, **kwargs
     ) -> "TwoMNERPreTrainedModel":
-        """As every `from_pretrained`, but no pickle is read, only safetensors.
+        """As every `from_pretrained`, but no pickle is read, only safetensors, and no tensor starts
+        at random unasked: with `ignore_mismatched_sizes=True` those do that have another shape, and
+        the head does where the folder is that of a model without one (`TwoMNERModel`), as the log
+        says.
 
         Raises:
-            OSError: if there are no weights, or a file of them is broken.
+            OSError: if there are no weights, a file of them is broken, a tensor is missing, or a
+                value is not finite; the message names the tensor.
             RuntimeError: if they have other shapes than the configuration says; with other labels,
                 for instance.
         """
         kwargs.setdefault("use_safetensors", True)
+        with_report = kwargs.pop("output_loading_info", False)
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
+            model, report = super().from_pretrained(
+                pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+            )
         except SafetensorError as error:
             raise OSError(
                 f"{pretrained_model_name_or_path}: the weights (safetensors) are broken or cut "
@@ -316,6 +335,14 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
                 "the configuration says. For other labels than it was trained with, pass "
                 "ignore_mismatched_sizes=True: their part then starts untrained"
             ) from error
+        name = str(pretrained_model_name_or_path)
+        missing = set(report["missing_keys"])
+        head = {key for key in model.state_dict() if key.startswith(("classifier.", "crf."))}
+        if head <= missing and "TwoMNERModel" in (model.config.architectures or ()):
+            missing -= head
+        check_missing(name, missing)
+        check_finite(name, model)
+        return (model, report) if with_report else model
 
     @classmethod
     def from_towers(

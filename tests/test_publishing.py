@@ -31,6 +31,7 @@ MODEL_CODE = [
     "processing_2mner.py",
     "quoting_2mner.py",
     "requirements_2mner.py",
+    "weights_2mner.py",
     "words_2mner.py",
 ]
 PROCESSOR_CODE = [

@@ -20,12 +20,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
+from safetensors import SafetensorError
 
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
+from modeling_2mner.quoting_2mner import shorten
+from modeling_2mner.weights_2mner import check_finite
 
 from .arguments import RecipeError
 
@@ -70,7 +74,8 @@ def load_adapter(folder: str, base: str | None = None, name: str = "default") ->
         name: what the adapter is to be called.
 
     Raises:
-        OSError: if there is no such adapter or no such base.
+        OSError: if there is no such adapter or no such base, or one of them is broken, lacks a
+            tensor or has a value that is not finite.
     """
     try:
         config = PeftConfig.from_pretrained(folder)
@@ -81,7 +86,16 @@ def load_adapter(folder: str, base: str | None = None, name: str = "default") ->
     labels = TwoMNERProcessor.from_pretrained(folder).labels
     if labels != model.config.labels:
         model.resize_labels(labels)
-    return PeftModel.from_pretrained(model, folder, adapter_name=name).eval()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        try:
+            model = PeftModel.from_pretrained(model, folder, adapter_name=name)
+        except UserWarning as error:
+            raise OSError(f"{folder}: the adapter is incomplete: {shorten(str(error))}") from error
+        except SafetensorError as error:
+            raise OSError(f"{folder}: the adapter's weights are broken: {error}") from error
+    check_finite(folder, model)
+    return model.eval()
 
 
 def merge_adapter(folder: str, out: Path, base: str | None = None) -> None:

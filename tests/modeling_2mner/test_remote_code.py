@@ -115,5 +115,6 @@ def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_pa
         "requirements_2mner.py",
         "tokenizer.json",
         "tokenizer_config.json",
+        "weights_2mner.py",
         "words_2mner.py",
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import AutoPeftModelForTokenClassification, PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForTokenClassification
 
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
@@ -236,3 +237,29 @@ def test_an_adapter_is_not_trained_further_as_if_it_were_a_model(base, adapter):
     with pytest.raises(RecipeError, match=r"is an adapter of .*base; .* merge"):
         refuse_adapter(folder)
     refuse_adapter(base)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda weights: weights.popitem(), "the adapter is incomplete: .*missing adapter keys"),
+        (lambda weights: next(iter(weights.values())).fill_(float("nan")), "have NaN or infinity"),
+    ],
+    ids=["a tensor is missing", "NaN"],
+)
+def test_an_adapter_that_lacks_a_tensor_or_has_nan_is_refused(adapter, harm, message):
+    folder = adapter("pt")
+    path = Path(folder) / "adapter_model.safetensors"
+    weights = load_file(path)
+    harm(weights)
+    save_file(weights, path)
+    with pytest.raises(OSError, match=rf"^{folder}: .*{message}"):
+        load_adapter(folder)
+
+
+def test_an_adapter_that_is_cut_short_is_refused(adapter):
+    folder = adapter("pt")
+    path = Path(folder) / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(OSError, match=rf"^{folder}: the adapter's weights are broken"):
+        load_adapter(folder)
