@@ -37,7 +37,8 @@ SIZES: tuple[tuple[str, int], ...] = (
     (r"heads?$", 1024),
     (r"coefficient$", 100),  # EfficientNet multiplies its widths and depths; its largest has 3.6
     (r"vocab_size$|positions?(_embeddings)?$|buckets$", 2**24),
-    (r"(image|patch|kernel|window|crop)_sizes?$|strides?$|^(height|width|.*_edge)$", 8192),
+    (r"(image|patch|kernel|window|crop)_sizes?$|strides?$|(^|\.)(height|width)$|_edge$", 4096),
+    (r"_pixels$", 2**24),
     (r"(_size|_sizes|dim|dims|d_model|n_embd|channels|groups|experts)$", 2**17),
 )
 """How the encoders' configurations call their sizes, whatever the family, and the most of each."""

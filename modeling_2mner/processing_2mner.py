@@ -36,10 +36,12 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from .checks_2mner import check_labels, check_whole
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN
 from .images_2mner import ImageError, ImageSource, load_image
 from .labels_2mner import is_bioes, repair_labels, spans_from_labels
+from .processor_files_2mner import naming_files, read_processor_files
 from .quoting_2mner import quoted
 from .words_2mner import WORD_RULES, check_word_rules
 
@@ -233,6 +235,20 @@ class TwoMNERProcessor(ProcessorMixin):
         word_rules: int = 1,
     ):
         super().__init__(image_processor, tokenizer)
+        if not isinstance(labels, Sequence) or len(labels) > 0:
+            check_labels(labels)
+        check_whole("max_length", max_length, 1, 2**24)
+        check_whole("window_overlap", window_overlap, 0, 2**24)
+        check_whole("context_budget", context_budget, 0, 2**24)
+        if not isinstance(reads_pictures, bool):
+            raise ValueError(f"reads_pictures is {quoted(reads_pictures)}, expected true or false")
+        if not isinstance(context_separator, str):
+            raise ValueError(f"context_separator is {quoted(context_separator)}, expected a string")
+        if isinstance(context_fields, str) or not isinstance(context_fields, Sequence):
+            raise ValueError(
+                f"context_fields is {quoted(context_fields)}, expected a list of some of "
+                f"{', '.join(CONTEXT_FIELDS)}"
+            )
         if not tokenizer.is_fast:
             raise ValueError(
                 f"{type(tokenizer).__name__} is a slow tokenizer; the processor needs a fast one"
@@ -251,11 +267,44 @@ class TwoMNERProcessor(ProcessorMixin):
             raise ValueError(
                 f"context_fields has {unknown[0]!r}, expected some of {', '.join(CONTEXT_FIELDS)}"
             )
-        if not 0 <= context_budget < max_length // 2:
+        if context_budget and context_budget >= max_length // 2:
             raise ValueError(
                 f"context_budget is {context_budget}, expected at least 0 and less than half of "
                 f"max_length ({max_length})"
             )
+        special = sum(map(len, self._special_ids)) + (
+            context_budget + len(self._special_ids[1]) if context_budget else 0
+        )
+        if max_length <= special:
+            raise ValueError(
+                f"max_length is {max_length}, expected more than {special}: the special sub-words "
+                "and context_budget"
+            )
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str, *arguments: Any, **options: Any
+    ) -> "TwoMNERProcessor":
+        """As every `from_pretrained`; what was loaded is tried on a word and an image.
+
+        Raises:
+            OSError: if a file is missing or broken; the message names it.
+            ValueError: if a field is wrong; the message names the file.
+        """
+        files = read_processor_files(str(pretrained_model_name_or_path), options)
+        with naming_files(files):
+            processor = super().from_pretrained(
+                pretrained_model_name_or_path, *arguments, **options
+            )
+            images = [Image.new("RGB", (32, 32)), None] if processor.reads_pictures else None
+            batch = processor([["a", "a"], ["a"]], images)
+            pixels = batch.get("pixel_values")
+            if pixels is not None and not (pixels.shape[1] == 3 and pixels.isfinite().all()):
+                raise ValueError(
+                    f"image_processor makes {tuple(pixels.shape)} of two images, expected "
+                    "(2, 3, height, width) and finite values"
+                )
+        return processor
 
     @property
     def reads_context(self) -> bool:
@@ -454,8 +503,13 @@ class TwoMNERProcessor(ProcessorMixin):
         inner = self.tokenizer("a", add_special_tokens=False).input_ids
         outer = self.tokenizer("a").input_ids
         start = next(
-            start for start in range(len(outer)) if outer[start : start + len(inner)] == inner
+            (start for start in range(len(outer)) if outer[start : start + len(inner)] == inner), -1
         )
+        if start < 0:
+            raise ValueError(
+                f"the tokenizer reads 'a' as {quoted(inner)}, with special sub-words as "
+                f"{quoted(outer)}, expected the former within the latter"
+            )
         return outer[:start], outer[start + len(inner) :]
 
     def _read_pictures(self, sources: list[ImageSource | None]) -> dict[str, Tensor]:

@@ -111,6 +111,7 @@ def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_pa
         "pipeline_2mner.py",
         "processing_2mner.py",
         "processor_config.json",
+        "processor_files_2mner.py",
         "quoting_2mner.py",
         "requirements_2mner.py",
         "tokenizer.json",
