@@ -493,8 +493,8 @@ class MMNERD(GeneratorBasedBuilder):
         opened = self.config.open()
         languages = opened.languages()
         if self.config.name not in (ALL_LANGUAGES, *languages):
-            found = ", ".join((ALL_LANGUAGES, *languages))
-            raise SourceError(f"config: found {self.config.name!r}, expected one of {found}")
+            there = shorten(", ".join((ALL_LANGUAGES, *languages)))
+            raise SourceError(f"config: found {quoted(self.config.name)}, expected one of {there}")
         columns = features(opened.labels, sample=opened.source.is_sample)
         return DatasetInfo(features=columns, description=opened.source.about)
 

@@ -31,7 +31,7 @@ from .hub import open_repository, send
 from .images import ImageError, load_image, read_image
 from .mmnerd import DEFAULT_SHARES, OpenSource, ReadOptions, SourceError
 from .parquet import ShardWriters, Written
-from .quoting import shorten
+from .quoting import quoted, shorten
 from .schema import SPLITS, features
 
 logger = logging.getLogger(__name__)
@@ -212,8 +212,8 @@ def write_rows(
         known = opened.languages()
         unknown = [lang for lang in languages if lang not in known]
         if unknown:
-            expected = f"some of {', '.join(known)}"
-            raise SourceError(f"languages: found {unknown[0]!r}, expected {expected}")
+            expected = f"some of {shorten(', '.join(known))}"
+            raise SourceError(f"languages: found {quoted(unknown[0])}, expected {expected}")
     columns = features(opened.labels, sample=opened.source.is_sample)
     report = BuildReport(opened.labels)
     writers = ShardWriters(folder, columns)

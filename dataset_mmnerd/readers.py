@@ -25,6 +25,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -50,6 +51,7 @@ _SLICE = re.compile(r"(?P<path>.+)\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\]")
 _JSON_OBJECT = re.compile(r"\{.*\}\s*")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _ROWS_AT_A_TIME = 1000
+_LONGEST_LINE = 16 * 2**20
 
 
 class MalformedLineError(ValueError):
@@ -77,7 +79,10 @@ class _Sentence:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers, without line ends and byte order mark."""
     with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
+        for number, raw in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
+            if len(raw) > _LONGEST_LINE:
+                found = f"more than {_LONGEST_LINE:,} bytes without a line feed"
+                raise MalformedLineError(path, number, found, "shorter lines")
             if number == 1:
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
             try:

@@ -42,7 +42,7 @@ from .crf_2mner import UNKNOWN
 from .images_2mner import ImageError, ImageSource, load_image
 from .labels_2mner import is_bioes, repair_labels, spans_from_labels
 from .processor_files_2mner import naming_files, read_processor_files
-from .quoting_2mner import quoted
+from .quoting_2mner import quoted, shorten
 from .words_2mner import WORD_RULES, check_word_rules
 
 __all__ = [
@@ -592,9 +592,9 @@ class TwoMNERProcessor(ProcessorMixin):
         return [ids[name] for name in names]
 
     def _not_a_label(self, number: int, word: int, label: Any) -> ValueError:
-        known = ", ".join(self.labels)
+        known = shorten(", ".join(self.labels))
         return ValueError(
-            f"sentence {number}, word {word}: label {label!r:.200} is not one of {known}"
+            f"sentence {number}, word {word}: label {quoted(label)} is not one of {known}"
         )
 
     def post_process_entities(

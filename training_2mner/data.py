@@ -48,7 +48,7 @@ def loading(what: str, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = shorten(str(error))
         raise RecipeError(f"{what} cannot be loaded, neither folder nor Hub: {reason}") from error
 
 

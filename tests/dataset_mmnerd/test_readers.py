@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dataset_mmnerd import readers
 from dataset_mmnerd.readers import (
     MalformedLineError,
     dataset_from_files,
@@ -477,3 +478,10 @@ def test_a_message_quotes_at_most_200_characters(write, content):
     with pytest.raises(MalformedLineError) as error:
         rows(path)
     assert len(error.value.found) < 500
+
+
+def test_a_file_of_one_endless_line_is_not_read_whole(write, monkeypatch):
+    monkeypatch.setattr(readers, "_LONGEST_LINE", 20)
+    path = write("a.txt", "Ana\tB-PER\n" + "x" * 21 + "\tO\n")
+    with pytest.raises(MalformedLineError, match="line 2: found more than 20 bytes without a line"):
+        rows(path)
