@@ -273,10 +273,26 @@ def _read(
         yield (
             [digest for digest, _ in batch],
             inputs["image_mask"],
-            {name: values.half().cpu() for name, values in features.items()},
+            {name: _half(name, values) for name, values in features.items()},
         )
         progress.update(len(batch))
     model.train(was_training)
+
+
+def _half(name: str, values: Tensor) -> Tensor:
+    """Features as float16, in the main memory.
+
+    Raises:
+        RecipeError: if one of them is too large for it, or is not finite.
+    """
+    halved = values.half()
+    if not halved.isfinite().all():
+        raise RecipeError(
+            f"cache_vision_features: {name} has a value of {values.abs().max().item():g}, expected "
+            f"at most float16's {torch.finfo(torch.float16).max:g}; set cache_vision_features to "
+            "false"
+        )
+    return halved.cpu()
 
 
 def _write(folder: Path, batches: list[tuple[list[str], Tensor, dict[str, Tensor]]]) -> None:

@@ -182,3 +182,19 @@ def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "ab.arrow").write_bytes(b"ARROW1 and no more")
     with pytest.raises(RecipeError, match=r"ab\.arrow: broken, delete it"):
         VisionFeatures(tmp_path)
+
+
+@pytest.mark.parametrize(("value", "found"), [(1e6, r"\d.*e\+\d+"), (float("nan"), "nan")])
+def test_a_feature_that_float16_does_not_hold_is_refused(frozen, rows, value, found):
+    trainer = frozen()
+    norm = trainer.model.model.vision_model.post_layernorm
+    with torch.no_grad():
+        norm.weight.fill_(value)
+    for layer in trainer.model.model.vision_model.encoder.layers:
+        torch.nn.init.constant_(layer.mlp.fc2.bias, value)
+    with pytest.raises(
+        RecipeError,
+        match=rf"cache_vision_features: \w+ has a value of {found}, expected at most float16's "
+        "65504; set cache_vision_features to false",
+    ):
+        cache_vision_features(trainer, [rows])
