@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from platform import python_version
+from platform import machine, processor, python_version
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ def log_setting(trainer: TwoMNERTrainer, data: DatasetDict) -> None:
         "training %.1f of %.1f million parameters, %s, %s, %d process(es) (%s), %d thread(s) each",
         parameters["trained"] / 10**6,
         parameters["all"] / 10**6,
-        "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32",
+        describe_precision(arguments),
         arguments.device,
         arguments.world_size,
         trainer.accelerator.distributed_type.value,
@@ -116,9 +116,30 @@ def describe_training(trainer: TwoMNERTrainer, seconds: float) -> dict[str, Any]
         "kept_step": kept,
         "validation": evaluations.get(kept),
         "parameters": describe_parameters(trainer),
+        "precision": describe_precision(trainer.args),
+        "weights": str(next(trainer.model.parameters()).dtype).removeprefix("torch."),
         "processes": trainer.args.world_size,
+        "threads": torch.get_num_threads(),
         "device": str(trainer.args.device),
+        "processor": processor_name(),
     }
+
+
+def describe_precision(arguments: TwoMNERTrainingArguments) -> str:
+    """What is computed in; the weights may be of another type."""
+    return "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32"
+
+
+def processor_name() -> str:
+    """The processor as it names itself; times and rounding depend on it."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text("utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return processor() or machine()
 
 
 def describe_versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ from torch.utils.data import SequentialSampler
 
 from modeling_2mner import TwoMNERForTokenClassification
 from training_2mner.arguments import RecipeError
+from training_2mner.description import describe_training
 from training_2mner.trainer import freeze_parameters, part_of
 
 
@@ -263,3 +264,13 @@ def test_tensorboard_is_told_every_part_of_the_loss_and_every_language(
     logged = [entry for entry in trainer.state.log_history if "loss_nll" in entry]
     shown = [(event.step, event.value) for event in events.Scalars("train/loss_nll")]
     assert shown == [(entry["step"], pytest.approx(entry["loss_nll"])) for entry in logged]
+
+
+def test_a_run_records_precision_threads_and_processor(trainer_for):
+    trainer = trainer_for(max_steps=1, eval_strategy="no")
+    trainer.train()
+    record = describe_training(trainer, seconds=1.0)
+    assert record["precision"] == "fp32"
+    assert record["weights"] == "float32"
+    assert record["threads"] == torch.get_num_threads()
+    assert isinstance(record["processor"], str) and record["processor"]
