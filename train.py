@@ -103,7 +103,7 @@ def follow(
     processor = None
     if model_arguments.model_name_or_path is not None:
         refuse_adapter(model_arguments.model_name_or_path)
-        with loading(f"model {model_arguments.model_name_or_path}", OSError):
+        with loading(f"model {model_arguments.model_name_or_path}", OSError, ValueError):
             processor = TwoMNERProcessor.from_pretrained(model_arguments.model_name_or_path)
     data = load_data(data_arguments, None if processor is None else processor.labels)
     setting = describe_recipe(recipe, model_arguments, data_arguments, arguments)

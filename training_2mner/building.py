@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import fields
 from typing import Any
 
+import torch
 from datasets import Dataset, DatasetDict
 from datasets import IterableDataset as Stream
 from huggingface_hub.errors import StrictDataclassError
@@ -50,9 +51,18 @@ def load_model(
     arguments: ModelArguments, processor: TwoMNERProcessor | None, labels: Sequence[str]
 ) -> tuple[TwoMNERForTokenClassification, TwoMNERProcessor]:
     """Build a model and its processor from towers, or load the saved one that `processor` is of;
-    where `labels` has other types, it keeps what it knows of those that it shares with them."""
+    where `labels` has other types, it keeps what it knows of those that it shares with them.
+
+    The weights are float32, whatever type they were saved in: in bfloat16 a small step of the
+    optimizer would be rounded away. `bf16: true` computes in bfloat16 beside them.
+
+    Raises:
+        RecipeError: if a model or a part of it cannot be loaded, or a switch is wrong.
+    """
     if processor is not None:
-        model = TwoMNERForTokenClassification.from_pretrained(arguments.model_name_or_path)
+        name = arguments.model_name_or_path
+        with loading(f"model {name}", OSError, ValueError):
+            model = TwoMNERForTokenClassification.from_pretrained(name, dtype=torch.float32)
         if set(entity_types(labels)) != set(entity_types(processor.labels)):
             scheme = "BIOES" if is_bioes(processor.labels) else "BIO"
             model.resize_labels(scheme_labels(entity_types(labels), scheme))
