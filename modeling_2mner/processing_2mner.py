@@ -19,6 +19,7 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import Any
@@ -47,8 +48,10 @@ from .words_2mner import WORD_RULES, check_word_rules
 
 __all__ = [
     "CONTEXT_FIELDS",
+    "EncodedSentence",
     "TwoMNERProcessor",
     "as_sentences",
+    "check_context",
     "check_strings",
     "described",
     "is_listing",
@@ -120,6 +123,31 @@ def as_sentences(words: Any, name: str = "words") -> list[list[str]]:
     return [list(sentence) for sentence in words]
 
 
+def check_context(context: Any, name: str = "context") -> None:
+    """Check one sentence's visual context.
+
+    Args:
+        context: None, or lists of strings by field.
+        name: what the message calls it.
+
+    Raises:
+        TypeError: if it, or what it holds, is of another type.
+        ValueError: if it has an unknown field.
+    """
+    if not isinstance(context, Mapping | None):
+        raise TypeError(
+            f"{name} is {described(context)}, expected a dictionary of lists of strings, or None"
+        )
+    for field, strings in (context or {}).items():
+        if field not in CONTEXT_FIELDS:
+            raise ValueError(
+                f"{name} has the field {described(field)}, expected some of "
+                f"{', '.join(CONTEXT_FIELDS)}"
+            )
+        if strings is not None:
+            check_strings(strings, f"{name}[{field!r}]")
+
+
 def _one_each(values: Any, count: int, name: str, kind: str) -> list:
     """Check that a list has one item for each sentence."""
     if not is_listing(values):
@@ -186,6 +214,29 @@ def split_into_windows(
         windows.append((start, end, first, last))
         first = last
     return windows
+
+
+@dataclass(frozen=True)
+class EncodedSentence:
+    """A sentence as the text encoder reads it.
+
+    Attributes:
+        windows: the sub-words of each window, special ones and visual context included; at least
+            one window.
+        word_ends: for each window, where its words end and its visual context begins.
+        places: for each word, the window in which it is read and its first sub-word there.
+        has_context: whether there is visual context.
+    """
+
+    windows: list[list[int]]
+    word_ends: list[int]
+    places: list[tuple[int, int]]
+    has_context: bool
+
+    @property
+    def length(self) -> int:
+        """The sub-words of the longest window."""
+        return max(map(len, self.windows))
 
 
 class TwoMNERProcessor(ProcessorMixin):
@@ -383,35 +434,67 @@ class TwoMNERProcessor(ProcessorMixin):
         contexts = [None] * count
         if context is not None:
             contexts = _one_each(context, count, "context", "a dictionary or None")
-        batch = self._read_words(sentences, self._read_context(contexts))
-        if self.reads_pictures:
-            pictures = [None] * count
-            if images is not None:
-                pictures = _one_each(images, count, "images", "an image or None")
-            batch.update(self._read_pictures(pictures))
+        encoded = self.encode(sentences, contexts)
+        pixels = [None] * count
+        if self.reads_pictures and images is not None:
+            sources = _one_each(images, count, "images", "an image or None")
+            pixels = [self._read_picture(row, source) for row, source in enumerate(sources)]
+        batch = self.collate(encoded, pixels)
         if labels is not None:
             rows = _one_each(labels, count, "labels", "a list of labels")
             batch["labels"] = self._read_labels(sentences, rows)
+        return batch
+
+    def encode(
+        self, sentences: list[list[str]], contexts: Sequence[VisualContext | None]
+    ) -> list[EncodedSentence]:
+        """The windows of sub-words of each sentence, with its visual context: the first half of a
+        call, after which a sentence's size is known.
+
+        Raises:
+            TypeError, ValueError: as a call does.
+        """
+        for number, context in enumerate(contexts):
+            check_context(context, f"context[{number}]")
+        return self._read_words(sentences, self._read_context(contexts))
+
+    def collate(
+        self, sentences: Sequence[EncodedSentence], pixels: Sequence[Tensor | None]
+    ) -> BatchFeature:
+        """A batch of encoded sentences, as a call gives it: the second half of a call.
+
+        Args:
+            sentences: at least one.
+            pixels: for each sentence None or its image, `[3, h, w]`, as `read_image` gives it.
+        """
+        batch = self._pad(sentences)
+        if self.reads_pictures:
+            values = torch.zeros(len(pixels), *self._pixel_shape)
+            image_mask = torch.tensor([image is not None for image in pixels])
+            for row, image in enumerate(pixels):
+                if image is not None:
+                    values[row] = image
+            batch |= {"pixel_values": values, "image_mask": image_mask}
         return BatchFeature(batch)
+
+    def read_image(self, source: ImageSource, name: str = "an image") -> Tensor:
+        """An image as the model reads it: `[3, h, w]`. It may be called in several threads.
+
+        Args:
+            source: the image in any form (see `load_image`).
+            name: what messages call it.
+
+        Raises:
+            ImageError: if it cannot be read.
+            TypeError: if it is of another type.
+        """
+        return self._normalise(_crop_strip(load_image(source, name=name)))
 
     def _read_context(self, contexts: list[VisualContext | None]) -> list[list[int]]:
         """The sub-words of each sentence's visual context, as many as the budget allows."""
         texts = []
-        for number, context in enumerate(contexts):
-            if not isinstance(context, Mapping | None):
-                raise TypeError(
-                    f"context[{number}] is {described(context)}, expected a dictionary of lists of "
-                    "strings, or None"
-                )
+        for context in contexts:
             context = context or {}
-            for name, strings in context.items():
-                if name not in CONTEXT_FIELDS:
-                    raise ValueError(
-                        f"context[{number}] has the field {described(name)}, expected some of "
-                        f"{', '.join(CONTEXT_FIELDS)}"
-                    )
-                if strings is not None:
-                    check_strings(strings, f"context[{number}][{name!r}]")
             # `or ()` would ask an array for its truth.
             fields = [context.get(name) for name in self.context_fields]
             strings = [text for strings in fields if strings is not None for text in strings]
@@ -425,46 +508,51 @@ class TwoMNERProcessor(ProcessorMixin):
 
     def _read_words(
         self, sentences: list[list[str]], contexts: list[list[int]]
-    ) -> dict[str, Tensor]:
+    ) -> list[EncodedSentence]:
         prefix, suffix = self._special_ids
         room = self.max_length - len(prefix) - len(suffix)
         # What is left to the words in a window that carries all the context there may be. Windows
         # are cut by this whatever the context, so that the words are read alike with and without.
         beside = room - self.context_budget - len(suffix) if self.reads_context else room
-        rows, places = [], []  # windows of sub-words; for each word (row, position in it)
-        word_ends = []  # where in its row the words end, and the context begins
+        encoded = []
         for pieces, context in zip(self._pieces(sentences, beside), contexts, strict=True):
-            words = []
+            windows, word_ends, places = [], [], []
             lengths = [len(piece) for piece in pieces]
             width = room if sum(lengths) <= room else beside
             for start, end, first, last in split_into_windows(lengths, width, self.window_overlap):
                 positions = [len(prefix), *accumulate(lengths[start:end], initial=len(prefix))][1:]
-                words += [(len(rows), positions[word - start]) for word in range(first, last)]
+                places += [(len(windows), positions[word - start]) for word in range(first, last)]
                 row = [*prefix, *(piece for word in pieces[start:end] for piece in word), *suffix]
                 word_ends.append(len(row))
                 left = context[: max(0, self.max_length - len(row) - len(suffix))]
-                rows.append([*row, *left, *suffix] if left else row)
-            places.append(words or [(len(rows) - 1, 0)])
+                windows.append([*row, *left, *suffix] if left else row)
+            encoded.append(EncodedSentence(windows, word_ends, places, bool(context)))
+        return encoded
 
+    def _pad(self, sentences: Sequence[EncodedSentence]) -> dict[str, Tensor]:
+        """The tensors of a batch's words and contexts."""
+        rows = [window for sentence in sentences for window in sentence.windows]
         length = max(map(len, rows))
-        most = max(map(len, places))
+        most = max(1, *(len(sentence.places) for sentence in sentences))
         pad = self.tokenizer.pad_token_id
+        index, first = [], 0
+        for sentence in sentences:
+            places = sentence.places or [(0, 0)]
+            # Padding repeats a sentence's first place: it never reaches into another sentence.
+            places = places + [places[0]] * (most - len(places))
+            index.append([(first + row) * length + position for row, position in places])
+            first += len(sentence.windows)
+        words = torch.tensor([len(sentence.places) for sentence in sentences])
         batch = {
             "input_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
             "attention_mask": torch.tensor(
                 [[1] * len(row) + [0] * (length - len(row)) for row in rows]
             ),
-            "word_index": torch.tensor(
-                [
-                    [row * length + position for row, position in _fill(words, most)]
-                    for words in places
-                ]
-            ),
-            "word_mask": torch.tensor(
-                [[word < len(sentence) for word in range(most)] for sentence in sentences]
-            ),
+            "word_index": torch.tensor(index),
+            "word_mask": torch.arange(most) < words[:, None],
         }
         if self.reads_context:
+            word_ends = [end for sentence in sentences for end in sentence.word_ends]
             behind = torch.arange(length) >= torch.tensor(word_ends)[:, None]
             batch["context_mask"] = behind & batch["attention_mask"].bool()
         return batch
@@ -512,29 +600,23 @@ class TwoMNERProcessor(ProcessorMixin):
             )
         return outer[:start], outer[start + len(inner) :]
 
-    def _read_pictures(self, sources: list[ImageSource | None]) -> dict[str, Tensor]:
-        pictures = {}
-        for row, source in enumerate(sources):
-            if source is not None:
-                try:
-                    pictures[row] = _crop_strip(load_image(source, name=f"images[{row}]"))
-                except ImageError as error:
-                    logger.warning_once(f"Read without its image: {error}")
-        pixel_values = torch.zeros(len(sources), *self._pixel_shape)
-        image_mask = torch.zeros(len(sources), dtype=torch.bool)
-        if pictures:
-            rows = torch.tensor(list(pictures))
-            pixel_values[rows] = self._normalise(list(pictures.values()))
-            image_mask[rows] = True
-        return {"pixel_values": pixel_values, "image_mask": image_mask}
+    def _read_picture(self, row: int, source: ImageSource | None) -> Tensor | None:
+        """An image of a batch; None where there is none, or none that can be read."""
+        if source is None:
+            return None
+        try:
+            return self.read_image(source, name=f"images[{row}]")
+        except ImageError as error:
+            logger.warning_once(f"Read without its image: {error}")
+            return None
 
-    def _normalise(self, pictures: list[Image.Image]) -> Tensor:
-        return self.image_processor(images=pictures, return_tensors="pt")["pixel_values"]
+    def _normalise(self, image: Image.Image) -> Tensor:
+        return self.image_processor(images=[image], return_tensors="pt")["pixel_values"][0]
 
     @cached_property
     def _pixel_shape(self) -> torch.Size:
         """`(3, h, w)`, known best by trying."""
-        return self._normalise([Image.new("RGB", (32, 32))]).shape[1:]
+        return self._normalise(Image.new("RGB", (32, 32))).shape
 
     def _read_labels(self, sentences: list[list[str]], labels: list[Sequence]) -> Tensor:
         rows, repaired = [], []
@@ -658,8 +740,3 @@ def _is_sentence(words: Sequence) -> bool:
 
 def _encodable(text: str) -> str:
     return LONE_SURROGATE.sub("\ufffd", text)
-
-
-def _fill(words: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
-    """Padding repeats a sentence's first place, so that it never reaches into another sentence."""
-    return words + [words[0]] * (most - len(words))
