@@ -7,6 +7,7 @@ Words of the data are escaped, so that no sentence can be markup.
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +52,20 @@ def escaped(text: str) -> str:
     return _MARKUP.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
 
 
+def code(text: str) -> str:
+    """Text on one line as Markdown code, also where it holds backticks; the `|` of a table cell is
+    escaped."""
+    text = " ".join(text.split())
+    fence = "`" * (longest_backticks(text) + 1)
+    padding = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{padding}{text}{padding}{fence}".replace("|", r"\|")
+
+
+def longest_backticks(text: str) -> int:
+    """How many backticks stand together at most: a fence around the text needs one more."""
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
 def listed(names: Sequence[str]) -> str:
     """Such as "English, German and Dutch"; nothing of no names."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
@@ -91,16 +106,18 @@ def write_card(
         card_data=_metadata(opened, report, languages, facts),
         template_path=str(_TEMPLATE),
         title=escaped(facts.title),
-        name=name,
-        first_language=languages[0],
+        name=code(name),
+        name_on_the_hub=code(f"owner/{name}"),
+        python_name=json.dumps(name),
+        first_language=json.dumps(languages[0]),
         sentences=f"{sum(part.rows for part in written):,}",
         pictures=f"{pictures:,}" if pictures else "",
-        languages=listed([LANGUAGES.get(lang, lang) for lang in languages]),
+        languages=listed([LANGUAGES.get(lang, escaped(lang)) for lang in languages]),
         about=opened.source.about,
         is_sample=opened.source.is_sample,
         license=escaped(facts.license or "not stated"),
         origin=escaped(facts.origin or "not stated"),
-        labels=", ".join(f"`{label}`" for label in report.labels),
+        labels=", ".join(map(code, report.labels)),
         size_table=_size_table(report, languages),
         entity_table=_entity_table(report, languages, types),
         examples=[_marked(row) for row, _ in examples],
@@ -286,10 +303,10 @@ def _marked(row: dict[str, Any]) -> str:
         if tag.startswith("I-") and words:
             words[-1] = (f"{words[-1][0]} {escaped(token)}", words[-1][1])
         else:
-            words.append((escaped(token), "" if tag == "O" else escaped(tag[2:])))
+            words.append((escaped(token), escaped(tag[2:])))
     shown = [f"**{text}** ({entity_type})" if entity_type else text for text, entity_type in words]
     words = shown if len(shown) <= _EXAMPLE_WORDS else [*shown[:_EXAMPLE_WORDS], "…"]
-    return f"({row['lang']}) {' '.join(words)}"
+    return f"({escaped(row['lang'])}) {' '.join(words)}"
 
 
 def _strip(pictures: Sequence[bytes]) -> Image.Image:
@@ -314,8 +331,10 @@ def _strip(pictures: Sequence[bytes]) -> Image.Image:
 
 __all__ = [
     "CardFacts",
+    "code",
     "escaped",
     "listed",
+    "longest_backticks",
     "table",
     "update_card",
     "write_card",

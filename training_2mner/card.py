@@ -19,7 +19,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from dataset_mmnerd.card import escaped, listed, table
+from dataset_mmnerd.card import code, escaped, listed, longest_backticks, table
+from dataset_mmnerd.files import write_text
 from dataset_mmnerd.schema import LANGUAGES
 from modeling_2mner.labels_2mner import is_bioes, split_label
 
@@ -55,7 +56,7 @@ def write_card(run: Path) -> None:
         base=base,
         emissions=_emissions(run, results),
     )
-    card.save(run / "README.md")
+    write_text(run / "README.md", str(card))
 
 
 def model_card(
@@ -80,6 +81,7 @@ def model_card(
         emissions: of the training, in kg of CO2; None if nobody measured them.
     """
     recipe = results["recipe"]
+    yaml_recipe = recipe_as_yaml(recipe)
     types = list(dict.fromkeys(split_label(label)[1] for label in labels if label != "O"))
     languages = [code for code in results["data"]["train"]["by_language"] if code != "und"]
     metadata = ModelCardData(
@@ -104,7 +106,8 @@ def model_card(
         template_path=str(TEMPLATE),
         name=json.dumps(name),
         title=escaped(name),
-        base=base and _short(base),
+        base=base and code(_short(base)),
+        python_base=json.dumps(base and _short(base)),
         reads_pictures=reads_pictures,
         reads_context=reads_context,
         made_up=recipe["data"]["dataset_name"] == "sample",
@@ -116,8 +119,9 @@ def model_card(
         controls=_controls(results.get("controls")),
         source=escaped(source_of(recipe["data"])),
         data=_data(results["data"]),
-        training=training_in_words(results, emissions),
-        recipe=recipe_as_yaml(recipe),
+        training=escaped(training_in_words(results, emissions)),
+        recipe=yaml_recipe,
+        fence="`" * max(3, longest_backticks(yaml_recipe) + 1),
     )
 
 
@@ -353,6 +357,8 @@ def _short(path: str) -> str:
 def _short_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [_short_paths(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _short_paths(item) for key, item in value.items()}
     return _short(value) if isinstance(value, str) else value
 
 

@@ -1,6 +1,7 @@
 """The data card says what is in the data, guesses nothing, and no sentence becomes markup."""
 
 import json
+import re
 import warnings
 
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from dataset_mmnerd.card import CardFacts, escaped
+from dataset_mmnerd.card import CardFacts, code, escaped
 from dataset_mmnerd.charts import label_chart
 from dataset_mmnerd.publish import build
 
@@ -125,3 +126,37 @@ def test_a_nul_in_a_token_is_shown_as_it_is(tmp_path):
     assert "(en) \0 **A\0na \0x\0** (PER)" in text
     (path,) = tmp_path.glob("out/set/data/en/*.parquet")
     assert pq.read_table(path)["tokens"].to_pylist() == [words]
+
+
+HOSTILE = ["<script>", "|", "`x`", "``", "[a](b)", "**b**", "{{7*7}}", "---", "\"'", "$x$"]
+
+
+def test_names_of_types_and_of_the_set_are_no_markup(tmp_path):
+    tags = [f"B-{name}" for name in HOSTILE]
+    source = tmp_path / "files"
+    source.mkdir()
+    (source / "a.png").write_bytes(picture_bytes())
+    (source / "train_en.txt").write_text(conll(("a", [f"w{n}" for n in range(len(tags))], tags)))
+    name = 'a"b`c|<i>'
+    facts = CardFacts("T: <b>\n---\nlicense: mit", "x: [", "o|`r`\n# not a heading")
+    folder = tmp_path / "out" / name
+    build("conll", source, folder, facts=facts)
+    card = DatasetCard.load(folder / "README.md")
+    assert card.data.to_dict()["license"] == "x: ["
+    assert card.data.to_dict()["pretty_name"] == facts.title
+    text = card.text
+    assert f"load_dataset({json.dumps(name)}, " in text
+    code_removed = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", re.sub("(?s)```python.*?```", "", text))
+    for raw in ("<script>", "<b>", "<i>", "[a](b)", "**b**", "{{49", " 49"):
+        assert raw not in code_removed
+    assert "\n# not a heading" not in text
+    for line in text.splitlines():
+        if line.startswith("| `ner_tags`"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == 4
+    assert text.count("# T: &lt;b&gt; --- license: mit\n") == 1
+
+
+def test_code_holds_any_text():
+    assert code("a b") == "`a b`"
+    assert code("`") == "`` ` ``"
+    assert code("a``b|c") == r"```a``b\|c```"

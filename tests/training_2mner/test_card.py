@@ -5,6 +5,7 @@ import re
 from copy import deepcopy
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 
 from training_2mner.card import model_card, write_card
@@ -252,3 +253,30 @@ def test_it_is_written_into_the_runs_folder_with_the_carbon_that_was_measured(tm
     assert card.data.to_dict()["co2_eq_emissions"]["emissions"] == 500
     assert "it emitted 500 g of CO2" in card.text
     assert f"# {tmp_path.name}".replace("_", r"\_") in card.text
+
+
+def test_names_of_types_devices_and_bases_are_no_markup():
+    results = deepcopy(RESULTS)
+    device = "<script>alert(1)</script> | `x` [a](b) **GPU**"
+    results["training"]["device"] = device
+    results["recipe"]["model"]["model_config"] = {"note": "a\n\n```\n\n# heading\n"}
+    hostile = ["<b>", "|", "`x`", "[a](b)", "{{7*7}}"]
+    labels = ["O", *(f"{kind}-{name}" for name in hostile for kind in "BI")]
+    base = 'me/"+evil+"`'
+    card = card_of(results, labels=labels, base=base)
+    text = str(card)
+    before_recipe, _, recipe = card.text.partition("````yaml\n")
+    assert recipe.count("\n````\n") == 1
+    assert yaml.safe_load(recipe.partition("\n````\n")[0])["model_config"]["note"].count("```") == 1
+    python = before_recipe.partition("```python\n")[2].partition("```")[0]
+    assert f"base = {json.dumps(base)}\n" in python
+    for raw in ("<script>", "<b>", "[a](b)", "**GPU**"):
+        assert raw not in before_recipe.replace(python, "")
+    assert "{{7\\*7}}" in before_recipe
+    assert yaml.safe_load(text.split("---\n")[1])["library_name"] == "peft"
+
+
+def test_paths_in_nested_settings_are_cut_short():
+    results = deepcopy(RESULTS)
+    results["recipe"]["model"]["model_config"] = {"path": "/home/ana/secret/towers/clip"}
+    assert "/home/ana" not in str(card_of(results))
