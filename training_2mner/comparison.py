@@ -127,7 +127,7 @@ def _controls(runs: Sequence[Run], paired: Sequence[Sequence[Record]]) -> list[d
     readers = [
         records
         for run, records in zip(runs, paired, strict=True)
-        if "pictures" in run.results["test"]
+        if "pictures" in run.results.get("test", {})
     ]
     if not readers:
         return []

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from dataset_mmnerd.files import write_bytes
 from modeling_2mner.images_2mner import ImageError, load_image
 
 from .runs import Record, spans_of
@@ -91,12 +92,11 @@ def write_thumbnails(run: Path, rows: Dataset, records: Sequence[Record]) -> Non
     """
     folder = thumbnail_path(run, 0).parent
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.jpg"):
-        old.unlink()
-    if "image" not in rows.column_names:
-        return
-    pictures = rows.select_columns("image")
-    for row in {mistake.row for mistake in surest_mistakes(records)}:
+    pictures = rows.select_columns("image") if "image" in rows.column_names else None
+    written = set()
+    for row in (
+        {mistake.row for mistake in surest_mistakes(records)} if pictures is not None else ()
+    ):
         source = pictures[row]["image"]
         if source is None:
             continue
@@ -104,7 +104,10 @@ def write_thumbnails(run: Path, rows: Dataset, records: Sequence[Record]) -> Non
             picture = load_image(source)
         except ImageError:
             continue  # The processor has said so.
-        thumbnail_path(run, row).write_bytes(_thumbnail(picture))
+        written.add(thumbnail_path(run, row))
+        write_bytes(thumbnail_path(run, row), _thumbnail(picture))
+    for old in {*folder.glob("*.jpg")} - written:
+        old.unlink()
 
 
 def _thumbnail(picture: Image.Image) -> bytes:

@@ -18,7 +18,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
-from .runs import RunError, Score, read_run
+from .runs import RunError, Score, figures_of, read_run
 
 if TYPE_CHECKING:
     from .comparison import RunComparison
@@ -176,12 +176,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         from .report_page import write_report
 
         results = read_run(folders[0]).results
-        if "test" in results:
-            sys.stdout.write(f"{score_table(results)}\n\n")
+        with figures_of(folders[0] / "metrics.json"):
+            table = f"{score_table(results)}\n\n" if "test" in results else ""
+        sys.stdout.write(table)
         write_report(folders[0])
         sys.stdout.write(f"The page is {folders[0] / 'report.html'}\n")
-    except RunError as error:
-        parser.error(str(error))
+    except (RunError, OSError) as error:
+        sys.exit(f"report: {error}")
 
 
 if __name__ == "__main__":

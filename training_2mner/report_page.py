@@ -22,7 +22,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from dataset_mmnerd.files import write_text
+from dataset_mmnerd.files import write_bytes, write_text
 from dataset_mmnerd.images import ImageError, read_image
 from dataset_mmnerd.schema import LANGUAGES
 
@@ -39,6 +39,7 @@ from .runs import (
     bootstrap_score,
     bootstrap_scores,
     controls_of,
+    figures_of,
     read_run,
     spans_of,
 )
@@ -71,21 +72,25 @@ VIEW_NAMES = {"eval_f1_text_view": "text view", "eval_f1_both_views": "both view
 
 
 def write_report(folder: Path) -> None:
-    """Write `report.html` into a run's folder, and its charts as PNG into `report/`.
+    """Write `report.html` into a run's folder, and its charts as PNG into `report/`. Charts of an
+    earlier report that this one lacks are deleted last.
 
     Raises:
-        RunError: if the folder is no finished run.
+        RunError: if the folder is no finished run, or a file in it is damaged.
+        OSError: if a file cannot be written; those of the earlier report are then still there.
     """
     run = read_run(folder)
     measured = measure(run.records) if run.records else None
-    charts = run_charts(run, measured)
+    with figures_of(folder / "metrics.json"):
+        charts = run_charts(run, measured)
+        page = report_page(run, measured, charts)
     pictures = folder / "report"
     pictures.mkdir(exist_ok=True)
-    for old in pictures.glob("*.png"):
-        old.unlink()
     for chart in charts:
-        (pictures / f"{chart.name}.png").write_bytes(chart.png)
-    write_text(folder / "report.html", report_page(run, measured, charts))
+        write_bytes(pictures / f"{chart.name}.png", chart.png)
+    write_text(folder / "report.html", f"{page}\n")
+    for old in {*pictures.glob("*.png")} - {pictures / f"{chart.name}.png" for chart in charts}:
+        old.unlink()
 
 
 # Figures ------------------------------------------------------------------------------------------
@@ -178,7 +183,9 @@ def run_charts(run: Run, measured: Measured | None) -> list[Chart]:
         )
     # The file of an earlier run in the same folder is none of this one.
     if run.curve and run.results["recipe"]["data"].get("learning_curve"):
-        charts.append(LearningCurve(run.folder / "learning_curve.json", {}, run.curve).chart())
+        path = run.folder / "learning_curve.json"
+        with figures_of(path):
+            charts.append(LearningCurve(path, {}, run.curve).chart())
     if measured is not None:
         intervals = [
             {LANGUAGES.get(name, name): score.interval() for name, score in group.items()}
@@ -251,8 +258,12 @@ def score_lines(
 
 
 def _logged(history: Sequence[dict[str, float]], key: str) -> Points:
-    entries = [entry for entry in history if math.isfinite(entry.get(key, math.nan))]
+    entries = [entry for entry in history if _is_finite(entry.get(key))]
     return [entry["step"] for entry in entries], [entry[key] for entry in entries]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _thinned(x: Sequence[float], y: Sequence[float]) -> Points:

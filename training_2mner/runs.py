@@ -12,12 +12,16 @@ The records of a run are the lines of its `predictions.jsonl`, one for each test
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jinja2 import UndefinedError
+
+from dataset_mmnerd.quoting import quoted, shorten
 
 from .statistics import Comparison, Interval, compare, f1, interval, resampled_f1, sentence_counts
 
@@ -36,11 +40,18 @@ __all__ = [
     "bootstrap_score",
     "bootstrap_scores",
     "controls_of",
+    "figures_of",
     "read_run",
     "spans_of",
 ]
 
 Record = dict[str, Any]
+
+# What looking up and writing out figures raises where they are not what a run writes.
+_DAMAGED = (
+    *(KeyError, IndexError, TypeError, AttributeError, ValueError),
+    *(ArithmeticError, UndefinedError),
+)
 
 SEED = 0
 """Of the resampling: a report that is made anew says the same."""
@@ -73,31 +84,97 @@ def read_run(folder: Path) -> Run:
     """Read a run's folder.
 
     Raises:
-        RunError: if it has no `metrics.json`, or a file in it is not what it should be.
+        RunError: if it has no `metrics.json`, or a file in it is not what it should be; the message
+            names the file, and the line of a record.
     """
     metrics = folder / "metrics.json"
     if not metrics.is_file():
         raise RunError(f"there is no {metrics}: the run is not finished, or is none")
     predictions, state = folder / "predictions.jsonl", folder / "trainer_state.json"
     curve = folder / "learning_curve.json"
-    text = predictions.read_text("utf-8") if predictions.is_file() else ""
-    # Not `splitlines`: a word may hold a character that it takes for the end of a line.
-    records = text.removesuffix("\n").split("\n") if text else []
+    content = predictions.read_bytes() if predictions.is_file() else b""
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
     return Run(
         folder=folder,
-        results=_parsed(metrics.read_text("utf-8"), metrics),
-        records=[_parsed(line, predictions, at) for at, line in enumerate(records, start=1)],
-        history=_parsed(state.read_text("utf-8"), state)["log_history"] if state.is_file() else [],
-        curve=_parsed(curve.read_text("utf-8"), curve)["points"] if curve.is_file() else [],
+        results=_parsed(metrics.read_bytes(), metrics),
+        records=[_record(line, f"{predictions}, line {at}") for at, line in enumerate(lines, 1)],
+        history=_entries(state, "log_history", "step") if state.is_file() else [],
+        curve=_entries(curve, "points", "sentences") if curve.is_file() else [],
     )
 
 
-def _parsed(text: str, path: Path, number: int | None = None) -> dict[str, Any]:
+def _parsed(content: bytes, place: Path | str) -> dict[str, Any]:
+    expected = "expected an object"
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = path if number is None else f"{path}, line {number}"
-        raise RunError(f"{place}: found no JSON ({error}), expected an object") from error
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        found = shorten(str(error))
+        raise RunError(f"{place}: found no JSON ({found}), {expected}") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{place}: found {quoted(value)}, {expected}")
+    return value
+
+
+def _entries(path: Path, key: str, number: str) -> list[dict[str, Any]]:
+    """The list under a key of a JSON file: objects, each with a number under another key."""
+    entries = _parsed(path.read_bytes(), path).get(key)
+    for entry in entries if isinstance(entries, list) else [entries]:
+        if not isinstance(entry, dict) or not _is_number(entry.get(number)):
+            expected = f'expected "{key}", a list of objects with "{number}"'
+            raise RunError(f"{path}: found {quoted(entry)}, {expected}")
+    return entries
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _record(line: bytes, place: str) -> Record:
+    """A line of `predictions.jsonl`: words, their entities, and what was predicted."""
+    record = _parsed(line, place)
+    tokens = record.get("tokens")
+    for name, value in (("id", record.get("id")), ("lang", record.get("lang"))):
+        if not isinstance(value, str):
+            raise RunError(f"{place}: {name}: found {quoted(value)}, expected a string")
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise RunError(f"{place}: tokens: found {quoted(tokens)}, expected a list of strings")
+    controls = record.get("controls", {})
+    if not isinstance(controls, dict):
+        raise RunError(f"{place}: controls: found {quoted(controls)}, expected an object")
+    scored = {"predicted": record.get("predicted"), **controls}
+    for name, entities in {"gold": record.get("gold"), **scored}.items():
+        for entity in entities if isinstance(entities, list) else [entities]:
+            if not _is_entity(entity, len(tokens), scored=name == "predicted"):
+                words = f"entities with label, start and end among {len(tokens)} words"
+                expected = f"{words}, and score" if name == "predicted" else words
+                raise RunError(f"{place}: {name}: found {quoted(entity)}, expected {expected}")
+    return record
+
+
+def _is_entity(entity: Any, words: int, *, scored: bool) -> bool:
+    if not isinstance(entity, dict) or not isinstance(entity.get("label"), str):
+        return False
+    start, end = entity.get("start"), entity.get("end")
+    if not (type(start) is int and type(end) is int and 0 <= start < end <= words):
+        return False
+    score = entity.get("score")
+    return not scored or (_is_number(score) and 0 <= score <= 1)
+
+
+@contextmanager
+def figures_of(path: Path) -> Iterator[None]:
+    """Name the file whose figures are read, where one is missing or of another kind.
+
+    Raises:
+        RunError: in place of what reading them raised.
+    """
+    try:
+        yield
+    except RunError:
+        raise
+    except _DAMAGED as error:
+        found = f"a missing or wrong figure ({type(error).__name__}: {shorten(str(error))})"
+        raise RunError(f"{path}: found {found}, expected what a finished run leaves") from error
 
 
 def spans_of(record: Record, way: str = "predicted") -> list[Span]:

@@ -164,9 +164,9 @@ def test_the_command_compares_runs_and_refuses_in_one_line(runs, tmp_path):
     assert compared.stdout.rstrip() == comparison_table(compare_runs(list(map(read_run, folders))))
 
     refused = report(folders[0], tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr.splitlines()[-1].endswith(
-        f"error: there is no {tmp_path / 'metrics.json'}: the run is not finished, or is none"
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        f"report: there is no {tmp_path / 'metrics.json'}: the run is not finished, or is none\n"
     )
 
 
