@@ -38,14 +38,29 @@ def replaced(path: Path) -> Iterator[Path]:
     check_replaceable(path)
     unfinished = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.unfinished")
     try:
-        yield unfinished
-        unfinished.replace(path)
-    except OSError as error:
-        if error.errno is not None and error.filename2 is None:
-            error.filename = str(path)  # a full disk names no file
-        raise
+        with written_for(path, unfinished):
+            yield unfinished
+            unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_for(path: Path, unfinished: Path) -> Iterator[None]:
+    """Name `path` in an `OSError` that names no file, as on a full disk, or names the file or folder
+    `unfinished` that is written in its place.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = str(error.filename or unfinished)
+        if (
+            error.errno is not None
+            and error.filename2 is None
+            and named.startswith(str(unfinished))
+        ):
+            error.filename = str(path)
+        raise
 
 
 def check_replaceable(path: Path) -> None:
@@ -168,4 +183,5 @@ __all__ = [
     "write_json",
     "write_lines",
     "write_text",
+    "written_for",
 ]

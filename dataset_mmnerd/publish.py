@@ -26,7 +26,7 @@ from .archives import unpacked
 from .audit import AuditReport, audit
 from .card import CardFacts, write_card
 from .card_reading import data_file_patterns, matching_files, read_card
-from .files import check_inside, recover_folder, replace_folder
+from .files import check_inside, recover_folder, replace_folder, written_for
 from .hub import open_repository, send
 from .images import ImageError, load_image, read_image
 from .mmnerd import DEFAULT_SHARES, OpenSource, ReadOptions, SourceError
@@ -159,20 +159,23 @@ def build(
         tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".unfinished", dir=out.parent)
     )
     try:
-        with unpacked(data_dir) as folder:
-            opened = OpenSource(
-                source, folder, entity_types=entity_types, shares=shares, options=options
-            )
-            report = write_rows(opened, unfinished, languages)
-        if strict and report.warnings:
-            raise BuildError(f"{out}: found {_told(report)}, expected no warnings (--strict)")
-        if with_audit:
-            report.audit = audit(unfinished)
-            (unfinished / "audit.json").write_text(report.audit.to_json(), encoding="utf-8")
-            if strict and report.audit.failed(strict=True):
-                raise BuildError(f"{out}: found faults, expected none (--strict)\n{report.audit}")
-        write_card(unfinished, out.name, opened, report, facts or CardFacts(title=out.name))
-        _put_in_place(unfinished, out, overwrite)
+        with written_for(out, unfinished):
+            with unpacked(data_dir) as folder:
+                opened = OpenSource(
+                    source, folder, entity_types=entity_types, shares=shares, options=options
+                )
+                report = write_rows(opened, unfinished, languages)
+            if strict and report.warnings:
+                raise BuildError(f"{out}: found {_told(report)}, expected no warnings (--strict)")
+            if with_audit:
+                report.audit = audit(unfinished)
+                (unfinished / "audit.json").write_text(report.audit.to_json(), encoding="utf-8")
+                if strict and report.audit.failed(strict=True):
+                    raise BuildError(
+                        f"{out}: found faults, expected none (--strict)\n{report.audit}"
+                    )
+            write_card(unfinished, out.name, opened, report, facts or CardFacts(title=out.name))
+            _put_in_place(unfinished, out, overwrite)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     for kind, count in report.warnings.items():

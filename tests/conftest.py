@@ -8,12 +8,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # also of the programs that tests start
 
+import resource
 import string
 import subprocess
 import sys
 import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -153,6 +155,19 @@ def vision_tower(tmp_path_factory) -> Callable[[str], str]:
         return str(path)
 
     return folder
+
+
+@contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """No file that this process writes to can grow beyond `free` bytes: what a full disk is to it,
+    also for root. Python ignores the signal, so that writing raises `OSError`.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture

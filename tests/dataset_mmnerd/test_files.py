@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from dataset_mmnerd.files import (
     write_lines,
     write_text,
 )
+from tests.conftest import full_disk
 
 # Loaded by itself: it imports nothing of the project, and a process starts at once.
 LOAD = f"""
@@ -101,31 +101,13 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     assert str(caught.value).endswith(f"{str(tmp_path / 'no' / 'found.json')!r}")
 
 
-def limited(code: str, folder: Path, size: int) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a process whose files may be of `size` bytes at most: a full disk."""
-
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    command = [sys.executable, "-c", textwrap.dedent(LOAD + code)]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, preexec_fn=limit, check=False
-    )
-
-
 def test_a_full_disk_leaves_the_old_file_and_the_error_names_it(tmp_path):
-    write_text(tmp_path / "found.json", "old")
-    code = """
-    from pathlib import Path
-    try:
-        files.write_text(Path("found.json"), "x" * 10_000)
-    except OSError as error:
-        print(error)
-    """
-    told = limited(code, tmp_path, 1000)
-    assert told.stdout == "[Errno 27] File too large: 'found.json'\n"
-    assert (tmp_path / "found.json").read_text() == "old"
+    path = tmp_path / "found.json"
+    write_text(path, "old")
+    with full_disk(1000), pytest.raises(OSError, match="File too large") as caught:
+        write_text(path, "x" * 10_000)
+    assert str(caught.value) == f"[Errno 27] File too large: {str(path)!r}"
+    assert path.read_text() == "old"
     assert names(tmp_path) == ["found.json"]
 
 

@@ -7,8 +7,9 @@ import pytest
 from huggingface_hub import constants
 
 from dataset_mmnerd.__main__ import main
+from tests.conftest import full_disk
 
-from .conftest import conll, enormous_png
+from .conftest import conll, enormous_png, picture_bytes
 
 
 @pytest.fixture
@@ -54,6 +55,33 @@ def test_an_audit_writes_its_findings_to_a_regular_file_only(built, tmp_path, ca
     assert sorted(path.name for path in tmp_path.iterdir() if "." in path.name) == []
     message = refused(["audit", str(folder), "--json", str(tmp_path / "no" / "found.json")], capsys)
     assert message.startswith("FileNotFoundError: ") and "no/found.json" in message
+
+
+@pytest.mark.parametrize("free", [0, 100, 5000])
+def test_a_full_disk_is_one_line_and_nothing_is_lost(folder, capsys, free):
+    (folder / "data" / "a.png").write_bytes(picture_bytes())
+    (folder / "data" / "any_en.txt").write_text(conll(("a", ["Ana"], ["B-PER"])))
+    build = "build --source conll --data-dir data --out set --split 1/0/0"
+    assert main(build.split()) == 0
+    assert main(["audit", "set", "--json", "found.json"]) == 0
+    before = everything(folder)
+    capsys.readouterr()
+    (folder / "data" / "any_en.txt").write_text(conll(("a", ["Bo"] * 200, ["B-PER"] * 200)))
+    after = everything(folder)
+    with full_disk(free):
+        line = refused([*build.split(), "--overwrite"], capsys)
+    assert line.startswith("OSError: ") and "File too large" in line and "set" in line
+    assert everything(folder) == after
+    assert before.keys() == after.keys()
+    with full_disk(0):
+        line = refused(["audit", "set", "--json", "other.json"], capsys)
+    assert line == "OSError: [Errno 27] File too large: 'other.json'"
+    assert not (folder / "other.json").exists()
+
+
+def everything(folder) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def test_an_audit_with_errors_exits_with_1(folder, capsys):

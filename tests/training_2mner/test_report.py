@@ -2,16 +2,13 @@
 
 import json
 import random
-import resource
-import signal
-import subprocess
-import sys
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
 from dataset_mmnerd.files import write_json, write_lines
+from tests.conftest import full_disk
 from training_2mner.metrics import score
 from training_2mner.report import main, score_table
 from training_2mner.report_page import write_report
@@ -210,15 +207,9 @@ def test_a_full_disk_is_one_line_and_the_older_report_stays(run):
     lines = (run / "predictions.jsonl").read_bytes().splitlines(keepends=True)
     (run / "predictions.jsonl").write_bytes(b"".join(lines[:2]))
 
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-
-    command = [sys.executable, "-m", "training_2mner.report", str(run)]
-    told = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
-    assert told.returncode == 1
-    assert told.stderr.startswith("report: [Errno 27] File too large: ")
-    assert len(told.stderr.splitlines()) == 1
+    with full_disk(2000):
+        line = refused(run)
+    assert line.startswith("report: [Errno 27] File too large: ")
     assert {path.name: path.read_bytes() for path in (run / "report").iterdir()} == report
     assert (run / "report.html").read_bytes() == page
 
