@@ -47,8 +47,8 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_for(path: Path, unfinished: Path) -> Iterator[None]:
-    """Name `path` in an `OSError` that names no file, as on a full disk, or names the file or folder
-    `unfinished` that is written in its place.
+    """Name `path` in an `OSError` that names no file, as on a full disk, or names the file or
+    folder `unfinished` that is written in its place.
     """
     try:
         yield
