@@ -37,6 +37,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput, logging
 
 from .alignment_2mner import Alignment, cross_view_divergence
@@ -488,6 +489,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        max_tokens: int | None = None,
         return_dict: bool | None = None,
     ) -> TwoMNERModelOutput | tuple:
         """Encode a batch as the processor makes it.
@@ -512,6 +514,10 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             output_attentions: also give the text encoder's attention and that from words to
                 regions.
             output_hidden_states: also give the text encoder's layers.
+            max_tokens: sub-words, padding included, that the text encoder reads at once, but at
+                least one window; by default all. It bounds the memory that a long text needs, and
+                changes nothing else. Where attentions or layers are asked for, all are read at
+                once.
             return_dict: False gives a plain tuple.
 
         Raises:
@@ -555,13 +561,15 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
                 )
                 length = attention_mask.shape[1]
 
-        encoded = self.text_model(
-            input_ids=input_ids,
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
+        encoded = self._read_windows(
+            {
+                "input_ids": input_ids,
+                "inputs_embeds": inputs_embeds,
+                "attention_mask": attention_mask,
+            },
+            max_tokens,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
-            return_dict=True,
         )
         positions = encoded.last_hidden_state.flatten(0, 1)  # [N * L, H]
         words = positions[word_index]  # X [B, W, H]
@@ -603,6 +611,26 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             hidden_states=encoded.hidden_states,
         )
         return output if return_dict else output.to_tuple()
+
+    def _read_windows(
+        self, windows: dict[str, Tensor | None], max_tokens: int | None, **options: bool | None
+    ) -> BaseModelOutput:
+        """Run the text encoder, over parts of the windows if they are more than `max_tokens`."""
+        count, length = windows["attention_mask"].shape
+        most = count if max_tokens is None else max(1, max_tokens // length)
+        if count <= most or any(options.values()):
+            return self.text_model(**windows, **options, return_dict=True)
+        states = [
+            self.text_model(
+                **{
+                    name: None if values is None else values[first : first + most]
+                    for name, values in windows.items()
+                },
+                return_dict=True,
+            ).last_hidden_state
+            for first in range(0, count, most)
+        ]
+        return BaseModelOutput(last_hidden_state=torch.cat(states))
 
     def read_pictures(self, pixel_values: Tensor) -> dict[str, Tensor]:
         """Run the vision towers: what they give may be kept, and given to `forward` in place of the
@@ -744,6 +772,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        max_tokens: int | None = None,
         return_dict: bool | None = None,
     ) -> TwoMNERTokenClassifierOutput | tuple:
         """Score, learn and (in evaluation mode) label a batch as the processor makes it.
@@ -755,7 +784,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
                 well.
             labels: `[B, W]` long; -100 under `word_mask` is an unknown label, over which the
                 likelihood sums.
-            inputs_embeds, output_attentions, output_hidden_states, return_dict: as in
+            inputs_embeds, output_attentions, output_hidden_states, max_tokens, return_dict: as in
                 [`TwoMNERModel`].
 
         Raises:
@@ -784,6 +813,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             view=view,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
+            max_tokens=max_tokens,
             return_dict=True,
         )
         emissions = self.classifier(self.dropout(encoded.last_hidden_state))  # E [B, W, K]

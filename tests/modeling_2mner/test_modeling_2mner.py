@@ -294,6 +294,25 @@ def test_a_copy_that_data_parallel_made_is_refused(pair):
         replica(**batch)
 
 
+@pytest.mark.parametrize("most", [1, 200, 10**6])
+def test_the_text_encoder_reads_no_more_sub_words_at_once_than_it_may(pair, most):
+    model, processor = pair
+    batch = processor(SENTENCES, images=PICTURES)
+    windows, length = batch["input_ids"].shape
+    assert windows > 4
+    read = []
+    hook = model.model.text_model.register_forward_pre_hook(
+        lambda _, __, given: read.append(tuple(given["attention_mask"].shape)), with_kwargs=True
+    )
+    found = run(model, batch, max_tokens=most)
+    hook.remove()
+    assert sum(rows for rows, _ in read) == windows
+    assert all(rows == 1 or rows * columns <= most for rows, columns in read)
+    expected = run(model, batch)
+    close(found.logits, expected.logits)
+    assert (found.predictions == expected.predictions).all()
+
+
 def test_embedded_sub_words_are_read_like_their_ids(pair):
     model, processor = pair
     batch = processor([SENTENCES[0], ["Hola"]])
