@@ -1,5 +1,5 @@
-# `make demo` trains, measures and shows a 2M-NER; `make test` runs the suite and the linter.
-# Both create what they need.
+# `make demo` trains, measures and shows a 2M-NER; `make test` runs the suite and the linter;
+# `make campaigns` runs 10,000 mutated inputs and 100 kills. All create what they need.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Where other programs share the cores, threads that spin while they wait cost more than they save.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test clean tesseract
+.PHONY: campaigns demo test clean tesseract
 
 demo: runs/demo/metrics.json
 	$(BIN)/python -m training_2mner.report runs/demo
@@ -26,6 +26,9 @@ test: $(VENV)/installed-test tesseract
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+campaigns: $(VENV)/installed-test
+	$(BIN)/python -m tests.campaigns
 
 # What reads the characters on images: Debian's package, with the languages of the sample. Without it
 # the tests that need it are skipped, which `.ci/run` refuses.
