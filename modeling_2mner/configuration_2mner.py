@@ -230,7 +230,7 @@ class TwoMNERConfig(PreTrainedConfig):
         except BROKEN as error:
             cause = error.__cause__ if isinstance(error, StrictDataclassError) else error
             place = f"{name}: config.json: " if name else "config.json: "
-            raise ValueError(f"{place}{shorten(str(cause), 600)}") from error
+            raise ValueError(f"{place}{shorten(str(cause), 300)}") from error
 
     def validate_architecture(self):
         """Part of `@strict`: check what the parts say against each other."""
