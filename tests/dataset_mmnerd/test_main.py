@@ -173,6 +173,32 @@ def test_a_card_that_was_changed_for_the_worse_is_one_line_and_exit_status_1(bui
         assert message.endswith("a YAML mapping between its first two lines `---`")
 
 
+CARDS = {
+    "data_files: data/en/train-*.parquet": 0,
+    "data_files: [data/*/*.parquet]": 0,
+    "data_dir: data": 0,
+    "{data_dir: data/en, data_files: '*.parquet'}": 0,
+    "data_files: data/pt/*.parquet": 1,
+    "data_files: 5": 1,
+    "data_dir: /etc": 1,
+    "5": 1,
+}
+
+
+@pytest.mark.parametrize("config", CARDS)
+def test_audit_and_push_read_every_form_of_card_or_say_one_line(built, capsys, config):
+    folder = built(train=[("Ana", "B-PER")])
+    (folder / "README.md").write_text(f"---\nconfigs:\n- {config}\n---\n# Set\n")
+    (folder / "data" / "pt").mkdir()
+    (folder / "data" / "pt" / "not-sent.parquet").write_bytes(b"")
+    push = ["push", str(folder), "--repo-id", "me/set", "--dry-run"]
+    assert main(push) == CARDS[config]
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "Error: " in line]) == CARDS[config]
+    (folder / "data" / "pt" / "not-sent.parquet").unlink()
+    assert main(["audit", str(folder)]) == CARDS[config]
+
+
 BAD_FILES = {
     "three columns": (b"ok\tO\nAna\tX\tB-PER\n", "line 2: found 3 columns"),
     "another encoding": ("ok\tO\nBär\tO\n".encode("latin-1"), "line 2: found byte 0xe4"),
