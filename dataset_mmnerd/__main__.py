@@ -26,6 +26,7 @@ from .context_folder import fill_context
 from .files import check_replaceable, recover_folder, write_text
 from .hub import PublishError
 from .mmnerd import SOURCES, ReadOptions
+from .processes import ProcessesError
 from .publish import build, push
 from .visual_context import Captioner, ContextError, Extractor, ObjectTagger, TesseractReader
 
@@ -199,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {"build": _build, "context": _context, "audit": _audit, "push": _push}
     try:
         return commands[options.command](options)
-    except (ValueError, OSError, PublishError, ContextError) as error:
+    except (ValueError, OSError, PublishError, ContextError, ProcessesError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
 

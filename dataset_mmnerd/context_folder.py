@@ -18,7 +18,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from .card import table, update_card
 from .card_reading import dataset_infos, read_card
 from .files import check_inside, write_text
 from .parquet import expanded_bytes, picture_digest, read_shard, replace_shard, shard_paths
+from .processes import Processes
 from .quoting import quoted, shorten
 from .visual_context import (
     ContextError,
@@ -41,8 +41,6 @@ from .visual_context import (
 
 STORE = ".context"
 _EXPECTED = "expected what `context` writes there (delete the file to write it anew)"
-_WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
-_LONGEST_WAIT = timedelta(days=7)  # for the slowest process
 
 MakeExtractors = Callable[[Sequence[str], str | None], Sequence[Extractor]]
 
@@ -139,44 +137,6 @@ def _stored(line: bytes) -> tuple[ReadingKey, Reading] | None:
     return (extractor, picture, lang), Reading(strings, fault)
 
 
-# Processes ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Processes:
-    """This process among those that read together."""
-
-    index: int = 0
-    count: int = 1
-    device: str | None = None
-    wait: Callable[[], None] = lambda: None
-
-    @classmethod
-    def launched(cls) -> _Processes:
-        """What `accelerate launch` started, or this process alone.
-
-        Raises:
-            ContextError: if there are several that do not know of each other.
-        """
-        launched = max(int(os.environ.get(name) or 1) for name in _WORLD_SIZES)
-        if launched == 1:
-            return cls()
-        import torch
-        from accelerate import PartialState
-
-        state = PartialState(cpu=not torch.accelerator.is_available(), timeout=_LONGEST_WAIT)
-        if state.num_processes != launched:
-            raise ContextError(
-                f"found {launched} processes, each of which would read all pictures, expected "
-                "processes that share them: see accelerate_config.yaml"
-            )
-        return cls(state.process_index, launched, str(state.device), state.wait_for_everyone)
-
-    def own(self, digest: str) -> bool:
-        """Whether a picture is this process's to read."""
-        return int(digest, 16) % self.count == self.index
-
-
 # Shards -------------------------------------------------------------------------------------------
 
 
@@ -235,6 +195,7 @@ def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> Context
 
     Raises:
         ContextError: if an extractor cannot work at all, or `context.json` is damaged.
+        ProcessesError: if there are several processes that do not know of each other.
         CardError, ShardError: if the card or a shard is damaged; nothing is written then.
         FileNotFoundError: if the folder is no data set.
         OSError: if a link in it leads out of it.
@@ -243,7 +204,7 @@ def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> Context
     paths = shard_paths(folder)
     dataset_infos(folder, read_card(folder))  # all that is written at the end is read now
     summaries = _summaries(folder)
-    processes = _Processes.launched()
+    processes = Processes.launched()
     shown = {
         (shard.digests[number], lang)
         for shard in map(_Shard.of, paths)
@@ -253,7 +214,7 @@ def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> Context
     readings = StoredReadings(folder / STORE, processes.index)
     processes.wait()  # nobody reads on before everybody knows what was read before
     report = ContextReport(read=len(_unread(shown, extractors, readings)))
-    own = [(digest, lang) for digest, lang in shown if processes.own(digest)]
+    own = [(digest, lang) for digest, lang in shown if processes.own(int(digest, 16))]
     unread = len(_unread(own, extractors, readings))
     with tqdm(total=unread, desc="reading", disable=processes.index > 0) as bar:
         if unread:
@@ -276,11 +237,11 @@ def _unread(
     return {key for key in keys if readings.get(key) is None}
 
 
-def _pictures(paths: Sequence[Path], processes: _Processes) -> Iterator[tuple[bytes, str]]:
+def _pictures(paths: Sequence[Path], processes: Processes) -> Iterator[tuple[bytes, str]]:
     for path in paths:
         shard = _Shard.of(path)
         for number, lang in shard.shown():
-            if processes.own(shard.digests[number]):
+            if processes.own(int(shard.digests[number], 16)):
                 yield shard.contents[number], lang
 
 

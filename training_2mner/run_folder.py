@@ -7,64 +7,39 @@ with locked(Path("runs/demo")):
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import logging
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from dataset_mmnerd import locks
+
 from .arguments import RecipeError
-from .messages import QUOTED
 
 __all__ = ["LOCK", "locked", "writing"]
 
-logger = logging.getLogger(__name__)
-
 LOCK = ".lock"
 """The file in a run's folder that a training locks, with a line that says who it is."""
-
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Hold a run's folder, which is made if need be, for this process alone.
 
-    The kernel releases the lock when the process ends, however it ends: the file stays and does not
-    matter. The processes that this one forks do not hold it. (It is a POSIX record lock. This
-    process must not open the file a second time: closing it would release the lock.)
-
     Raises:
         RecipeError: if another process holds it; it names process, machine and time.
         OSError: if the folder cannot be written.
     """
     run.mkdir(parents=True, exist_ok=True)
-    with (run / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            file.seek(0)
-            holder = file.read(QUOTED).strip() or "another process"
-            raise RecipeError(
-                f"{run}: another training writes into it ({holder}): wait for its end, or name "
-                "another output_dir"
-            ) from error
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-            logger.warning("%s: no lock (%s); start one training at a time in it", run, error)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with writing(run / LOCK):
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}, since {now}\n")
-            file.flush()
-        yield
+    try:
+        with locks.locked(run / LOCK):
+            yield
+    except locks.LockedError as error:
+        raise RecipeError(
+            f"{run}: another training writes into it ({error.holder}): wait for its end, or name "
+            "another output_dir"
+        ) from error
 
 
 @contextmanager

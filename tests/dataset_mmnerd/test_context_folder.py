@@ -22,6 +22,7 @@ from dataset_mmnerd.__main__ import main
 from dataset_mmnerd.card_reading import CardError
 from dataset_mmnerd.context_folder import fill_context
 from dataset_mmnerd.parquet import ShardError
+from dataset_mmnerd.processes import ProcessesError
 from dataset_mmnerd.publish import push
 from dataset_mmnerd.visual_context import ContextError
 
@@ -290,7 +291,7 @@ def test_processes_that_do_not_know_of_each_other_are_refused(folder, monkeypatc
     PartialState._reset_state()
     PartialState(cpu=True)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ContextError, match="found 2 processes, each of which would read all"):
+    with pytest.raises(ProcessesError, match="found 2 processes, each of which would do all"):
         filled(folder, Widths())
     PartialState._reset_state()
 

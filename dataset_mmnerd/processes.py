@@ -1,0 +1,60 @@
+"""This process among those that `accelerate launch` has started to share the work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+_WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+_LONGEST_WAIT = timedelta(days=7)  # for the slowest process
+
+
+class ProcessesError(RuntimeError):
+    """Processes that were started together and do not know of each other."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that share the work.
+
+    Attributes:
+        index: its number.
+        count: how many there are.
+        device: the one that is this process's; None if it may choose.
+        wait: returns when all processes have called it.
+    """
+
+    index: int = 0
+    count: int = 1
+    device: str | None = None
+    wait: Callable[[], None] = lambda: None
+
+    @classmethod
+    def launched(cls) -> Processes:
+        """What `accelerate launch` started, or this process alone.
+
+        Raises:
+            ProcessesError: if there are several that do not know of each other.
+        """
+        launched = max(int(os.environ.get(name) or 1) for name in _WORLD_SIZES)
+        if launched == 1:
+            return cls()
+        import torch
+        from accelerate import PartialState
+
+        state = PartialState(cpu=not torch.accelerator.is_available(), timeout=_LONGEST_WAIT)
+        if state.num_processes != launched:
+            raise ProcessesError(
+                f"found {launched} processes, each of which would do all the work, expected "
+                "processes that share it: see accelerate_config.yaml"
+            )
+        return cls(state.process_index, launched, str(state.device), state.wait_for_everyone)
+
+    def own(self, number: int) -> bool:
+        """Whether a numbered piece of the work is this process's."""
+        return number % self.count == self.index
+
+
+__all__ = ["Processes", "ProcessesError"]
