@@ -517,7 +517,12 @@ class _Auditor:
 
     def against(self, folder: Path) -> None:
         """Overlaps with another data set, by normalised words and by pictures."""
-        _, words, pictures = _read(folder)
+        shards, words, pictures = _read(folder)
+        if shards.broken:
+            check, meaning = f"files broken in {folder.name}", "files are no whole Parquet"
+            total = len(shards.paths) + len(shards.broken)
+            finding = self.add(check, ERROR, len(shards.broken), total, meaning)
+            finding.examples = shards.broken[:_EXAMPLES]
         other_split, other_normal = _numbers(words.split), _numbers(words.normal)
         other_rows, normal = np.arange(len(other_split)), _numbers(self.words.normal)
         for code, name in enumerate(SPLITS):

@@ -110,6 +110,15 @@ def test_flipped_bytes_in_a_shard_are_a_finding_that_names_it(built, place):
     assert report.failed()
 
 
+def test_a_damaged_file_of_the_other_set_is_a_finding_too(built):
+    folder, other = built("one", train=[("Ana sings", "B-PER O")]), built("two", test=[("Bo", "O")])
+    (path,) = other.glob("data/*/*.parquet")
+    path.write_bytes(b"no Parquet")
+    report = audit(folder, other)
+    assert found(report) == {"files broken in two": ("error", 1)}
+    assert report.failed()
+
+
 def test_a_set_whose_files_are_all_broken_is_audited(built):
     folder = built(train=[("Ana sings", "B-PER O")])
     (path,) = folder.glob("data/*/*.parquet")
