@@ -14,8 +14,7 @@ import torch
 from transformers import TrainingArguments
 
 from dataset_mmnerd.columns import parse_columns
-
-from .messages import QUOTED, shorten
+from dataset_mmnerd.quoting import LONGEST_QUOTE, quoted
 
 __all__ = [
     "DataArguments",
@@ -103,7 +102,7 @@ def _mapping(key: str, value: dict | str | None) -> dict | None:
         except json.JSONDecodeError as error:
             raise ValueError(f"{key} is not JSON: {error}") from None
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{key} is {shorten(value)}, expected a mapping")
+        raise ValueError(f"{key} is {quoted(value)}, expected a mapping")
     return value
 
 
@@ -371,9 +370,9 @@ def _cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """Say that nobody knows a key, and which known one is nearest."""
-    name = key[:QUOTED].lstrip("-").partition("=")[0].replace("-", "_")
+    name = key[:LONGEST_QUOTE].lstrip("-").partition("=")[0].replace("-", "_")
     nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    return f"unknown key {shorten(key)}, the nearest known one is {nearest!r}"
+    return f"unknown key {quoted(key)}, the nearest known one is {nearest!r}"
 
 
 def difference(found: dict[str, Any], now: dict[str, Any]) -> str | None:

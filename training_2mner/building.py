@@ -18,6 +18,7 @@ from datasets import IterableDataset as Stream
 from huggingface_hub.errors import StrictDataclassError
 from transformers import EarlyStoppingCallback
 
+from dataset_mmnerd.quoting import shorten
 from dataset_mmnerd.schema import entity_types
 from modeling_2mner import TwoMNERConfig, TwoMNERForTokenClassification, TwoMNERProcessor
 from modeling_2mner.labels_2mner import is_bioes, scheme_labels
@@ -79,7 +80,7 @@ def load_model(
     except (ValueError, StrictDataclassError) as error:
         if isinstance(error, RecipeError):
             raise
-        raise RecipeError(f"model_config: {' '.join(str(error).split())}") from error
+        raise RecipeError(f"model_config: {shorten(str(error))}") from error
     try:
         processor = TwoMNERProcessor.from_towers(
             arguments.text_model, arguments.vision_model, labels=model.config.labels, **settings

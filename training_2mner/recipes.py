@@ -20,6 +20,8 @@ from typing import Any, get_args, get_type_hints
 
 from transformers import HfArgumentParser
 
+from dataset_mmnerd.quoting import quoted
+
 from .arguments import (
     DataArguments,
     ModelArguments,
@@ -27,7 +29,6 @@ from .arguments import (
     TwoMNERTrainingArguments,
     unknown_key,
 )
-from .messages import shorten
 from .yaml12 import read_yaml
 
 __all__ = ["read_recipe"]
@@ -107,7 +108,7 @@ def _read_defaults(recipe: Path, parser: _Parser) -> dict[str, Any]:
             defaults[key] = _converted(value, actions[key], types[key])
         except (TypeError, ValueError, ArgumentTypeError) as error:
             expected = getattr(types[key], "__name__", str(types[key]))
-            raise RecipeError(f"{place}: {key} is {shorten(value)}, expected {expected}") from error
+            raise RecipeError(f"{place}: {key} is {quoted(value)}, expected {expected}") from error
     return defaults
 
 

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
-from .messages import QUOTED, shorten
+from dataset_mmnerd.quoting import quoted, shorten
 
 __all__ = ["read_yaml", "written_as_yaml"]
 
@@ -57,12 +57,12 @@ def read_yaml(path: Path) -> tuple[dict[Any, Any], dict[Any, int]]:
         raise ValueError(f"{path}, line {line}: not YAML: {error.reason}") from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = " ".join(f"{error.context or ''} {error.problem}".split())[:QUOTED]
+        problem = shorten(f"{error.context or ''} {error.problem}")
         raise ValueError(f"{path}, line {mark.line + 1}: not YAML: {problem}") from error
     except RecursionError as error:
         raise ValueError(f"{path}: too many values within values") from error
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: found {shorten(values)}, expected lines of `key: value`")
+        raise ValueError(f"{path}: found {quoted(values)}, expected lines of `key: value`")
     numbers = [key.start_mark.line + 1 for key, _ in node.value]
     return values, dict(zip(values, numbers, strict=False))
 
