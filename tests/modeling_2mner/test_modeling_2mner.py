@@ -298,7 +298,7 @@ def test_a_copy_that_data_parallel_made_is_refused(pair):
 def test_the_text_encoder_reads_no_more_sub_words_at_once_than_it_may(pair, most):
     model, processor = pair
     batch = processor(SENTENCES, images=PICTURES)
-    windows, length = batch["input_ids"].shape
+    windows, _ = batch["input_ids"].shape
     assert windows > 4
     read = []
     hook = model.model.text_model.register_forward_pre_hook(
