@@ -115,6 +115,8 @@ class Folders(Surface):
         """Change one file of the folder; return its name."""
         paths = sorted(path for path in damaged.rglob("*") if path.is_file())
         path = random.choice(paths or [damaged / "README.md"])
+        if path.is_symlink():  # made by an edit before
+            path.unlink()
         pick = random.random()
         if pick < 0.1:
             added = random.choice(

@@ -108,7 +108,7 @@ class Models(Surface):
             ner = MultimodalNERPipeline(model=model, processor=processor)
         except Exception as error:
             fields = [*TwoMNERConfig.__annotations__, "saved", *FILES]
-            return judged(error, (OSError, ValueError), fields, folder)
+            return judged(error, (OSError, ValueError, RuntimeError), fields, folder)
         found = ner({"text": "Ana lives in Rome.", "image": self.image})
         check(all(0 <= entity["score"] <= 1.0001 for entity in found), "scores:", found)
         with torch.no_grad():
