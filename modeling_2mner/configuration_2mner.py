@@ -175,7 +175,7 @@ class TwoMNERConfig(PreTrainedConfig):
         if unknown:
             logger.warning_once(
                 "The configuration has keys that this version of 2M-NER does not know; they are "
-                f"kept and do nothing: {', '.join(unknown)}"
+                f"kept and do nothing: {shorten(', '.join(unknown))}"
             )
         kwargs.setdefault("auto_map", AUTO_MAP)
         kwargs.setdefault("custom_pipelines", CUSTOM_PIPELINES)

@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING, AutoConfig
 
 from modeling_2mner import TwoMNERConfig, TwoMNERForTokenClassification
 from modeling_2mner.checks_2mner import check_sizes
-from modeling_2mner.quoting_2mner import quoted
+from modeling_2mner.quoting_2mner import quoted, shorten
 
 HUGE = 10**18
 REFUSED = (StrictDataclassError, ValueError)
@@ -271,3 +271,7 @@ def test_a_broken_field_is_one_line_that_names_file_and_field(folder, field, val
 )
 def test_a_message_quotes_one_short_line(value, expected):
     assert quoted(value) == expected
+
+
+def test_a_message_shows_no_control_characters():
+    assert shorten("a\x1b[31m \u202e\ud800 ü 👩") == r"a\x1b[31m \u202e\ud800 ü 👩"
