@@ -20,7 +20,7 @@ from typing import Any, get_args, get_type_hints
 
 from transformers import HfArgumentParser
 
-from dataset_mmnerd.quoting import quoted
+from dataset_mmnerd.quoting import quoted, shorten
 
 from .arguments import (
     DataArguments,
@@ -62,7 +62,7 @@ def read_recipe(
     except RecipeError:
         raise
     except ValueError as error:
-        raise RecipeError(f"{recipe}: {error}") from error
+        raise RecipeError(f"{recipe}: {shorten(str(error), 400)}") from error
     return recipe, *arguments
 
 
@@ -70,7 +70,7 @@ class _Parser(HfArgumentParser):
     """A parser that says what is wrong in one line, without the usage of its 150 options."""
 
     def error(self, message: str) -> None:
-        raise RecipeError(f"command line: {message}")
+        raise RecipeError(f"command line: {shorten(message, 400)}")
 
     def keys(self) -> dict[str, Action]:
         """The actions by the names that a recipe uses for them."""

@@ -172,6 +172,10 @@ def test_any_recipe_can_go_on_with_a_saved_model(recipe):
         (["--seed", "often"], "invalid int value: 'often'"),
         (["--model_config", "{"], "model_config is not JSON"),
         (["--model_config", "3"], "model_config is 3, expected a mapping"),
+        (["--seed", "x" * 9999], r"invalid int value: '.{100,400}$"),
+        (["--bf16", "x" * 9999], r"bf16 is '.{100,400}$"),
+        (["--seed", "\x1b[31m"], r"invalid int value: '\\x1b\[31m'$"),
+        (["--optim", "none"], "argument --optim: invalid choice: 'none' .{100,400}$"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_named(recipe, extra, message):
