@@ -156,9 +156,13 @@ class MultimodalNERPipeline(Pipeline):
         for name in ("batch_size", "num_workers"):
             if not isinstance(options.get(name), int | None):
                 raise TypeError(f"{name} is {described(options[name])}, expected an integer")
-        if isinstance(inputs, tuple | np.ndarray):
+        if isinstance(inputs, np.ndarray | torch.Tensor):
+            inputs = inputs.tolist()
+        if isinstance(inputs, tuple):
             inputs = list(inputs)
         is_split = options.get("is_split_into_words")
+        if not isinstance(is_split, bool | None):
+            raise TypeError(f"is_split_into_words is {described(is_split)}, expected a boolean")
         if is_split is None:
             is_split = self._preprocess_params.get("is_split_into_words")
         if is_split and isinstance(inputs, list) and any(isinstance(word, str) for word in inputs):

@@ -296,6 +296,9 @@ SPLIT = {"is_split_into_words": True}
         (["a", 7], SPLIT, TypeError, r"'words'\[1\] is 7 \(int\), expected a string"),
         ([["a"], 7], SPLIT, TypeError, r"an input is 7 \(int\), expected a list of words"),
         ("a", {"is_split_into_words": "no"}, TypeError, r"is_split_into_words is 'no' \(str\)"),
+        (["a"], {"is_split_into_words": torch.ones(2)}, TypeError, "is_split_into_words is tensor"),
+        (np.array(7), {}, TypeError, r"an input is 7 \(int\), expected a text"),
+        (torch.tensor(7), {}, TypeError, r"an input is 7 \(int\), expected a text"),
         ("a", {"aggregation_strategy": "best"}, ValueError, "aggregation_strategy is 'best'"),
         ("a", {"aggregation_strategy": 7}, ValueError, r"aggregation_strategy is 7 \(int\)"),
         (
