@@ -17,6 +17,9 @@ from .files import check_inside
 from .quoting import quoted, shorten
 
 
+MAX_CARD_BYTES = 16 * 2**20
+
+
 class CardError(ValueError):
     """A data card that cannot be read: its file, what was found, what was expected."""
 
@@ -25,13 +28,16 @@ def read_card(folder: Path) -> DatasetCard:
     """The card of a data set folder.
 
     Raises:
-        CardError: if its metadata are no YAML mapping.
+        CardError: if its metadata are no YAML mapping, or it has more than `MAX_CARD_BYTES`.
         OSError: if there is no card, or a link in its place leads out of the folder.
     """
     path = folder / "README.md"
     check_inside(folder, path)
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: found no README.md, expected what `build` makes")
+    size = path.stat().st_size
+    if size > MAX_CARD_BYTES:
+        raise CardError(f"{path}: found {size:,} bytes, expected at most {MAX_CARD_BYTES:,}")
     try:
         return DatasetCard.load(path)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:

@@ -108,9 +108,14 @@ def check_inside(folder: Path, path: Path) -> None:
     """Refuse a path that links lead out of a folder.
 
     Raises:
-        OSError: if `path`, its links followed, does not lie below `folder`.
+        OSError: if `path`, its links followed, does not lie below `folder`, or a link leads to
+            itself.
     """
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        is_inside = path.resolve().is_relative_to(folder.resolve())
+    except RuntimeError as error:  # what Python raises before 3.13
+        raise OSError(f"{path}: found a link that leads to itself, expected a file") from error
+    if not is_inside:
         raise OSError(f"{path}: found a link that leaves {folder}, expected a file inside it")
 
 

@@ -229,7 +229,9 @@ def write_rows(
         _count(row, picture, report.parts[key], report)
         writers.add(*key, row, picture)
     if not report.parts:
-        raise SourceError("found no sentence in any file, expected at least one")
+        files = {part.path.name for part in opened.parts if part.path is not None}
+        found = f"no sentence in {shorten(', '.join(sorted(files)))}"
+        raise SourceError(f"found {found}, expected at least one")
     for key, written in writers.close().items():
         report.parts[key].written = written
     return report

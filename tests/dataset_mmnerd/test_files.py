@@ -120,12 +120,15 @@ def test_a_link_that_leaves_a_folder_is_told_from_one_that_stays(tmp_path):
     (inside / "data" / "far").symlink_to(outside)
     (inside / "up").symlink_to(tmp_path)
     (tmp_path / "same set").symlink_to(inside)
+    (inside / "data" / "loop").symlink_to("loop")
     for name in ("file", "data/near", "missing"):
         check_inside(inside, inside / name)
         check_inside(tmp_path / "same set", tmp_path / "same set" / name)
     for name in ("data/far", "up/private.txt", "../private.txt"):
         with pytest.raises(OSError, match="found a link that leaves"):
             check_inside(inside, inside / name)
+    with pytest.raises(OSError, match=r"loop: found a link that leads to itself"):
+        check_inside(inside, inside / "data" / "loop")
 
 
 # Folders ------------------------------------------------------------------------------------------

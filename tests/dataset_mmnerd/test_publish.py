@@ -258,6 +258,12 @@ def test_strict_makes_what_the_audit_warns_of_errors(tmp_path):
 # Never half of it ---------------------------------------------------------------------------------
 
 
+def test_files_without_a_sentence_are_named(tmp_path):
+    (tmp_path / "train_en.txt").write_text("\n")
+    with pytest.raises(SourceError, match="found no sentence in train_en.txt, expected at least"):
+        build("conll", tmp_path / "train_en.txt", tmp_path / "set")
+
+
 def test_a_build_that_fails_leaves_nothing(tmp_path):
     files = tmp_path / "files"
     files.mkdir()
