@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from .labels_2mner import begins_entity, continues_entity, is_bioes, may_end, may_follow, may_start
+from .spans_2mner import entity_types, span_probabilities
 
 __all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF", "shared_places"]
 
@@ -193,6 +194,39 @@ class LinearChainCRF(nn.Module):
                     emissions, mask, labels, forward, backward, log_z
                 ),
             )
+
+    @property
+    def types(self) -> list[str]:
+        """The entity types, in the order of the labels."""
+        return entity_types(self.labels)
+
+    @torch.no_grad()
+    def span_scores(self, emissions: Tensor, mask: Tensor, spans: Tensor) -> Tensor:
+        """The probability that exactly a span is an entity, for each type.
+
+        Args:
+            emissions: `[B, W, K]`.
+            mask: `[B, W]` bool.
+            spans: `[n, 3]` long: a sentence, and words `[start, end)` of it.
+
+        Returns:
+            `[n, T]`, float32, in the order of `types`; a row sums to at most 1.
+        """
+        with torch.autocast(emissions.device.type, enabled=False):
+            emissions = emissions.double()
+            _, transition, end = self._scores()
+            return span_probabilities(
+                self.labels,
+                self._forward_scores(emissions, mask),
+                self._backward_scores(emissions, mask),
+                emissions,
+                transition,
+                end,
+                self.begins,
+                self.continues,
+                mask.sum(1),
+                spans,
+            ).float()
 
     def log_marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """The log-probability of each label of each word, with gradients.
