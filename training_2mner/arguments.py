@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from transformers import TrainingArguments
 
 from dataset_mmnerd.columns import parse_columns
 from dataset_mmnerd.quoting import LONGEST_QUOTE, quoted
+from modeling_2mner.hardware_2mner import multiplies_bf16
 
 __all__ = [
     "DataArguments",
@@ -356,16 +355,7 @@ def _choose_bf16(wish: str | bool, use_cpu: bool, fp16: bool) -> bool:
         raise ValueError(f"bf16 is {wish!r}, expected yes, no or auto")
     if fp16:
         return False
-    if use_cpu:
-        return _cpu_multiplies_bf16()
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def _cpu_multiplies_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies bfloat16 matrices itself; without that it is slower."""
-    if not cpuinfo.exists():
-        return False
-    return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", cpuinfo.read_text("utf-8")))
+    return multiplies_bf16("cpu" if use_cpu else torch.accelerator.current_accelerator())
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import TrainingArguments
 
-from training_2mner.arguments import RecipeError, _cpu_multiplies_bf16
+from training_2mner.arguments import RecipeError
 from training_2mner.recipes import read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -83,22 +83,6 @@ def test_bf16_can_be_forced(recipe, wish, expected):
     *_, training = read_recipe(recipe("use_cpu: true", f"bf16: {wish}"))
     assert training.bf16 is expected
     assert (training.mixed_precision == "bf16") is expected
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ("flags : fpu avx512f avx512_bf16", True),
-        ("flags : fpu amx_bf16 amx_tile", True),
-        ("Features : asimd bf16", True),
-        ("flags : fpu avx512f avx2", False),
-    ],
-)
-def test_bf16_follows_the_processor(tmp_path, flags, expected):
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(f"processor : 0\n{flags}\n", encoding="utf-8")
-    assert _cpu_multiplies_bf16(cpuinfo) is expected
-    assert _cpu_multiplies_bf16(tmp_path / "nothing") is False
 
 
 @pytest.mark.parametrize(

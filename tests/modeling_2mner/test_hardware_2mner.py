@@ -1,0 +1,44 @@
+"""What the machine computes fast."""
+
+import pytest
+import torch
+
+from modeling_2mner.hardware_2mner import multiplies_bf16, quantise_linear_layers, usable_cores
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags : fpu avx512f avx512_bf16", True),
+        ("flags : fpu amx_bf16 amx_tile", True),
+        ("Features : asimd bf16", True),
+        ("flags : fpu avx512f avx2", False),
+    ],
+)
+def test_bf16_follows_the_processor(tmp_path, flags, expected):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\n{flags}\n", encoding="utf-8")
+    assert multiplies_bf16("cpu", cpuinfo) is expected
+    assert multiplies_bf16("cpu", tmp_path / "nothing") is False
+    assert multiplies_bf16(torch.device("meta"), cpuinfo) is False
+
+
+def test_a_containers_quota_bounds_the_cores(tmp_path):
+    quota = tmp_path / "cpu.max"
+    without = usable_cores(quota)
+    assert without >= 1
+    for content, cores in (("50000 100000", 1), ("100000 100000", 1), ("max 100000", without)):
+        quota.write_text(content)
+        assert usable_cores(quota) == cores
+
+
+def test_8_bit_linear_layers_give_nearly_the_same():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.GELU(), torch.nn.Linear(64, 8))
+    given = torch.randn(5, 64)
+    with torch.no_grad():
+        expected = module(given)
+        quantise_linear_layers(module)
+        found = module(given)
+    assert not isinstance(module[0], torch.nn.Linear)
+    assert 0 < (found - expected).abs().max() < 0.05
