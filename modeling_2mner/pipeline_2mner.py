@@ -1,74 +1,90 @@
-"""The inference pipeline: raw text and a picture in, entities with character offsets out.
-
-What is unusual: the user's string is never changed. It is cut into words by what Unicode says of
-each character, every word knows where it came from, and so does every entity.
-"""
+"""The inference pipeline: raw text and an image in, entities with character offsets out."""
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
 
 # isort: split
 
-from collections.abc import Iterable, Mapping, Set, Sized
+from collections.abc import Iterator, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Pipeline
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
-from .fetch_2mner import fetch, is_address, shown_address
-from .images_2mner import ImageError, load_image
-from .processing_2mner import CONTEXT_FIELDS, check_strings, described, is_listing
-from .quoting_2mner import shorten
-from .words_2mner import split_into_words
+from .hardware_2mner import multiplies_bf16, quantise_linear_layers, usable_cores
+from .inputs_2mner import Sentence, as_several, each_of, load_image_of, read_input
+from .processing_2mner import described
+from .streaming_2mner import answers_in_order, batches_by_length
+from .thresholds_2mner import FILE, Limits, limits_from_file, limits_from_numbers, parse_wish
 
 __all__ = ["MultimodalNERPipeline"]
 
 logger = logging.get_logger(__name__)
 
+MAX_TOKENS = 4096
+"""Sub-words of a batch where the user names no number."""
+
+IMAGE_TOKENS = 64
+"""What an image costs of a batch, in sub-words."""
+
+BUFFER = 1024
+"""Sentences that are sorted together."""
+
+WORDS_OF_A_PLACE, PLACES_OF_AN_IMAGE = 128, 8
+"""A place of the buffer is for so many words; an image takes so many places."""
+
+IMAGE_WORKERS = 4
+
+OPTIONS = (
+    "aggregation_strategy",
+    "is_split_into_words",
+    "max_tokens",
+    "threshold",
+    "risk",
+    "top_k",
+    "spans",
+    "explain",
+    "return_details",
+)
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")
+SURE = 0.5
+
 
 @dataclass
-class _Sentence:
-    """One input: the text, its words' characters `[start, end)`, the image and its context."""
+class _Span:
+    """An entity or a candidate: words `[start, end)`, its type and the probability of both; that of
+    every type; and the same in the text view, of a sentence that has another one.
+    """
 
-    text: str
-    spans: list[tuple[int, int]]
-    image: Image.Image | None
-    context: dict[str, Any]
-
-    @property
-    def words(self) -> list[str]:
-        return [self.text[start:end] for start, end in self.spans]
-
-
-def _joined(words: list[str]) -> tuple[str, list[tuple[int, int]]]:
-    """Words as a text with spaces, and where each of them is in it."""
-    spans = []
-    position = 0
-    for word in words:
-        spans.append((position, position + len(word)))
-        position += len(word) + 1
-    return " ".join(words), spans
+    start: int
+    end: int
+    label: str
+    score: float
+    by_type: list[float] | None = None
+    by_type_in_text: list[float] | None = None
 
 
-def _several(inputs: Any) -> Any:
-    """Give several inputs the form in which `transformers` knows them as such: a list that is not
-    empty, a data set of torch, or a generator."""
-    if isinstance(inputs, list | Dataset):
-        is_empty = isinstance(inputs, Sized) and len(inputs) == 0
-        return (one for one in ()) if is_empty else inputs
-    if isinstance(inputs, Iterable) and not isinstance(
-        inputs, str | bytes | bytearray | Mapping | Set
-    ):
-        return (one for one in inputs)
-    return inputs
+class _Answers(Sized):
+    """The answers to a data set, found as they are read; its length is the data set's."""
+
+    def __init__(self, inputs: Sized, answers):
+        self._inputs, self._answers = inputs, answers
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __iter__(self) -> Iterator:
+        return self._answers(self._inputs)
 
 
 class MultimodalNERPipeline(Pipeline):
-    """Entities of a text, with a picture or without.
+    """Entities of a text, with an image or without.
 
         ner = pipeline("multimodal-ner", model=folder, trust_remote_code=True)
         ner({"text": "Angela Merkel besucht Paris.", "image": "photo.jpg"})
@@ -79,11 +95,24 @@ class MultimodalNERPipeline(Pipeline):
     and perhaps the image's visual context, lists of strings under `objects`, `captions` and `ocr`;
     or a row of a data set, with `tokens` and perhaps any of these, of which nothing is fetched.
     Inputs may come as a list, tuple or array, a data set (of `datasets` or torch), a generator or
-    another stream, and in batches (`batch_size=`), those with images among those without.
+    another stream, those with images among those without. They are sorted by length in a buffer
+    and read in batches of `max_tokens` sub-words; in float32 the answers are those of single calls
+    within 1e-5.
 
     An image that cannot be fetched or read is an error where an input is given alone. Among
     several, and in a row of a data set, it costs the image and not the batch: the sentence is read
     as one without an image, and a warning in the log names the image and the reason.
+
+    Args:
+        precision: of the encoders. By default the model's own. "float32"; "bfloat16", in which
+            matrices are multiplied; "auto", which is "bfloat16" where the device multiplies it
+            itself and the model's own elsewhere; "int8", which gives the text encoder's linear
+            layers 8-bit weights, in place, on a processor. In bfloat16 and int8 the scores change
+            a little, and depend a little on the other sentences of a batch.
+        options: of every call (see `__call__`), unless the call says otherwise.
+
+    Raises:
+        ValueError: if processor and model have other labels, or this device has no such precision.
     """
 
     _load_processor = True
@@ -91,53 +120,133 @@ class MultimodalNERPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, precision: str | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         if self.processor.labels != self.model.config.labels:
             raise ValueError(
                 f"the processor's labels are {', '.join(self.processor.labels)}, "
                 f"expected the model's: {', '.join(self.model.config.labels)}"
             )
+        self._choose_precision(precision)
 
-    def _sanitize_parameters(
-        self,
-        aggregation_strategy: str | None = None,
-        is_split_into_words: bool | None = None,
-        **unknown: Any,
-    ) -> tuple[dict, dict, dict]:
+    def _choose_precision(self, precision: str | None) -> None:
+        if precision is not None and precision not in PRECISIONS:
+            expected = ", ".join(map(repr, PRECISIONS))
+            raise ValueError(f"precision is {described(precision)}, expected {expected} or None")
+        kind = self.device.type
+        if precision == "auto":
+            precision = "bfloat16" if multiplies_bf16(self.device) else None
+        if precision == "float32":
+            self.model.float()
+        elif precision == "int8":
+            if kind != "cpu":
+                raise ValueError(f"precision is 'int8' on {self.device}, expected a processor")
+            quantise_linear_layers(self.model.model.text_model)
+        self._autocasts = precision == "bfloat16"
+        shown = precision or str(self.model.dtype).removeprefix("torch.")
+        if kind == "cpu":
+            # Threads beyond the cores that this process may use wait for one another.
+            torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+            shown += f", {torch.get_num_threads()} threads"
+        logger.info(f"Inference on {self.device}: {shown}")
+
+    def _sanitize_parameters(self, **given: Any) -> tuple[dict, dict, dict]:
+        unknown = [name for name in given if name not in OPTIONS]
         if unknown:
             raise TypeError(
-                f"there is no option {next(iter(unknown))!r}, expected aggregation_strategy or "
-                "is_split_into_words"
+                f"there is no option {unknown[0]!r}, expected {', '.join(OPTIONS[:-1])} or "
+                f"{OPTIONS[-1]}"
             )
-        preprocess = {}
-        if is_split_into_words is not None:
-            if not isinstance(is_split_into_words, bool):
-                found = described(is_split_into_words)
-                raise TypeError(f"is_split_into_words is {found}, expected True or False")
-            preprocess["is_split_into_words"] = is_split_into_words
-        postprocess = {}
-        if aggregation_strategy is not None:
-            if aggregation_strategy not in ("none", "simple", "first", "average", "max"):
-                raise ValueError(
-                    f"aggregation_strategy is {described(aggregation_strategy)}, "
-                    "expected 'none', 'simple', 'first', 'average' or 'max'"
-                )
-            postprocess["aggregation_strategy"] = aggregation_strategy
-        return preprocess, {}, postprocess
+        given = {name: value for name, value in given.items() if value is not None}
+        for name in ("is_split_into_words", "explain", "return_details"):
+            if not isinstance(given.get(name, True), bool):
+                raise TypeError(f"{name} is {described(given[name])}, expected True or False")
+        for name in ("max_tokens", "top_k"):
+            _check_count(name, given.get(name))
+        strategy = given.get("aggregation_strategy", "simple")
+        if strategy not in ("none", "simple", "first", "average", "max"):
+            raise ValueError(
+                f"aggregation_strategy is {described(strategy)}, "
+                "expected 'none', 'simple', 'first', 'average' or 'max'"
+            )
+        if "threshold" in given and "risk" in given:
+            raise ValueError("threshold and risk were given, expected one of them")
 
-    def __call__(self, inputs, **options):
+        def chosen(*names: str) -> dict[str, Any]:
+            return {name: given[name] for name in names if name in given}
+
+        preprocess = chosen("is_split_into_words", "spans")
+        forward = chosen("max_tokens", "explain", "aggregation_strategy", "top_k")
+        postprocess = chosen("aggregation_strategy", "top_k", "return_details")
+        if "threshold" in given or "risk" in given:
+            postprocess["limits"] = self._limits(given.get("threshold"), given.get("risk"))
+        return preprocess, forward, postprocess
+
+    def _limits(self, threshold: Any, risk: Any) -> Limits:
+        """The thresholds that a call or the model's own file names."""
+        if risk is not None:
+            if isinstance(risk, bool) or not isinstance(risk, int | float) or not 0 < risk < 1:
+                raise ValueError(f"risk is {described(risk)}, expected a number between 0 and 1")
+            wish = ("risk", float(risk))
+        elif isinstance(threshold, str):
+            wish = parse_wish(threshold)
+        else:
+            return limits_from_numbers(threshold, self.model.crf.types)
+        config = self.model.config
+        name = config._name_or_path
+        path = name and cached_file(
+            name,
+            FILE,
+            revision=getattr(config, "_commit_hash", None),
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return limits_from_file(path or None, *wish, name)
+
+    def __call__(
+        self,
+        inputs,
+        batch_size: int | None = None,
+        num_workers: int | None = None,
+        **options,
+    ):
         """Find the entities.
 
         Args:
             inputs: one input, or a list, data set or generator of them (see the class).
+            batch_size: sentences of a batch, at most; by default any number within `max_tokens`.
+                With 1 nothing is sorted, and each input of a stream is answered before the next one
+                is read.
+            num_workers: threads that fetch and decode images while the model runs; by default 4,
+                and none for a model that reads no images.
             options:
+                max_tokens: sub-words of a batch, padding included, at most (4096); an image counts
+                    as 64. A longer text is read by itself, in parts of that size.
+                is_split_into_words: an input is a list of words; a list of strings is one sentence,
+                    not several.
                 aggregation_strategy: "simple" (default) gives entities. The model labels whole
                     words, so that "first", "average" and "max" give the same. "none" gives each
                     word whose label is not `O`, with the probability of that label.
-                is_split_into_words: an input is a list of words; a list of strings is one sentence,
-                    not several.
-                batch_size, num_workers: as in every pipeline.
+                threshold: the least score of an entity that is given: a number, or one by type; or
+                    "precision=0.95", one that was chosen for this model (`2mner thresholds`): the
+                    scores are then calibrated.
+                risk: 0.05, say: in place of `threshold`, one chosen to keep an error rate.
+                top_k: give each entity `alternatives`: the most probable types over the same words,
+                    its own among them, each with `label` and `score`. The scores of all types and
+                    of there being no such entity sum to 1.
+                spans: candidates that are scored, in their order, in place of finding entities:
+                    characters `[start, end)` of the text, from the first of a word to the end of
+                    one; or words, where the input is words. Each gets its most probable type,
+                    however improbable. They may also stand in the input, under `spans`, as they
+                    must where there are several.
+                explain: give each entity of a sentence whose image or visual context was read
+                    `score_without_image`, the probability of the same entity in the text view, and
+                    `typed_from`: "text" if the text view is at least half sure of the same type,
+                    "disagree" if it is of another one, "image" if it is of none.
+                return_details: for each input a dictionary of its `entities`, the number of
+                    `windows` that were read, `image` ("read", "unreadable", or "none"), and
+                    `image_error`, why it was not readable.
 
         Returns:
             A list of entities; for a list or tuple of inputs a list of such lists; for a data set
@@ -149,101 +258,216 @@ class MultimodalNERPipeline(Pipeline):
         Raises:
             TypeError: if an input, what it holds, or an option is of another type, or an option is
                 unknown.
-            ValueError: if a dictionary has other keys, or an option has an unknown value. An
+            ValueError: if a dictionary has other keys, a span does not consist of words, an option
+                has an unknown value, or no such threshold is stored with the model. An
                 `ImageError`, which is one, if the image of an input given alone cannot be read.
             OSError: if the image of an input given alone cannot be fetched.
         """
-        for name in ("batch_size", "num_workers"):
-            if not isinstance(options.get(name), int | None):
-                raise TypeError(f"{name} is {described(options[name])}, expected an integer")
+        batch_size = self._batch_size if batch_size is None else batch_size
+        num_workers = self._num_workers if num_workers is None else num_workers
+        _check_count("batch_size", batch_size)
+        _check_count("num_workers", num_workers, least=0)
         if isinstance(inputs, np.ndarray | torch.Tensor):
             inputs = inputs.tolist()
         if isinstance(inputs, tuple):
             inputs = list(inputs)
-        is_split = options.get("is_split_into_words")
-        if not isinstance(is_split, bool | None):
-            raise TypeError(f"is_split_into_words is {described(is_split)}, expected a boolean")
-        if is_split is None:
-            is_split = self._preprocess_params.get("is_split_into_words")
+        given = self._sanitize_parameters(**options)
+        defaults = (self._preprocess_params, self._forward_params, self._postprocess_params)
+        preprocess, forward, postprocess = (
+            {**default, **params} for default, params in zip(defaults, given, strict=True)
+        )
+        self._check_combination(forward, postprocess, preprocess.get("spans"))
+        is_split = preprocess.get("is_split_into_words")
         if is_split and isinstance(inputs, list) and any(isinstance(word, str) for word in inputs):
             inputs = {"words": inputs}
-        return super().__call__(_several(inputs), **options)
+        inputs = as_several(inputs)
+        several = isinstance(inputs, list | Dataset | Iterator)
+        if not several:
+            return self.run_single(inputs, preprocess, forward, postprocess)
+        if preprocess.get("spans") is not None:
+            raise ValueError("spans were given with several inputs, expected them in each input")
+        arguments = (num_workers, batch_size, preprocess, forward, postprocess)
+        answers = self.get_iterator(inputs, *arguments)
+        return list(answers) if isinstance(inputs, list) else answers
 
-    def run_single(self, inputs, preprocess_params: dict, *params: dict) -> list[dict[str, Any]]:
-        """An input that is given alone, and not among others."""
-        return super().run_single(inputs, {**preprocess_params, "alone": True}, *params)
-
-    def preprocess(
-        self, inputs, is_split_into_words: bool = False, alone: bool = False
-    ) -> dict[str, _Sentence]:
-        if is_split_into_words and is_listing(inputs):
-            inputs = {"words": inputs}
-        if isinstance(inputs, str) and not is_split_into_words:
-            inputs = {"text": inputs}
-        if not isinstance(inputs, Mapping):
-            expected = "a list of words" if is_split_into_words else "a text"
-            raise TypeError(
-                f"an input is {described(inputs)}, expected {expected}, or a dictionary with "
-                "'text' or 'words' and perhaps 'image'; give a list of words as {'words': [...]}"
-            )
-        given = [key for key in ("text", "words", "tokens") if key in inputs]
-        known = {*given, "image", *CONTEXT_FIELDS}
-        if len(given) != 1 or (given != ["tokens"] and not known.issuperset(inputs)):
-            raise ValueError(
-                f"an input has the keys {shorten(', '.join(map(repr, inputs)))}, "
-                "expected 'text' or 'words', and perhaps 'image', "
-                f"{', '.join(map(repr, CONTEXT_FIELDS))}"
-            )
-        content = inputs[given[0]]
-        if given == ["text"]:
-            if not isinstance(content, str):
-                raise TypeError(f"'text' is {described(content)}, expected a string")
-            text, spans = content, split_into_words(content, self.processor.word_rules)
-        else:
-            check_strings(content, repr(given[0]))
-            text, spans = _joined(list(content))
-        image = self._read_image(inputs.get("image"), from_row=given == ["tokens"], alone=alone)
-        context = {name: inputs.get(name) for name in CONTEXT_FIELDS}
-        return {"sentence": _Sentence(text, spans, image, context)}
-
-    def _read_image(self, source: Any, from_row: bool, alone: bool) -> Image.Image | None:
-        """Read an input's image, if the model does. An address is fetched if the user named it:
-        one in a row of a data set is not."""
-        if source is None or not self.processor.reads_pictures:
-            return None
-        try:
-            if is_address(source) and not from_row:
-                source = {"bytes": fetch(source), "path": shown_address(source)}
-            return load_image(source)
-        except (ImageError, OSError) as error:
-            if alone and not from_row:
-                raise
-            logger.warning(f"Read without its image: {error}")
-            return None
-
-    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        batched = isinstance(model_inputs["sentence"], list)
-        sentences = model_inputs["sentence"] if batched else [model_inputs["sentence"]]
-        words = [sentence.words for sentence in sentences]
-        batch = self.processor(
-            words,
-            images=[sentence.image for sentence in sentences],
-            context=[sentence.context for sentence in sentences],
-        )
-        outputs = self.model(**batch.to(self.device))
-        found = {
-            "sentence": sentences,
-            "entities": self.processor.post_process_entities(outputs, words),
-            "labels": [
-                self._labels(*row)
-                for row in zip(outputs.predictions, outputs.marginals, strict=True)
-            ],
+    @staticmethod
+    def _check_combination(forward: dict, postprocess: dict, spans: Any) -> None:
+        """ "none" gives words: it takes no option about entities."""
+        if forward.get("aggregation_strategy") != "none":
+            return
+        about_entities = {
+            "threshold or risk": postprocess.get("limits"),
+            "top_k": forward.get("top_k"),
+            "explain": forward.get("explain") or None,
+            "spans": spans,
         }
-        return found if batched else {key: values[0] for key, values in found.items()}
+        for name, value in about_entities.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name} was given with aggregation_strategy 'none', expected 'simple'"
+                )
 
-    def _labels(
-        self, predictions: torch.Tensor, marginals: torch.Tensor
-    ) -> list[tuple[str, float]]:
+    def run_single(
+        self, inputs, preprocess_params: dict, forward_params: dict, postprocess_params: dict
+    ) -> list[dict[str, Any]] | dict[str, Any]:
+        """Answer an input that is given alone, and not among others."""
+        sentence = self._prepare(inputs, alone=True, **preprocess_params)
+        load_image_of(sentence, self.processor)
+        return self._run([sentence], forward_params, postprocess_params)[0]
+
+    def get_iterator(
+        self,
+        inputs,
+        num_workers: int | None,
+        batch_size: int | None,
+        preprocess_params: dict,
+        forward_params: dict,
+        postprocess_params: dict,
+    ):
+        """Answer several inputs: an iterator; of a data set one that has its length."""
+        if num_workers is None:
+            num_workers = IMAGE_WORKERS if self.processor.reads_pictures else 0
+
+        def answers(inputs: Any) -> Iterator:
+            return answers_in_order(
+                each_of(inputs),
+                prepare=partial(self._prepare, **preprocess_params),
+                load=partial(load_image_of, processor=self.processor),
+                cost=_places,
+                plan=partial(
+                    self._plan,
+                    max_tokens=forward_params.get("max_tokens", MAX_TOKENS),
+                    most=batch_size,
+                ),
+                run=partial(
+                    self._run,
+                    forward_params=forward_params,
+                    postprocess_params=postprocess_params,
+                ),
+                capacity=1 if batch_size == 1 else BUFFER,
+                workers=num_workers,
+            )
+
+        return _Answers(inputs, answers) if isinstance(inputs, Sized) else answers(inputs)
+
+    def _prepare(self, given: Any, **options: Any) -> Sentence:
+        return read_input(given, self.processor, **options)
+
+    def _plan(
+        self, sentences: list[Sentence], max_tokens: int, most: int | None
+    ) -> list[list[int]]:
+        """Encode the sentences of a buffer, and say which are read together."""
+        for sentence in sentences:
+            if sentence.image_error is not None:
+                logger.warning(f"Read without its image: {sentence.image_error}")
+        self._encode(sentences)
+        sizes = [
+            (
+                len(sentence.encoded.windows),
+                sentence.encoded.length,
+                0 if sentence.pixels is None else IMAGE_TOKENS,
+            )
+            for sentence in sentences
+        ]
+        return batches_by_length(sizes, max_tokens, most)
+
+    def _encode(self, sentences: list[Sentence]) -> None:
+        words = [sentence.word_list for sentence in sentences]
+        contexts = [sentence.context for sentence in sentences]
+        for sentence, encoded in zip(
+            sentences, self.processor.encode(words, contexts), strict=True
+        ):
+            sentence.encoded = encoded
+
+    def _run(
+        self, sentences: list[Sentence], forward_params: dict, postprocess_params: dict
+    ) -> list[Any]:
+        outputs = self.forward({"sentences": sentences}, **forward_params)
+        return self.postprocess(outputs, **postprocess_params)
+
+    def preprocess(self, inputs, **options: Any) -> dict[str, list[Sentence]]:
+        """One input as a batch of one sentence."""
+        sentence = self._prepare(inputs, **options)
+        load_image_of(sentence, self.processor)
+        return {"sentences": [sentence]}
+
+    def _forward(
+        self,
+        model_inputs: dict[str, list[Sentence]],
+        max_tokens: int = MAX_TOKENS,
+        aggregation_strategy: str = "simple",
+        top_k: int | None = None,
+        explain: bool = False,
+    ) -> dict[str, Any]:
+        """Read a batch: `spans`, of each sentence its entities or scored candidates; `labels`, with
+        "none", each word's label and its probability.
+        """
+        sentences = model_inputs["sentences"]
+        self._encode([sentence for sentence in sentences if sentence.encoded is None])
+        outputs, word_mask = self._read(sentences, max_tokens, "image_text")
+        found = {"sentences": sentences}
+        if aggregation_strategy == "none":
+            rows = zip(outputs.predictions, outputs.marginals, strict=True)
+            return {**found, "labels": [self._labels(*row) for row in rows]}
+        words = [sentence.word_list for sentence in sentences]
+        spans = [
+            [
+                _Span(entity["start"], entity["end"], entity["label"], entity["score"])
+                for entity in entities
+            ]
+            for entities in self.processor.post_process_entities(outputs, words)
+        ]
+        for number, sentence in enumerate(sentences):
+            if sentence.candidates is not None:
+                spans[number] = [_Span(*bounds, "", 0.0) for bounds in sentence.candidates]
+        to_score = [
+            own if top_k is not None or sentence.candidates is not None else []
+            for own, sentence in zip(spans, sentences, strict=True)
+        ]
+        for span, by_type in self._scores(outputs.logits, word_mask, to_score):
+            span.by_type = by_type
+            if not span.label:
+                span.score = max(by_type)
+                span.label = self.model.crf.types[by_type.index(span.score)]
+        if explain:
+            self._compare_with_text(sentences, spans, max_tokens)
+        return {**found, "spans": spans}
+
+    def _read(self, sentences: list[Sentence], max_tokens: int, view: str) -> tuple[Any, Tensor]:
+        """Run the model: its output, and the mask of the words."""
+        pixels = [sentence.pixels if view == "image_text" else None for sentence in sentences]
+        encoded = [sentence.encoded for sentence in sentences]
+        batch = self.processor.collate(encoded, pixels).to(self.device)
+        autocast = torch.autocast(self.device.type, torch.bfloat16)
+        with autocast if self._autocasts else nullcontext():
+            return self.model(**batch, view=view, max_tokens=max_tokens), batch["word_mask"]
+
+    def _compare_with_text(
+        self, sentences: list[Sentence], spans: list[list[_Span]], max_tokens: int
+    ) -> None:
+        """Score what was found in the text view, where that is another one."""
+        rows = [
+            number
+            for number, sentence in enumerate(sentences)
+            if spans[number] and (sentence.pixels is not None or sentence.encoded.has_context)
+        ]
+        if rows:
+            outputs, mask = self._read([sentences[row] for row in rows], max_tokens, "text")
+            for span, by_type in self._scores(outputs.logits, mask, [spans[row] for row in rows]):
+                span.by_type_in_text = by_type
+
+    def _scores(
+        self, emissions: Tensor, mask: Tensor, spans: list[list[_Span]]
+    ) -> Iterator[tuple[_Span, list[float]]]:
+        """Each span, and the probability of every type over it."""
+        flat = [(row, span) for row, own in enumerate(spans) for span in own]
+        if not flat:
+            return iter(())
+        bounds = torch.tensor([(row, span.start, span.end) for row, span in flat])
+        by_type = self.model.crf.span_scores(emissions, mask, bounds.to(mask.device))
+        return zip((span for _, span in flat), by_type.tolist(), strict=True)
+
+    def _labels(self, predictions: Tensor, marginals: Tensor) -> list[tuple[str, float]]:
         """Each word's label and its probability."""
         known = predictions[predictions >= 0]
         scores = marginals[: len(known)].gather(1, known[:, None])[:, 0]
@@ -253,25 +477,81 @@ class MultimodalNERPipeline(Pipeline):
         ]
 
     def postprocess(
-        self, model_outputs: dict[str, Any], aggregation_strategy: str = "simple"
-    ) -> list[dict[str, Any]]:
-        sentence = model_outputs["sentence"]
+        self,
+        model_outputs: dict[str, Any],
+        aggregation_strategy: str = "simple",
+        limits: Limits | None = None,
+        top_k: int | None = None,
+        return_details: bool = False,
+    ) -> list[Any]:
+        """The answers to a batch."""
+        answers = []
+        for number, sentence in enumerate(model_outputs["sentences"]):
+            if aggregation_strategy == "none":
+                found = [
+                    {"entity": label, "score": score, "index": index}
+                    | _place(sentence, index, index + 1)
+                    for index, (label, score) in enumerate(model_outputs["labels"][number])
+                    if label != "O"
+                ]
+            else:
+                entities = (
+                    self._entity(sentence, span, limits or Limits({}), top_k)
+                    for span in model_outputs["spans"][number]
+                )
+                found = [
+                    entity
+                    for entity in entities
+                    if limits is None or limits.passes(entity["score"], entity["label"])
+                ]
+            if return_details:
+                found = {
+                    "entities": found,
+                    "windows": len(sentence.encoded.windows),
+                    "image": sentence.image_state,
+                    "image_error": sentence.image_error,
+                }
+            answers.append(found)
+        return answers
 
-        def place(first: int, last: int) -> dict[str, Any]:
-            start, end = sentence.spans[first][0], sentence.spans[last][1]
-            return {"word": sentence.text[start:end], "start": start, "end": end}
-
-        if aggregation_strategy == "none":
-            return [
-                {"entity": label, "score": score, "index": index, **place(index, index)}
-                for index, (label, score) in enumerate(model_outputs["labels"])
-                if label != "O"
+    def _entity(
+        self, sentence: Sentence, span: _Span, limits: Limits, top_k: int | None
+    ) -> dict[str, Any]:
+        """An entity as users get it."""
+        types = self.model.crf.types
+        entity = {"label": span.label, "score": limits.calibrated(span.score, span.label)}
+        entity |= _place(sentence, span.start, span.end)
+        if top_k is not None:
+            ranked = sorted(zip(span.by_type, types, strict=True), key=lambda pair: -pair[0])
+            entity["alternatives"] = [
+                {"label": name, "score": limits.calibrated(score, name)}
+                for score, name in ranked[:top_k]
             ]
-        return [
-            {
-                "label": entity["label"],
-                "score": entity["score"],
-                **place(entity["start"], entity["end"] - 1),
-            }
-            for entity in model_outputs["entities"]
-        ]
+        if span.by_type_in_text is not None:
+            own = span.by_type_in_text[types.index(span.label)]
+            entity["score_without_image"] = limits.calibrated(own, span.label)
+            most = max(span.by_type_in_text)
+            agrees = "text" if own == most else "disagree"
+            entity["typed_from"] = agrees if most >= SURE else "image"
+        return entity
+
+
+def _place(sentence: Sentence, first: int, last: int) -> dict[str, Any]:
+    """Words `[first, last)` as characters of the text."""
+    start, end = sentence.words[first][0], sentence.words[last - 1][1]
+    return {"word": sentence.text[start:end], "start": start, "end": end}
+
+
+def _places(sentence: Sentence) -> int:
+    """What a sentence takes of the buffer."""
+    of_image = 0 if sentence.image is None else PLACES_OF_AN_IMAGE
+    return 1 + len(sentence.words) // WORDS_OF_A_PLACE + of_image
+
+
+def _check_count(name: str, value: Any, least: int = 1) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {described(value)}, expected an integer")
+    if value < least:
+        raise ValueError(f"{name} is {value}, expected at least {least}")

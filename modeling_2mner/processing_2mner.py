@@ -477,12 +477,12 @@ class TwoMNERProcessor(ProcessorMixin):
             batch |= {"pixel_values": values, "image_mask": image_mask}
         return BatchFeature(batch)
 
-    def read_image(self, source: ImageSource, name: str = "an image") -> Tensor:
+    def read_image(self, source: ImageSource, name: str | None = None) -> Tensor:
         """An image as the model reads it: `[3, h, w]`. It may be called in several threads.
 
         Args:
             source: the image in any form (see `load_image`).
-            name: what messages call it.
+            name: what messages call an image that has no path.
 
         Raises:
             ImageError: if it cannot be read.

@@ -24,7 +24,9 @@ MODEL_CODE = [
     "configuration_2mner.py",
     "crf_2mner.py",
     "fetch_2mner.py",
+    "hardware_2mner.py",
     "images_2mner.py",
+    "inputs_2mner.py",
     "labels_2mner.py",
     "modeling_2mner.py",
     "pipeline_2mner.py",
@@ -32,6 +34,9 @@ MODEL_CODE = [
     "processor_files_2mner.py",
     "quoting_2mner.py",
     "requirements_2mner.py",
+    "spans_2mner.py",
+    "streaming_2mner.py",
+    "thresholds_2mner.py",
     "weights_2mner.py",
     "words_2mner.py",
 ]
@@ -45,6 +50,7 @@ PROCESSOR_CODE = [
     "processor_files_2mner.py",
     "quoting_2mner.py",
     "requirements_2mner.py",
+    "spans_2mner.py",
     "words_2mner.py",
 ]
 PROCESSOR = ["processor_config.json", "tokenizer.json", "tokenizer_config.json"]

@@ -1,0 +1,213 @@
+"""What a user gives to the pipeline, in any form, as sentences: words, their characters, an image.
+
+The user's string is never changed: every word knows its characters `[start, end)` in it.
+"""
+
+from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
+
+# isort: split
+
+from collections.abc import Iterable, Iterator, Mapping, Set, Sized
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from .fetch_2mner import fetch, is_address, shown_address
+from .images_2mner import ImageError
+from .processing_2mner import (
+    CONTEXT_FIELDS,
+    EncodedSentence,
+    TwoMNERProcessor,
+    check_context,
+    check_strings,
+    described,
+    is_listing,
+)
+from .quoting_2mner import shorten
+from .words_2mner import split_into_words
+
+__all__ = ["Sentence", "as_several", "each_of", "load_image_of", "read_input"]
+
+
+@dataclass
+class Sentence:
+    """One input.
+
+    Attributes:
+        text: as the user gave it, or the words joined by spaces.
+        words: each word's characters `[start, end)` of the text.
+        context: the image's visual context.
+        candidates: words `[start, end)` to be scored; None finds entities.
+        image: its image in any form, until it is loaded.
+        from_row: whether it is a row of a data set, of which nothing is fetched.
+        alone: whether it was given alone, and its image's error is raised.
+        pixels: `[3, h, w]` the image as the model reads it.
+        image_error: why its image could not be read.
+        encoded: its sub-words.
+    """
+
+    text: str
+    words: list[tuple[int, int]]
+    context: dict[str, Any]
+    candidates: list[tuple[int, int]] | None
+    image: Any
+    from_row: bool
+    alone: bool
+    pixels: Tensor | None = None
+    image_error: str | None = None
+    encoded: EncodedSentence | None = None
+
+    @property
+    def word_list(self) -> list[str]:
+        return [self.text[start:end] for start, end in self.words]
+
+    @property
+    def image_state(self) -> str:
+        """ "read", "unreadable", or "none" where there is none or the model reads none."""
+        if self.image_error is not None:
+            return "unreadable"
+        return "none" if self.pixels is None else "read"
+
+
+def as_several(inputs: Any) -> Any:
+    """Several inputs as a list, a data set of torch, or an iterator; one input as it is."""
+    if isinstance(inputs, list | Dataset):
+        return inputs
+    if isinstance(inputs, Iterable) and not isinstance(
+        inputs, str | bytes | bytearray | Mapping | Set
+    ):
+        return iter(inputs)
+    return inputs
+
+
+def each_of(inputs: Any) -> Iterator:
+    """The inputs of a list, a data set or an iterator, one by one."""
+    by_number = isinstance(inputs, Sized) and not isinstance(inputs, IterableDataset)
+    if by_number and isinstance(inputs, Dataset):
+        return (inputs[number] for number in range(len(inputs)))
+    return iter(inputs)
+
+
+def read_input(
+    given: Any,
+    processor: TwoMNERProcessor,
+    is_split_into_words: bool = False,
+    spans: Any = None,
+    alone: bool = False,
+) -> Sentence:
+    """Check one input and split it into words; its image is not touched.
+
+    Raises:
+        TypeError: if it, or what it holds, is of another type.
+        ValueError: if it has other keys, or a span is not one of whole words.
+    """
+    if is_split_into_words and is_listing(given):
+        given = {"words": given}
+    if isinstance(given, str) and not is_split_into_words:
+        given = {"text": given}
+    if not isinstance(given, Mapping):
+        expected = "a list of words" if is_split_into_words else "a text"
+        raise TypeError(
+            f"an input is {described(given)}, expected {expected}, or a dictionary with "
+            "'text' or 'words' and perhaps 'image'; give a list of words as {'words': [...]}"
+        )
+    names = [key for key in ("text", "words", "tokens") if key in given]
+    known = {*names, "image", "spans", *CONTEXT_FIELDS}
+    from_row = names == ["tokens"]
+    if len(names) != 1 or (not from_row and not known.issuperset(given)):
+        raise ValueError(
+            f"an input has the keys {shorten(', '.join(map(repr, given)))}, "
+            "expected 'text' or 'words', and perhaps 'image', 'spans', "
+            f"{', '.join(map(repr, CONTEXT_FIELDS))}"
+        )
+    content = given[names[0]]
+    if names == ["text"]:
+        if not isinstance(content, str):
+            raise TypeError(f"'text' is {described(content)}, expected a string")
+        text, words = content, split_into_words(content, processor.word_rules)
+    else:
+        check_strings(content, repr(names[0]))
+        text, words = _joined(list(content))
+    context = {name: given.get(name) for name in CONTEXT_FIELDS}
+    check_context(context, "the context")
+    if spans is None and not from_row:
+        spans = given.get("spans")
+    candidates = None
+    if spans is not None:
+        candidates = _candidates(spans, words, text if names == ["text"] else None)
+    image = given.get("image") if processor.reads_pictures else None
+    return Sentence(text, words, context, candidates, image, from_row, alone)
+
+
+def load_image_of(sentence: Sentence, processor: TwoMNERProcessor) -> None:
+    """Read a sentence's image, if it has one. An address is fetched if the user named it: one in a
+    row of a data set is not. Of an image that cannot be had the reason is kept.
+
+    Raises:
+        TypeError: if it is no image.
+        ImageError, OSError: if it cannot be had, and the input was given alone.
+    """
+    source, sentence.image = sentence.image, None
+    if source is None:
+        return
+    try:
+        if is_address(source) and not sentence.from_row:
+            source = {"bytes": fetch(source), "path": shown_address(source)}
+        sentence.pixels = processor.read_image(source)
+    except (ImageError, OSError) as error:
+        if sentence.alone and not sentence.from_row:
+            raise
+        sentence.image_error = str(error)
+
+
+def _joined(words: list[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Words as a text with spaces, and where each of them is in it."""
+    spans = []
+    position = 0
+    for word in words:
+        spans.append((position, position + len(word)))
+        position += len(word) + 1
+    return " ".join(words), spans
+
+
+def _candidates(
+    spans: Any, words: list[tuple[int, int]], text: str | None
+) -> list[tuple[int, int]]:
+    """Spans as words `[start, end)`.
+
+    Args:
+        spans: characters `[start, end)` of the text, or words where the input is words.
+        words: each word's characters.
+        text: the text, if the input is one.
+    """
+    if not is_listing(spans):
+        raise TypeError(f"'spans' is {described(spans)}, expected a list of (start, end)")
+    first = {start: number for number, (start, _) in enumerate(words)}
+    last = {end: number for number, (_, end) in enumerate(words, 1)}
+    found = []
+    for number, span in enumerate(spans):
+        pair = tuple(span) if is_listing(span) else ()
+        if len(pair) != 2 or any(
+            isinstance(bound, bool) or not isinstance(bound, int) for bound in pair
+        ):
+            raise TypeError(
+                f"'spans'[{number}] is {described(span)}, expected (start, end), whole numbers"
+            )
+        start, end = pair
+        if text is not None:
+            if start not in first or end not in last or first[start] >= last[end]:
+                raise ValueError(
+                    f"'spans'[{number}] is ({start}, {end}), characters "
+                    f"{shorten(repr(text[max(0, start) : max(0, end)]))}, expected the first "
+                    "character of a word and the end of one"
+                )
+            start, end = first[start], last[end]
+        elif not 0 <= start < end <= len(words):
+            raise ValueError(
+                f"'spans'[{number}] is ({start}, {end}), expected words 0 <= start < end <= "
+                f"{len(words)}"
+            )
+        found.append((start, end))
+    return found
