@@ -16,7 +16,6 @@ from huggingface_hub import DatasetCard
 from .files import check_inside
 from .quoting import quoted, shorten
 
-
 MAX_CARD_BYTES = 16 * 2**20
 
 

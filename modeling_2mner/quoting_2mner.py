@@ -11,7 +11,7 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, LONGEST_QUOTE, LONGEST_Q
 
 
 def shorten(text: str, most: int = LONGEST_QUOTE) -> str:
-    """Text on one line, cut to `most` characters; what no terminal shows is escaped as in `repr`."""
+    """Text on one line, cut to `most` characters; what cannot be shown is escaped as in `repr`."""
     line = " ".join(text[: 4 * most].split())
     if not line.isprintable():
         line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -260,7 +260,7 @@ def test_strict_makes_what_the_audit_warns_of_errors(tmp_path):
 
 def test_files_without_a_sentence_are_named(tmp_path):
     (tmp_path / "train_en.txt").write_text("\n")
-    with pytest.raises(SourceError, match="found no sentence in train_en.txt, expected at least"):
+    with pytest.raises(SourceError, match=r"found no sentence in train_en\.txt, expected at least"):
         build("conll", tmp_path / "train_en.txt", tmp_path / "set")
 
 
