@@ -35,8 +35,12 @@ class ColumnError(ValueError):
     """A data set that has not the columns that are needed: which, what was found and expected."""
 
 
-def parse_columns(pairs: Iterable[str]) -> dict[str, str]:
-    """`tokens=words` and the like as a mapping from columns of `schema.py` to those of the data.
+def parse_columns(pairs: Iterable[str], known: Sequence[str] = COLUMNS) -> dict[str, str]:
+    """`tokens=words` and the like as a mapping from columns to those of the data.
+
+    Args:
+        pairs: such strings.
+        known: the columns that there are; by default those of `schema.py`.
 
     Raises:
         ColumnError: for anything else.
@@ -44,8 +48,8 @@ def parse_columns(pairs: Iterable[str]) -> dict[str, str]:
     columns: dict[str, str] = {}
     for pair in pairs:
         column, equals, name = pair.partition("=")
-        if column not in COLUMNS or not equals or not name or column in columns:
-            expected = f"each once, such as tokens=words, of {', '.join(COLUMNS)}"
+        if column not in known or not equals or not name or column in columns:
+            expected = f"each once, such as tokens=words, of {', '.join(known)}"
             raise ColumnError(f"columns: found {quoted(pair)}, expected {expected}")
         columns[column] = name
     return columns

@@ -1,0 +1,558 @@
+"""Annotate a corpus: any number of sentences in, one file or data set of entities out.
+
+    2mner predict runs/demo posts.txt --out entities.jsonl
+    2mner predict runs/demo posts.jsonl --image_dir images/ --out entities.parquet --risk 0.05
+    accelerate launch -m inference_2mner.corpus runs/demo me/tweets --split test --out annotated/
+
+The input is text (one sentence a line), CoNLL, JSON lines, Parquet, or a data set: a folder or a
+name on the Hub (`inputs.py`). The output is JSON lines (`.jsonl`), CoNLL (`.conll`, `.txt`),
+Parquet, or without a suffix a data set folder (`outputs.py`). Memory does not grow with the number
+of sentences.
+
+The rows are annotated in parts of `PART_ROWS`, each written as a whole into a hidden folder beside
+the output. A command that was killed goes on by being given again: parts that are there are not
+made again, and the output is byte for byte that of a command that was not killed. It is refused if
+the model, the input or an option has changed since. Under `accelerate launch` the processes share
+the parts, and the main process makes one output of them.
+
+A row that cannot be read is left out, counted and listed. The summary is printed, and written
+beside the output as `OUTPUT.summary.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import groupby, repeat
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
+
+from dataset_mmnerd.columns import parse_columns
+from dataset_mmnerd.files import (
+    check_replaceable,
+    recover_folder,
+    replace_folder,
+    write_json,
+    written_for,
+)
+from dataset_mmnerd.processes import Processes, ProcessesError
+from dataset_mmnerd.quoting import quoted, shorten
+from modeling_2mner import (
+    MultimodalNERPipeline,
+    TwoMNERConfig,
+    TwoMNERForTokenClassification,
+    TwoMNERProcessor,
+)
+
+from .inputs import COLUMNS, FORMATS, Fault, Row, Source, fingerprint_of, open_source
+from .outputs import cannot_be_written, output_kind, write_output
+from .parts import CorpusError, MissingParts, Parts
+
+__all__ = ["PART_ROWS", "CorpusError", "Summary", "load_pipeline", "main", "predict_corpus"]
+
+PART_ROWS = 2048
+"""Rows of a part: what a killed process has to do again, at most."""
+
+LISTED = 1000
+"""Rows that a summary lists of each kind, at most; all are counted."""
+
+SHOWN = 10
+SCORE_DIGITS = 6
+
+
+# Summary ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Summary:
+    """What was read and found.
+
+    Attributes:
+        sentences: how many were annotated.
+        entities: how many of each type.
+        images: how many were read.
+        long_texts: sentences that were read in several windows.
+        unreadable_images: how many, missing files among them; and the first of them.
+        unreadable_rows: how many; and the first of them.
+    """
+
+    sentences: int = 0
+    entities: Counter[str] = field(default_factory=Counter)
+    images: int = 0
+    long_texts: int = 0
+    unreadable_images: int = 0
+    unreadable_rows: int = 0
+    listed_images: list[str] = field(default_factory=list)
+    listed_rows: list[str] = field(default_factory=list)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Take in a line of a part."""
+        if "fault" in line:
+            self.unreadable_rows += 1
+            self.listed_rows += [line["fault"]] if len(self.listed_rows) < LISTED else []
+            return
+        record = line["record"]
+        self.sentences += 1
+        self.entities.update(entity["label"] for entity in record["entities"])
+        self.long_texts += record["windows"] > 1
+        self.images += record.get("image_read", False)
+        if "image_error" in line:
+            self.unreadable_images += 1
+            found = f"{record['id']}: {line['image_error']}"
+            self.listed_images += [found] if len(self.listed_images) < LISTED else []
+
+    def __str__(self) -> str:
+        types = sorted(self.entities.items(), key=lambda pair: (-pair[1], pair[0]))
+        lines = [
+            f"{self.sentences:,} sentences, {self.entities.total():,} entities"
+            + (f" ({', '.join(f'{name} {count:,}' for name, count in types)})" if types else ""),
+            f"{self.images:,} images read, {self.unreadable_images:,} not readable",
+            *_first(self.listed_images, self.unreadable_images),
+            f"{self.long_texts:,} texts read in several windows",
+            f"{self.unreadable_rows:,} rows not readable, which are left out",
+            *_first(self.listed_rows, self.unreadable_rows),
+        ]
+        return "\n".join(lines)
+
+
+def _first(listed: Sequence[str], count: int) -> list[str]:
+    shown = [f"  {line}" for line in listed[:SHOWN]]
+    return [*shown, f"  ... and {count - SHOWN:,} more"] if count > SHOWN else shown
+
+
+# The model ----------------------------------------------------------------------------------------
+
+
+def load_pipeline(model: str | Path, **settings: Any) -> MultimodalNERPipeline:
+    """The pipeline of a trained model: a folder or a name on the Hub.
+
+    Args:
+        model: which; of the Hub only weights and settings are read, no code.
+        settings: of the pipeline, such as `device` and `precision`.
+    """
+    return MultimodalNERPipeline(
+        model=TwoMNERForTokenClassification.from_pretrained(str(model)),
+        processor=TwoMNERProcessor.from_pretrained(str(model)),
+        **settings,
+    )
+
+
+def _fingerprint_of_model(model: str | Path) -> Any:
+    folder = Path(model)
+    if folder.is_dir():
+        patterns = ("*.json", "*.safetensors")
+        # Written into a run's folder while or after it is used, and not read by the pipeline.
+        reports = {"metrics.json", "trainer_state.json", "learning_curve.json"}
+        files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+        return fingerprint_of([path for path in files if path.name not in reports])
+    config = TwoMNERConfig.from_pretrained(str(model))
+    return [str(model), getattr(config, "_commit_hash", None)]
+
+
+# Annotating ---------------------------------------------------------------------------------------
+
+
+def _annotate(
+    ner: MultimodalNERPipeline,
+    rows: Iterable[Row | Fault],
+    kind: str,
+    options: Mapping[str, Any],
+    strict: bool,
+) -> list[dict[str, Any]]:
+    """The lines of a part."""
+    lines: dict[int, dict[str, Any]] = {}
+    asked: deque[Row] = deque()
+
+    def inputs() -> Iterator[dict[str, Any]]:
+        for row in rows:
+            if isinstance(row, Row) and (reason := cannot_be_written(kind, row)) is not None:
+                row = Fault(row.number, f"{row.place}: {reason}")
+            if isinstance(row, Fault):
+                if strict:
+                    raise CorpusError(row.message)
+                lines[row.number] = {"fault": row.message}
+            else:
+                asked.append(row.without_image())
+                yield row.model_input()
+
+    for answer in ner(inputs(), return_details=True, **options):
+        row = asked.popleft()
+        lines[row.number] = _line(row, answer)
+    return [lines[number] for number in sorted(lines)]
+
+
+def _line(row: Row, answer: Mapping[str, Any]) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": row.id}
+    if row.lang is not None:
+        record["lang"] = row.lang
+    record |= {"text": row.text} if row.tokens is None else {"tokens": row.tokens}
+    if row.image_name is not None:
+        record["image"] = row.image_name
+    record |= {name: strings for name, strings in row.context.items() if strings is not None}
+    if row.has_image:
+        record["image_read"] = answer["image"] == "read"
+    record["windows"] = answer["windows"]
+    record["entities"] = _entities(row, answer["entities"])
+    line = {"record": record}
+    if row.image_missing:
+        line["image_error"] = f"found no image {quoted(row.image_name)}"
+    elif answer["image"] == "unreadable":
+        line["image_error"] = shorten(answer["image_error"])
+    return line
+
+
+def _entities(row: Row, found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Entities with offsets of words where the sentence was given as words."""
+    starts: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    position = 0
+    for number, word in enumerate(row.tokens or ()):
+        starts.setdefault(position, number)
+        position += len(word)
+        ends[position] = number + 1
+        position += 1
+    entities = []
+    for entity in found:
+        own = {**_rounded(entity)}
+        text = own.pop("word")
+        start, end = own.pop("start"), own.pop("end")
+        if row.tokens is not None:
+            start, end = starts[start], ends[end]
+        first = {"label": own.pop("label"), "score": own.pop("score")}
+        entities.append({**first, "start": start, "end": end, "text": text, **own})
+    return entities
+
+
+def _rounded(value: Any) -> Any:
+    """Scores with `SCORE_DIGITS` digits, wherever they are."""
+    if isinstance(value, float):
+        return round(value, SCORE_DIGITS)
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def _make_parts(
+    source: Source,
+    parts: Parts,
+    processes: Processes,
+    annotate: Callable[[Iterable[Row | Fault]], list[dict[str, Any]]],
+    *,
+    images: bool,
+    part_rows: int,
+) -> None:
+    """Make the parts of this process that are not there."""
+    missing = MissingParts(parts, processes)
+    total = source.count()
+    sizes = {}
+    if total is not None:
+        numbers = range(-(-total // part_rows))
+        sizes = {n: min(part_rows, total - n * part_rows) for n in numbers if processes.own(n)}
+    with tqdm(
+        total=None if total is None else sum(sizes.values()),
+        initial=sum(size for number, size in sizes.items() if number not in missing),
+        unit=" sentences",
+        disable=None if processes.index == 0 else True,
+    ) as bar:
+
+        def counted(rows: Iterable[Row | Fault]) -> Iterator[Row | Fault]:
+            for row in rows:
+                yield row
+                bar.update()
+
+        rows = source.rows(lambda row: row // part_rows in missing, images=images)
+        for number, own in groupby(rows, lambda row: row.number // part_rows):
+            parts.write(number, annotate(counted(own)))
+
+
+# The whole ----------------------------------------------------------------------------------------
+
+
+def predict_corpus(
+    model: str | Path,
+    input: str | Path,
+    output: str | Path,
+    *,
+    image_dir: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    format: str | None = None,
+    config: str | None = None,
+    split: str | None = None,
+    strict: bool = False,
+    overwrite: bool = False,
+    precision: str | None = None,
+    part_rows: int = PART_ROWS,
+    **options: Any,
+) -> Summary | None:
+    """Annotate a corpus, or go on with it; see the module.
+
+    Args:
+        model: a folder or a name on the Hub.
+        input, image_dir, columns, format, config, split: the sentences: see `open_source`.
+        output: a file or folder, by its suffix: see `output_kind`.
+        strict: a row that cannot be read is an error.
+        overwrite: replace an output that is there, and begin anew.
+        precision: of the pipeline.
+        part_rows: of a part.
+        options: of the pipeline's call, such as `threshold`, `max_tokens` and `batch_size`.
+
+    Returns:
+        What was found; None in all processes but the main one.
+
+    Raises:
+        CorpusError: if the output is there, another command writes it, what is to be resumed has
+            changed, or a row cannot be read and `strict` is set.
+        InputError: if the input cannot be read.
+        ValueError: if the output's suffix or an option is unknown.
+        ProcessesError: if there are several processes that do not know of each other.
+        OSError: if the model cannot be read or the output cannot be written.
+    """
+    output = Path(output)
+    kind = output_kind(output)
+    source = open_source(
+        input, image_dir=image_dir, columns=columns, format=format, config=config, split=split
+    )
+    processes = Processes.launched()
+    parts = Parts(output)
+    fingerprint = {
+        "model": _fingerprint_of_model(model),
+        "input": source.fingerprint(),
+        "options": {
+            "image_dir": image_dir and str(image_dir),
+            "columns": columns,
+            "format": format,
+            "precision": precision,
+            "part_rows": part_rows,
+            "output": kind,
+            **options,
+        },
+    }
+    main = processes.index == 0
+    with parts.held() if main else nullcontext():
+        if main:
+            done = _begin(parts, output, kind, fingerprint, overwrite=overwrite)
+            processes.wait()
+            if done is not None:
+                return done
+        else:
+            processes.wait()
+            if not parts.plan.is_file():
+                return None
+        processor = TwoMNERProcessor.from_pretrained(str(model))
+        ner = None
+
+        def annotate(rows: Iterable[Row | Fault]) -> list[dict[str, Any]]:
+            nonlocal ner
+            if ner is None:
+                ner = load_pipeline(model, device=processes.device, precision=precision)
+            return _annotate(ner, rows, kind, options, strict)
+
+        images = processor.reads_pictures
+        _make_parts(source, parts, processes, annotate, images=images, part_rows=part_rows)
+        processes.wait()
+        if not main:
+            return None
+        return _finish(parts, source, output, kind, processor, fingerprint)
+
+
+def _summary_path(output: Path) -> Path:
+    return output.with_name(f"{output.name}.summary.json")
+
+
+def _begin(
+    parts: Parts, output: Path, kind: str, fingerprint: Mapping[str, Any], *, overwrite: bool
+) -> Summary | None:
+    """Begin, or go on; the summary if there is nothing left to do."""
+    if kind == "folder":
+        recover_folder(output)
+    else:
+        check_replaceable(output)
+    if output.exists() and not overwrite:
+        if (done := _done(_summary_path(output), fingerprint)) is not None:
+            parts.delete()
+            return done
+        if not parts.plan.is_file():
+            parts.delete()
+            raise CorpusError(
+                f"{output}: found it there already, expected nothing; --overwrite replaces it"
+            )
+    parts.begin(fingerprint, overwrite=overwrite)
+    return None
+
+
+def _done(path: Path, fingerprint: Mapping[str, Any]) -> Summary | None:
+    """The summary of an output that was made of the same."""
+    try:
+        saved = json.loads(path.read_bytes())
+        if saved["made_of"] != json.loads(json.dumps(fingerprint)):
+            return None
+        summary = Summary(**saved["summary"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    summary.entities = Counter(summary.entities)
+    return summary
+
+
+def _finish(
+    parts: Parts,
+    source: Source,
+    output: Path,
+    kind: str,
+    processor: TwoMNERProcessor,
+    fingerprint: Mapping[str, Any],
+) -> Summary:
+    """Make one output of all parts, and its summary."""
+    summary = Summary()
+
+    def records() -> Iterator[tuple[dict[str, Any], bytes | None]]:
+        # The parts hold no images: these are read once more.
+        rows = source.rows(lambda _: True) if kind == "folder" else repeat(None)
+        for number in parts.numbers():
+            for line in parts.lines(number):
+                row = next(rows, None)
+                summary.add(line)
+                if "record" in line:
+                    image = row.image_bytes() if isinstance(row, Row) else None
+                    yield line["record"], image
+
+    if parts.unfinished.is_dir():
+        shutil.rmtree(parts.unfinished)
+    with written_for(output, parts.unfinished):
+        rules = processor.word_rules
+        write_output(kind, parts.unfinished, records(), labels=processor.labels, word_rules=rules)
+        if kind == "folder":
+            replace_folder(parts.unfinished, output)
+        else:
+            parts.unfinished.replace(output)
+    write_json(_summary_path(output), {"made_of": fingerprint, "summary": vars(summary)})
+    parts.delete()
+    return summary
+
+
+# Command line -------------------------------------------------------------------------------------
+
+
+def _threshold(values: Sequence[str] | None) -> float | str | dict[str, float] | None:
+    """`0.8`, `precision=0.95`, or `PER=0.9 LOC=0.8`, as the pipeline takes them."""
+    if values is None:
+        return None
+    if len(values) == 1:
+        name, equals, _ = values[0].partition("=")
+        if not equals:
+            return _number(values[0], values[0])
+        if name in ("precision", "risk"):
+            return values[0]
+    pairs = {value: value.rpartition("=") for value in values}
+    return {name: _number(number, value) for value, (name, _, number) in pairs.items()}
+
+
+def _number(text: str, value: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise CorpusError(
+            f"--threshold: found {quoted(value)}, expected a number, precision=0.95, or one number "
+            "for each type such as PER=0.9 LOC=0.8"
+        ) from None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command."""
+    top = argparse.ArgumentParser(
+        prog="2mner predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("model", help="a trained model: a folder or a name on the Hub")
+    top.add_argument("input", help="a file; or a data set: a folder or a name on the Hub")
+    top.add_argument("--out", required=True, type=Path, metavar="OUTPUT", help="what to write")
+    top.add_argument("--overwrite", action="store_true", help="replace OUTPUT, and begin anew")
+
+    group = top.add_argument_group("input")
+    group.add_argument("--image_dir", type=Path, help="where images are, if not beside the input")
+    group.add_argument("--format", choices=FORMATS, help="by default told from name and content")
+    group.add_argument(
+        "--columns", nargs="+", default=(), metavar="COLUMN=NAME", help="such as text=content"
+    )
+    group.add_argument("--config", help="of a data set")
+    group.add_argument("--split", help="of a data set; by default all")
+    group.add_argument(
+        "--strict", action="store_true", help="a row that cannot be read is an error"
+    )
+
+    group = top.add_argument_group("entities")
+    group.add_argument(
+        "--threshold",
+        nargs="+",
+        metavar="P",
+        help="the least score: a number, TYPE=NUMBER ..., or precision=0.95 (`2mner thresholds`)",
+    )
+    group.add_argument(
+        "--risk", type=float, metavar="ALPHA", help="the share of wrong entities, at most"
+    )
+    group.add_argument("--top_k", type=int, metavar="K", help="give so many types of each entity")
+    group.add_argument(
+        "--explain", action="store_true", default=None, help="compare with the text alone"
+    )
+
+    group = top.add_argument_group("speed")
+    group.add_argument("--max_tokens", type=int, metavar="N", help="sub-words of a batch, at most")
+    group.add_argument("--batch_size", type=int, metavar="N", help="sentences of a batch, at most")
+    group.add_argument("--num_workers", type=int, metavar="N", help="threads that decode images")
+    group.add_argument("--precision", choices=("auto", "float32", "bfloat16", "int8"))
+    return top
+
+
+OPTIONS = ("risk", "top_k", "explain", "max_tokens", "batch_size", "num_workers")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; what goes wrong with model, input or output is one line."""
+    given = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    disable_progress_bar()
+    try:
+        options = {name: getattr(given, name) for name in OPTIONS}
+        options["threshold"] = _threshold(given.threshold)
+        summary = predict_corpus(
+            given.model,
+            given.input,
+            given.out,
+            image_dir=given.image_dir,
+            columns=parse_columns(given.columns, COLUMNS),
+            format=given.format,
+            config=given.config,
+            split=given.split,
+            strict=given.strict,
+            overwrite=given.overwrite,
+            precision=given.precision,
+            **{name: value for name, value in options.items() if value is not None},
+        )
+    except (ValueError, OSError, ProcessesError) as error:
+        sys.stderr.write(f"2mner predict: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("2mner predict: interrupted; the same command goes on from here\n")
+        return 130
+    if summary is not None:
+        sys.stdout.write(f"{summary}\n{given.out}: complete\n")
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        sys.stdout.flush()
+        os._exit(status)  # gloo may hang while the interpreter shuts down
+    sys.exit(status)
