@@ -3,8 +3,6 @@
     score(y | x)  = start[y_1] + sum_t emission[t, y_t] + sum_t transition[y_t-1, y_t] + end[y_T]
     p(y | x)      = exp(score(y | x)) / Z(x)
 
-What is unusual:
-
 * Transitions that the label scheme forbids are taken out of `Z` as well as out of the decoding, so
   that the probabilities are those among well-formed label sequences.
 * A label of -100 under the mask is unknown, and the likelihood sums over it (partial annotation).
@@ -13,6 +11,7 @@ What is unusual:
   divided by a temperature: the posteriors of cross-view alignment.
 * All arithmetic is float64 whatever the autocast type, and results are float32: in float32 the
   difference of two scores of 1e4 words is off by more than a probability is wide.
+* Likelihood and log-marginals can be differentiated once, not twice.
 
 Shapes: `B` sentences, `W` words, `K` labels. A mask is true on a sentence's words, which come first
 in the row. A sentence without words has likelihood 1, no labels and no entities.
@@ -26,19 +25,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
 
 from .labels_2mner import begins_entity, continues_entity, is_bioes, may_end, may_follow, may_start
+from .recursions_2mner import (
+    IMPOSSIBLE,
+    UNKNOWN,
+    Chain,
+    Logs,
+    Products,
+    at,
+    best_labels,
+    infer,
+    log_likelihood,
+    log_marginals,
+)
 from .spans_2mner import entity_types, span_probabilities
 
 __all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF", "shared_places"]
-
-IMPOSSIBLE = -1e4
-"""A score that no path recovers from, and that float32 still adds up without overflow."""
-
-UNKNOWN = -100
-"""The label of padding, and of words whose label nobody knows."""
 
 
 @dataclass
@@ -55,6 +61,11 @@ class CRFDecoding:
     labels: Tensor
     marginals: Tensor
     entity_scores: Tensor
+
+
+def result_dtype(emissions: Tensor) -> torch.dtype:
+    """float32, or what is more precise."""
+    return torch.promote_types(emissions.dtype, torch.float32)
 
 
 def shared_places(old: Sequence[str], new: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -115,36 +126,47 @@ class LinearChainCRF(nn.Module):
         """What the label names say: forbidden steps, and where entities begin and go on."""
         bioes = is_bioes(self.labels)
 
-        def penalty(allowed: list) -> Tensor:
-            allowed = torch.tensor(allowed, device="cpu")
-            return torch.where(allowed | (not self.constrain), 0.0, IMPOSSIBLE)
+        def known(answers: list) -> Tensor:
+            return torch.tensor(answers, device="cpu")
 
         return {
-            "start_penalty": penalty([may_start(label) for label in self.labels]),
-            "transition_penalty": penalty(
+            # At the start, from each label to each, at the end: as the scores are stacked.
+            "forbidden": known(
                 [
-                    [may_follow(previous, label, bioes) for label in self.labels]
-                    for previous in self.labels
+                    [not may_start(label) for label in self.labels],
+                    *(
+                        [not may_follow(previous, label, bioes) for label in self.labels]
+                        for previous in self.labels
+                    ),
+                    [not may_end(label, bioes) for label in self.labels],
                 ]
-            ),
-            "end_penalty": penalty([may_end(label, bioes) for label in self.labels]),
-            "begins": torch.tensor([begins_entity(label) for label in self.labels], device="cpu"),
-            "continues": torch.tensor(
+            )
+            & self.constrain,
+            "begins": known([begins_entity(label) for label in self.labels]),
+            "continues": known(
                 [
                     [continues_entity(previous, label) for label in self.labels]
                     for previous in self.labels
-                ],
-                device="cpu",
+                ]
             ),
         }
 
-    def _scores(self, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """Start `[K]`, transition `[K, K]` and end `[K]` scores, constraints included."""
-        return (
-            self.start_transitions.double() / temperature + self.start_penalty,
-            self.transitions.double() / temperature + self.transition_penalty,
-            self.end_transitions.double() / temperature + self.end_penalty,
+    @property
+    def _feasible(self) -> bool:
+        """Whether a label may stand alone and after itself: sentences of any length have labels."""
+        bioes = is_bioes(self.labels)
+        return not self.constrain or any(
+            may_start(label) and may_end(label, bioes) and may_follow(label, label, bioes)
+            for label in self.labels
         )
+
+    def _scores(self, device: torch.device) -> Tensor:
+        """`[K + 2, K]`: the scores at the start, from each label to each and at the end, as exact
+        as the device can; what is forbidden is impossible.
+        """
+        parts = self.start_transitions[None], self.transitions, self.end_transitions[None]
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return torch.cat(parts).to(dtype).masked_fill(self.forbidden, IMPOSSIBLE)
 
     def forward(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """The log-likelihood of each sentence's labels.
@@ -155,20 +177,14 @@ class LinearChainCRF(nn.Module):
             mask: `[B, W]` bool.
 
         Returns:
-            `[B]`, float32, at most 0.
+            `[B]`, float32 (float64 for such emissions), at most 0.
         """
+        if mask.shape[1] == 0:
+            return emissions.to(result_dtype(emissions)).sum((1, 2))
         with torch.autocast(emissions.device.type, enabled=False):
-            emissions = emissions.double()
-            # "Clamped minus free": log Z of the sequences that agree with the labels, less log Z of
-            # all.
-            classes = torch.arange(len(self.labels), device=labels.device)
-            disagrees = (labels[..., None] != classes) & (labels[..., None] != UNKNOWN)
-            clamped = emissions + IMPOSSIBLE * disagrees
-            both = torch.cat(
-                [clamped, emissions]
-            )  # [2B, W, K]: one pass over the words for the two of them
-            clamped_log_z, free_log_z = self._log_partition(both, mask.repeat(2, 1)).chunk(2)
-            return (clamped_log_z - free_log_z).float()
+            scores = self._scores(emissions.device)
+            likelihood = log_likelihood(emissions, scores, labels, mask, self._feasible)
+            return likelihood.to(result_dtype(emissions))
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Tensor) -> CRFDecoding:
@@ -178,22 +194,25 @@ class LinearChainCRF(nn.Module):
             emissions: `[B, W, K]`.
             mask: `[B, W]` bool.
         """
-        with torch.autocast(emissions.device.type, enabled=False):
-            emissions = emissions.double()
-            labels = self._viterbi(emissions, mask)
-            forward = self._forward_scores(emissions, mask)
-            backward = self._backward_scores(emissions, mask)
-            log_z = self._close(forward, mask)
-            return CRFDecoding(
-                labels=labels.masked_fill(~mask, UNKNOWN),
-                marginals=(forward + backward)
-                .softmax(-1)
-                .float()
-                .masked_fill(~mask[..., None], 0.0),
-                entity_scores=self._entity_scores(
-                    emissions, mask, labels, forward, backward, log_z
-                ),
+        dtype = result_dtype(emissions)
+        if mask.shape[1] == 0:
+            nothing = emissions.new_zeros(mask.shape, dtype=dtype)
+            return CRFDecoding(mask.long(), emissions.to(dtype), nothing)
+        # Tensors without a graph are cheaper to work on, but not for users: they get others.
+        fast = torch.inference_mode(not torch.compiler.is_compiling())
+        with fast, torch.autocast(emissions.device.type, enabled=False):
+            scores = self._scores(emissions.device)
+            chain = Chain.of(emissions, scores, mask, self._feasible)
+            labels, found = best_labels(chain), infer(chain)
+            marginals = found.marginals()  # [W, B, K]
+            entity_scores = self._entity_scores(found, labels, marginals, mask.T)
+            outside = ~mask
+            found = (
+                labels.T.masked_fill(outside, UNKNOWN),
+                marginals.transpose(0, 1).masked_fill(outside[..., None], 0.0).to(dtype),
+                entity_scores.T.to(dtype),
             )
+        return CRFDecoding(*(tensor.clone() for tensor in found))
 
     @property
     def types(self) -> list[str]:
@@ -213,20 +232,20 @@ class LinearChainCRF(nn.Module):
             `[n, T]`, float32, in the order of `types`; a row sums to at most 1.
         """
         with torch.autocast(emissions.device.type, enabled=False):
-            emissions = emissions.double()
-            _, transition, end = self._scores()
+            chain = Chain.of(emissions, self._scores(emissions.device), mask, self._feasible)
+            found = Logs.of(chain)
             return span_probabilities(
                 self.labels,
-                self._forward_scores(emissions, mask),
-                self._backward_scores(emissions, mask),
-                emissions,
-                transition,
-                end,
+                found.alpha.transpose(0, 1),
+                found.beta.transpose(0, 1),
+                chain.emissions,
+                chain.scores[1:-1],
+                chain.scores[-1],
                 self.begins,
                 self.continues,
                 mask.sum(1),
                 spans,
-            ).float()
+            ).to(result_dtype(emissions))
 
     def log_marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """The log-probability of each label of each word, with gradients.
@@ -238,98 +257,39 @@ class LinearChainCRF(nn.Module):
                 forbids stays forbidden.
 
         Returns:
-            `[B, W, K]`, float32; a forbidden label has a large negative number, not minus infinity.
-            Outside the mask it means nothing.
+            `[B, W, K]`, float32 (float64 for such emissions); a forbidden label has a large
+            negative number, not minus infinity. Outside the mask it means nothing.
         """
+        dtype = result_dtype(emissions)
+        if mask.shape[1] == 0:
+            return emissions.to(dtype)
         with torch.autocast(emissions.device.type, enabled=False):
-            emissions = emissions.double() / temperature
-            forward = self._forward_scores(emissions, mask, temperature)
-            backward = self._backward_scores(emissions, mask, temperature)
-            # The sum over a word's labels is Z, at each word anew: no rounding adds up over words.
-            return (forward + backward).log_softmax(-1).float()
-
-    def _log_partition(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """log Z of each sentence: `[B]`; 0 for a sentence without words."""
-        return self._close(self._forward_scores(emissions, mask), mask)
-
-    def _close(self, forward: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
-        """End the forward recursion: `[B, W, K]` -> log Z `[B]`."""
-        _, _, end = self._scores(temperature)
-        log_z = (forward[:, -1] + end).logsumexp(-1)  # past its last word a row repeats it
-        return torch.where(mask.any(1), log_z, 0.0)
-
-    def _forward_scores(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
-        """`[b, t, k]`: log of the summed weight of all labels of words `0..t` that end in `k`."""
-        start, transition, _ = self._scores(temperature)
-        score = start + emissions[:, 0]  # [B, K]
-        scores = [score]
-        for t in range(1, emissions.shape[1]):
-            step = (score[:, :, None] + transition).logsumexp(1) + emissions[:, t]
-            score = torch.where(mask[:, t, None], step, score)
-            scores.append(score)
-        return torch.stack(scores, 1)
-
-    def _backward_scores(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
-        """`[b, t, k]`: log of the summed weight of all labels of words `t+1..` after a `k`."""
-        _, transition, end = self._scores(temperature)
-        score = end.expand(emissions.shape[0], -1)  # [B, K]
-        scores = [score]
-        for t in range(emissions.shape[1] - 1, 0, -1):
-            step = (transition + (emissions[:, t] + score)[:, None, :]).logsumexp(2)
-            score = torch.where(mask[:, t, None], step, end)
-            scores.append(score)
-        return torch.stack(scores[::-1], 1)
-
-    def _viterbi(self, emissions: Tensor, mask: Tensor) -> Tensor:
-        """`[B, W]`: the best label sequence; past its last word a row repeats the last label."""
-        start, transition, end = self._scores()
-        score = start + emissions[:, 0]  # [B, K]
-        same = torch.arange(len(self.labels), device=emissions.device).expand_as(score)
-        pointers = []
-        for t in range(1, emissions.shape[1]):
-            best, pointer = (score[:, :, None] + transition).max(1)
-            score = torch.where(mask[:, t, None], best + emissions[:, t], score)
-            pointers.append(torch.where(mask[:, t, None], pointer, same))
-        label = (score + end).argmax(1, keepdim=True)  # [B, 1]
-        path = [label]
-        for pointer in reversed(pointers):
-            label = pointer.gather(1, label)
-            path.append(label)
-        return torch.cat(path[::-1], 1)
+            scores = self._scores(emissions.device)
+            emissions = emissions.to(scores.dtype) / temperature
+            scores = torch.where(self.forbidden, scores, scores / temperature)
+            return log_marginals(emissions, scores, mask).to(dtype)
 
     def _entity_scores(
-        self,
-        emissions: Tensor,
-        mask: Tensor,
-        labels: Tensor,
-        forward: Tensor,
-        backward: Tensor,
-        log_z: Tensor,
+        self, found: Products | Logs, labels: Tensor, marginals: Tensor, mask: Tensor
     ) -> Tensor:
-        """`[B, W]`: the probability of the entity that begins at each word of `labels`; 0 where
-        none begins.
+        """The probability of the entity that begins at each word: that of its first label, of each
+        label that goes on with it given the one before, and of any label that ends it after that.
 
-        From right to left, `rest` is the log of the summed weight of everything after word `t`
-        given its label: the words that go on with the entity have their labels, and the word after
-        it has any label that ends it.
+        Args:
+            found: by the recursions.
+            labels, mask: `[W, B]`.
+            marginals: `[W, B, K]`.
+
+        Returns:
+            `[W, B]`; 0 where no entity begins.
         """
-        _, transition, end = self._scores()
-        ends_here = end[labels]  # [B, W]
-        rest = ends_here[:, -1]
-        rests = [rest]
-        for t in range(emissions.shape[1] - 1, 0, -1):
-            here, following = labels[:, t - 1], labels[:, t]
-            goes_on = (
-                transition[here, following]
-                + emissions[:, t].gather(1, following[:, None])[:, 0]
-                + rest
-            )
-            leaves = transition[here] + emissions[:, t] + backward[:, t]  # [B, K]
-            leaves = leaves.masked_fill(self.continues[here], IMPOSSIBLE).logsumexp(1)
-            rest = torch.where(self.continues[here, following], goes_on, leaves)
-            rest = torch.where(mask[:, t], rest, ends_here[:, t - 1])
-            rests.append(rest)
-        rest = torch.stack(rests[::-1], 1)
-        begun = forward.gather(2, labels[..., None])[..., 0]
-        score = (begun + rest - log_z[:, None]).exp().clamp(max=1.0).float()
-        return torch.where(mask & self.begins[labels], score, 0.0)
+        goes_on = self.continues[labels[:-1], labels[1:]] & mask[1:]  # [W - 1, B]
+        onward = found.onward(labels, goes_on, ~self.continues)
+        # Words that go on with one another are one run, and a probability is that of its run.
+        run = F.pad(~goes_on, (0, 0, 1, 0)).cumsum(0)
+        score = at(marginals, labels).log_()
+        inside = torch.zeros_like(score)
+        # After a sentence's last word nothing comes.
+        inside.scatter_add_(0, run[:-1], onward.masked_fill_(~mask[1:], 0.0))
+        score = (score + inside.gather(0, run)).exp_().clamp_(max=1.0)
+        return score.masked_fill(~(mask & self.begins[labels]), 0.0)

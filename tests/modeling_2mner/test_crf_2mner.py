@@ -165,7 +165,6 @@ def test_entity_score_is_the_probability_of_exactly_that_entity(labels, constrai
 def test_gradient_is_that_of_finite_differences():
     crf, emissions, mask = make(BIO)
     crf.double()
-    # The recursions are float32 on purpose; a wide step keeps their rounding out of the quotient.
     emissions.requires_grad_()
     gold = crf.decode(emissions, mask).labels
     crf(emissions, gold, mask).sum().backward()

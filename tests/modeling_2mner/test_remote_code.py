@@ -115,6 +115,7 @@ def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_pa
         "processor_config.json",
         "processor_files_2mner.py",
         "quoting_2mner.py",
+        "recursions_2mner.py",
         "requirements_2mner.py",
         "spans_2mner.py",
         "streaming_2mner.py",
