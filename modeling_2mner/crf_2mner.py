@@ -231,6 +231,9 @@ class LinearChainCRF(nn.Module):
         Returns:
             `[n, T]`, float32, in the order of `types`; a row sums to at most 1.
         """
+        dtype = result_dtype(emissions)
+        if mask.shape[1] == 0:
+            return emissions.new_zeros(len(spans), len(self.types), dtype=dtype)
         with torch.autocast(emissions.device.type, enabled=False):
             chain = Chain.of(emissions, self._scores(emissions.device), mask, self._feasible)
             found = Logs.of(chain)
@@ -245,7 +248,7 @@ class LinearChainCRF(nn.Module):
                 self.continues,
                 mask.sum(1),
                 spans,
-            ).to(result_dtype(emissions))
+            ).to(dtype)
 
     def log_marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """The log-probability of each label of each word, with gradients.

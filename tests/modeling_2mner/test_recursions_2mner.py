@@ -265,6 +265,7 @@ def test_no_sentence_and_no_word_give_nothing(shape):
     decoding = crf.decode(emissions, mask)
     assert decoding.labels.shape == decoding.entity_scores.shape == shape
     assert decoding.labels.dtype == torch.long
+    assert crf.span_scores(emissions, mask, torch.zeros(0, 3, dtype=torch.long)).shape == (0, 2)
     assert decoding.marginals.shape == crf.log_marginals(emissions, mask).shape == emissions.shape
 
 
