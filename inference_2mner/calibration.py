@@ -38,6 +38,7 @@ import numpy as np
 __all__ = [
     "ALPHAS",
     "CONFIDENCE",
+    "NONE_RETURNED",
     "PRECISIONS",
     "VERSION",
     "Scored",
@@ -53,6 +54,8 @@ __all__ = [
     "sigmoid",
 ]
 
+ByType = dict[str, float]
+
 VERSION = 1
 PRECISIONS = (0.8, 0.85, 0.9, 0.95, 0.99)
 ALPHAS = (0.01, 0.05, 0.1)
@@ -60,8 +63,11 @@ CONFIDENCE = 0.9
 LEAST_ENTITIES = 100
 """Predicted entities that a type needs for a temperature and thresholds of its own."""
 
-LARGEST_LOGIT = -math.log(1e-6)
+LEAST_SCORE = 1e-6
 """Scores are cut to `[1e-6, 1 - 1e-6]` before their logits are taken."""
+
+NONE_RETURNED = 2.0
+"""A threshold that no score reaches."""
 
 TEMPERATURES = (0.05, 20.0)
 BINS = 15
@@ -146,8 +152,8 @@ class Scored:
 
 
 def logits(scores: np.ndarray) -> np.ndarray:
-    """The logits of probabilities, within `LARGEST_LOGIT` of 0."""
-    scores = np.clip(scores, 1e-6, 1 - 1e-6)
+    """The logits of probabilities."""
+    scores = np.clip(scores, LEAST_SCORE, 1 - LEAST_SCORE)
     return np.log(scores) - np.log1p(-scores)
 
 
@@ -276,8 +282,9 @@ def fit_thresholds(
     Returns:
         What `thresholds.json` holds: `temperature` by type; `precision`, by wanted precision and
         type; `risk`, by alpha and type. Thresholds are on the calibrated score; `""` is for the
-        types without an entry. A threshold that no value reaches, or that is not certified, is
-        None. All thresholds of one alpha are one threshold on the uncalibrated score.
+        types without an entry. A precision that is not reached, or a risk that is not certified,
+        is None; one that a type alone does not reach is `NONE_RETURNED` there. All thresholds of
+        one alpha are one threshold on the uncalibrated score.
 
     Raises:
         ValueError: if there is no entity, or a wanted value is not between 0 and 1.
@@ -296,24 +303,32 @@ def fit_thresholds(
     parts = {label: scored.of_type(label) for label in types}
     temperature = {label: fit_temperature(one.score, one.right) for label, one in parts.items()}
     after = calibrate(scored.score, scored.label, temperature)
-    by_type = {label: after if not label else after[scored.label == label] for label in types}
-    risk: dict[str, dict[str, float | None]] = {}
+    by_precision: dict[str, ByType | None] = {}
+    for wanted in precisions:
+        found = {
+            label: lowest_threshold(
+                after if not label else after[scored.label == label], one.right, wanted
+            )
+            for label, one in parts.items()
+        }
+        reached = {name: NONE_RETURNED if one is None else one for name, one in found.items()}
+        by_precision[f"{wanted:g}"] = (
+            reached if any(one is not None for one in found.values()) else None
+        )
+    risk: dict[str, ByType | None] = {}
     for alpha in alphas:
         logit = certified_logit(scored, alpha, confidence)
-        risk[f"{alpha:g}"] = {
-            label: None if logit is None else float(sigmoid(np.float64(logit / own)))
-            for label, own in temperature.items()
-        }
+        risk[f"{alpha:g}"] = (
+            None
+            if logit is None
+            else {
+                label: float(sigmoid(np.float64(logit / own))) for label, own in temperature.items()
+            }
+        )
     return {
         "version": VERSION,
         "temperature": temperature,
-        "precision": {
-            f"{wanted:g}": {
-                label: lowest_threshold(by_type[label], one.right, wanted)
-                for label, one in parts.items()
-            }
-            for wanted in precisions
-        },
+        "precision": by_precision,
         "risk": risk,
         "confidence": confidence,
         "sentences": scored.sentences,
@@ -329,10 +344,14 @@ def fit_thresholds(
     }
 
 
-def returned(
-    scores: np.ndarray, labels: Sequence[str] | np.ndarray, thresholds: Mapping[str, float | None]
-) -> np.ndarray:
-    """Which entities `[E]` are returned at thresholds by type, given their calibrated scores; none
-    of a type whose threshold is None."""
-    own = [thresholds.get(str(label), thresholds[""]) for label in labels]
-    return scores >= np.array([math.inf if one is None else one for one in own], np.float64)
+def returned(scored: Scored, fitted: Mapping[str, Any], thresholds: ByType) -> np.ndarray:
+    """Which entities `[E]` are returned at calibrated thresholds.
+
+    Args:
+        scored: the entities.
+        fitted: what `fit_thresholds` gave for these or other sentences.
+        thresholds: one of its thresholds, by type.
+    """
+    own = [thresholds.get(label, thresholds[""]) for label in scored.label.tolist()]
+    calibrated = calibrate(scored.score, scored.label, fitted["temperature"])
+    return calibrated >= np.array(own, np.float64)

@@ -59,7 +59,15 @@ from .inputs import COLUMNS, FORMATS, Fault, Row, Source, fingerprint_of, open_s
 from .outputs import cannot_be_written, output_kind, write_output
 from .parts import CorpusError, MissingParts, Parts
 
-__all__ = ["PART_ROWS", "CorpusError", "Summary", "load_pipeline", "main", "predict_corpus"]
+__all__ = [
+    "PART_ROWS",
+    "CorpusError",
+    "Summary",
+    "load_pipeline",
+    "main",
+    "predict_corpus",
+    "words_of_characters",
+]
 
 PART_ROWS = 2048
 """Rows of a part: what a killed process has to do again, at most."""
@@ -69,6 +77,7 @@ LISTED = 1000
 
 SHOWN = 10
 SCORE_DIGITS = 6
+_RENAMED = ("word", "start", "end")
 
 
 # Summary ------------------------------------------------------------------------------------------
@@ -212,26 +221,32 @@ def _line(row: Row, answer: Mapping[str, Any]) -> dict[str, Any]:
     return line
 
 
-def _entities(row: Row, found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _entities(row: Row, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Entities with offsets of words where the sentence was given as words."""
+    bounds = [(entity["start"], entity["end"]) for entity in found]
+    if row.tokens is not None:
+        bounds = words_of_characters(row.tokens, bounds)
+    entities = []
+    for entity, (start, end) in zip(found, bounds, strict=True):
+        own = {name: _rounded(entity[name]) for name in entity if name not in _RENAMED}
+        first = {name: own.pop(name) for name in ("label", "score")}
+        entities.append({**first, "start": start, "end": end, "text": entity["word"], **own})
+    return entities
+
+
+def words_of_characters(
+    words: Sequence[str], bounds: Iterable[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Words `[start, end)` of characters `[start, end)` of the words joined by spaces, as the
+    pipeline gives them."""
     starts: dict[int, int] = {}
     ends: dict[int, int] = {}
     position = 0
-    for number, word in enumerate(row.tokens or ()):
-        starts.setdefault(position, number)
-        position += len(word)
-        ends[position] = number + 1
-        position += 1
-    entities = []
-    for entity in found:
-        own = {**_rounded(entity)}
-        text = own.pop("word")
-        start, end = own.pop("start"), own.pop("end")
-        if row.tokens is not None:
-            start, end = starts[start], ends[end]
-        first = {"label": own.pop("label"), "score": own.pop("score")}
-        entities.append({**first, "start": start, "end": end, "text": text, **own})
-    return entities
+    for number, word in enumerate(words):
+        starts[position] = number
+        ends[position + len(word)] = number + 1
+        position += len(word) + 1
+    return [(starts[start], ends[end]) for start, end in bounds]
 
 
 def _rounded(value: Any) -> Any:

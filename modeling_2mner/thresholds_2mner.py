@@ -6,7 +6,7 @@
     {"version": 1, "temperature": {"": 1.3, "PER": 1.2},
      "precision": {"0.95": {"": 0.81, "PER": 0.77}}, "risk": {"0.05": {"": 0.9}}}
 
-"" holds for every type that has no entry of its own.
+"" holds for every type that has no entry of its own. A level that no threshold reaches is null.
 """
 
 import json
@@ -106,11 +106,14 @@ def limits_from_file(path: Path | str | None, kind: str, level: float, model: st
     if path is None:
         raise ValueError(f"{kind}={level:g} needs {FILE} in the model's folder: {command}")
     saved = _read(Path(path))
-    entries = saved.get(kind, {})
-    least = next((entry for name, entry in entries.items() if _number(name) == level), None)
+    entries = {_number(name): entry for name, entry in saved.get(kind, {}).items()}
+    if level not in entries:
+        known = ", ".join(f"{number:g}" for number in entries) or "none"
+        raise ValueError(f"{path} has no {kind}={level:g}, found {shorten(known)}: {command}")
+    least = entries[level]
     if least is None:
-        known = shorten(", ".join(entries)) or "none"
-        raise ValueError(f"{path} has no {kind}={level:g}, found {known}: {command}")
+        sentences = "the validation sentences that it was made with"
+        raise ValueError(f"{path}: no threshold reaches {kind}={level:g} on {sentences}")
     return Limits(least, saved.get("temperature", {}))
 
 
@@ -132,8 +135,12 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(entries, dict):
             raise ValueError(f"{path}: {kind} is {quoted(entries)}, expected levels")
         for level, least in entries.items():
-            # A threshold above 1 lets nothing pass: where the level cannot be reached.
-            _check_types(path, f"{kind}[{quoted(level)}]", least, 0, 2)
+            if _number(level) is None:
+                raise ValueError(f"{path}: {kind} has {quoted(level)}, expected a number")
+            # None where no threshold reaches the level. One above 1 lets nothing pass: where those
+            # of other types reach it.
+            if least is not None:
+                _check_types(path, f"{kind}[{quoted(level)}]", least, 0, 2)
     return saved
 
 

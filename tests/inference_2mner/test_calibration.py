@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from inference_2mner.calibration import (
+    NONE_RETURNED,
     Scored,
     binomial_tail,
     calibrate,
@@ -119,22 +120,33 @@ def test_nothing_is_certified_where_nothing_can_be():
     noise.score[:] = generator.random(len(noise.score))
     noise.right[:] = generator.random(len(noise.right)) < 0.7
     assert certified_logit(noise, 0.05, 0.9) is None
-    assert fit_thresholds(noise, alphas=(0.05,))["risk"] == {"0.05": {"": None, "PER": None}}
+    assert fit_thresholds(noise, alphas=(0.05,))["risk"] == {"0.05": None}
     assert certified_logit(drawn(generator, 5), 0.01, 0.9) is None
 
 
 def test_thresholds_for_a_risk_are_one_threshold_on_the_uncalibrated_score():
     scored = drawn(np.random.default_rng(5), 2000, overconfidence=2.0, types=("PER", "LOC"))
     fitted = fit_thresholds(scored, alphas=(0.1,))
-    calibrated = calibrate(scored.score, scored.label, fitted["temperature"])
-    chosen = returned(calibrated, scored.label, fitted["risk"]["0.1"])
+    chosen = returned(scored, fitted, fitted["risk"]["0.1"])
     assert 0 < chosen.sum() < len(chosen)
     assert scored.score[chosen].min() > scored.score[~chosen].max()
 
 
-def test_a_type_that_reaches_no_threshold_is_not_returned():
-    chosen = returned(np.array([0.9, 0.9]), ["PER", "LOC"], {"": 0.5, "PER": None})
-    assert chosen.tolist() == [False, True]
+def test_a_type_that_does_not_reach_a_precision_is_not_returned():
+    scored = drawn(np.random.default_rng(7), 2000, types=("PER", "LOC"))
+    scored.right[scored.label == "LOC"] = False
+    fitted = fit_thresholds(scored, precisions=(0.9, 0.99999))
+    thresholds = fitted["precision"]["0.9"]
+    assert thresholds["LOC"] == NONE_RETURNED
+    chosen = returned(scored, fitted, thresholds)
+    assert set(scored.label[chosen]) == {"PER"}
+    assert scored.right[chosen].mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_precision_that_is_not_reached_is_none():
+    scored = drawn(np.random.default_rng(8), 500)
+    scored.right[:] = False
+    assert fit_thresholds(scored, precisions=(0.9,))["precision"] == {"0.9": None}
 
 
 def test_records_of_a_run_are_read():

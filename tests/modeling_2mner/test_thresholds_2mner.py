@@ -65,6 +65,15 @@ def test_without_the_file_or_an_entry_the_message_names_the_command(saved):
         limits_from_file(saved({"version": 1}), "risk", 0.05, "m")
 
 
+def test_a_level_that_no_threshold_reaches_is_said_and_leaves_the_others(saved):
+    file = saved(SAVED | {"risk": {"0.01": None, "0.05": {"": 0.9}}})
+    with pytest.raises(
+        ValueError, match=r"json: no threshold reaches risk=0\.01 on"
+    ):
+        limits_from_file(file, "risk", 0.01, "m")
+    assert limits_from_file(file, "risk", 0.05, "m").least == {"": 0.9}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -74,6 +83,7 @@ def test_without_the_file_or_an_entry_the_message_names_the_command(saved):
         ({"version": 2}, "version is 2, expected 1"),
         (SAVED | {"precision": 7}, "precision is 7, expected levels"),
         (SAVED | {"precision": {"0.9": 0.5}}, r"precision\['0.9'\] is 0.5, expected a number for"),
+        (SAVED | {"risk": {"low": {"": 0.9}}}, "risk has 'low', expected a number"),
         (SAVED | {"risk": {"0.1": {"": "x"}}}, r"risk\['0.1'\]\[''\] is 'x', expected a number"),
         (SAVED | {"risk": {"0.1": {"": math.nan}}}, r"\[''\] is nan, expected 0 to 2"),
         (SAVED | {"temperature": {"": 0}}, r"temperature\[''\] is 0, expected 0.001 to 1000"),

@@ -1,0 +1,91 @@
+"""Thresholds chosen on labelled sentences, stored with the model, and used by its pipeline."""
+
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+from inference_2mner.calibration import Scored, calibrate
+from inference_2mner.corpus import load_pipeline, predict_corpus, words_of_characters
+from inference_2mner.thresholds import annotated_records, choose_thresholds, main
+from modeling_2mner.labels_2mner import labels_from_spans
+from modeling_2mner.thresholds_2mner import limits_from_file
+
+
+@pytest.fixture(scope="module")
+def model_and_files(model, tmp_path_factory):
+    """A model and two labelled files of sentences on which it is the more often right the surer it
+    is: the labels are its own, or none."""
+    folder = tmp_path_factory.mktemp("chosen")
+    shutil.copytree(model, folder / "model")
+    draw = random.Random(0)
+    names = ("Ana", "Bo", "Rome", "Bern", "lives", "in", "not", "Wer")
+    sentences = [draw.choices(names, k=1 + number % 7) for number in range(300)]
+    rows = []
+    found = load_pipeline(model)([{"words": words} for words in sentences])
+    for words, entities in zip(sentences, found, strict=True):
+        right = [one for one in entities if draw.random() < one["score"] ** 3]
+        bounds = words_of_characters(words, [(one["start"], one["end"]) for one in right])
+        spans = [(*place, one["label"]) for place, one in zip(bounds, right, strict=True)]
+        rows.append({"tokens": words, "ner_tags": labels_from_spans(spans, len(words))})
+    files = [folder / "a.jsonl", folder / "b.jsonl"]
+    for file, part in zip(files, (rows[:200], rows[200:]), strict=True):
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in part), "utf-8")
+    return folder / "model", files
+
+
+def test_thresholds_are_stored_with_the_model_and_the_pipeline_uses_them(
+    model_and_files, tmp_path, capsys
+):
+    model, files = model_and_files
+    levels = ["--precision", "0.9", "0.999999", "--alpha", "0.2", "0.001"]
+    assert main([str(model), "--validation_files", *map(str, files), *levels]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("300 sentences: ")
+    assert "| risk 0.001 | none reaches it |" in said
+    stored = json.loads((model / "thresholds.json").read_text("utf-8"))
+    assert stored["files"] == ["a.jsonl", "b.jsonl"]
+    assert stored["risk"]["0.001"] is None
+
+    ner = load_pipeline(model)
+    for options in ({"threshold": "precision=0.9"}, {"risk": 0.2}):
+        scored = Scored.of(annotated_records(ner, files, **options))
+        assert 100 < len(scored.right) < stored["entities"]["predicted"]
+        assert scored.right.mean() >= (0.9 if "threshold" in options else 0.8)
+    with pytest.raises(ValueError, match=r"no threshold reaches risk=0\.001"):
+        ner("Ana", risk=0.001)
+    summary = predict_corpus(model, files[0], tmp_path / "out.jsonl", threshold="precision=0.9")
+    assert 0 < summary.entities.total() < stored["entities"]["predicted"]
+
+
+def test_the_pipeline_calibrates_as_the_thresholds_were_chosen(model_and_files):
+    model, files = model_and_files
+    fitted, scored = choose_thresholds(model, files, precisions=(0.9,))
+    limits = limits_from_file(model / "thresholds.json", "precision", 0.9, "m")
+    pairs = list(zip(scored.score.tolist(), scored.label.tolist(), strict=True))
+    expected = calibrate(scored.score, scored.label, fitted["temperature"])
+    found = np.array([limits.calibrated(score, label) for score, label in pairs])
+    assert np.abs(found - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "nowhere"}, "nowhere: found no config.json"),
+        ({"--validation_files": "nowhere.jsonl"}, "nowhere.jsonl"),
+        ({"--alpha": "2"}, "alpha is 2.0, expected a number between 0 and 1"),
+        ({"--validation_files": "unknown.conll"}, "found label 'B-SHIP', expected one of"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    model_and_files, tmp_path, monkeypatch, capsys, change, message
+):
+    model, files = model_and_files
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unknown.conll").write_text("Ana\tB-SHIP\n", "utf-8")
+    options = {"--validation_files": str(files[0]), "--alpha": "0.1", **change}
+    model = options.pop("model", str(model))
+    assert main([model, *(part for option in options.items() for part in option)]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
