@@ -78,6 +78,8 @@ class _Sentence:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers, without line ends and byte order mark."""
+    if path.exists() and not path.is_file():  # a FIFO would block, a device may have no end
+        raise OSError(f"{path}: found no regular file, expected a file of sentences")
     with path.open("rb") as file:
         for number, raw in enumerate(iter(partial(file.readline, _LONGEST_LINE + 1), b""), start=1):
             if len(raw) > _LONGEST_LINE:
@@ -381,7 +383,7 @@ def read_file(
 
     Raises:
         MalformedLineError: at the first line that does not fit.
-        FileNotFoundError: if there is no such file.
+        OSError: if there is no such file, or it is no regular file.
     """
     path, start, stop = _slice_of(path, columns, tag_names)
     folder = path.parent if image_dir is None else Path(image_dir)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import pytest
 from hypothesis import assume, given
@@ -478,6 +479,15 @@ def test_a_message_quotes_at_most_200_characters(write, content):
     with pytest.raises(MalformedLineError) as error:
         rows(path)
     assert len(error.value.found) < 500
+
+
+def test_only_a_regular_file_is_read(tmp_path):
+    pipe, device = tmp_path / "train_en.txt", tmp_path / "dev_en.txt"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device, tmp_path):
+        with pytest.raises(OSError, match=f"{path.name}: found no regular file"):
+            list(read_file(path))
 
 
 def test_a_file_of_one_endless_line_is_not_read_whole(write, monkeypatch):
