@@ -228,7 +228,7 @@ class ShardError(ValueError):
     """A shard that cannot be read; `path` is its file, `reason` what was found in it."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: found {reason}, expected a whole Parquet file made by `build`")
+        super().__init__(f"{path}: found {reason}, expected a whole Parquet file")
         self.path, self.reason = path, reason
 
 

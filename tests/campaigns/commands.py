@@ -16,7 +16,7 @@ from tests.campaigns.cases import ACCEPTED, REFUSED, WARNED, Outcome, check, che
 
 ROOT = Path(__file__).parents[2]
 
-_PROGRESS = re.compile(r".*\d+(it|%\|).*\[.*\]\s*|\s*")
+_PROGRESS = re.compile(r".*\[.*(it|examples)/s\]\s*|.*%\|.*|\s*")
 """A line of a progress bar, or an empty one."""
 
 

@@ -5,11 +5,15 @@ The readings follow the formats' descriptions and share no code with the project
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.campaigns.mutators import edit_bytes, edit_json_lines, edit_lines
 from tests.dataset_mmnerd.conftest import SENTENCES, conll, picture_bytes
@@ -65,7 +69,17 @@ def jsonl_files() -> Files:
     return _images() | {"train.jsonl": "\n".join(rows).encode()}
 
 
+def parquet_files() -> Files:
+    """A data set as the Hub has many: words, labels as strings, languages."""
+    tokens, tags = zip(*SENTENCES.values(), strict=True)
+    columns = {"tokens": list(tokens), "ner_tags": list(tags), "lang": list(SENTENCES)}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return {"train.parquet": buffer.getvalue()}
+
+
 FORMS = {
+    "dataset": parquet_files,
     "mmnerd": mmnerd_files,
     "conll": conll_files,
     "wikineural": conllu_files,
@@ -73,7 +87,12 @@ FORMS = {
 }
 """Files by the source that reads them."""
 
-SUFFIXES = {".txt": edit_lines, ".conllu": edit_lines, ".jsonl": edit_json_lines}
+SUFFIXES = {
+    ".txt": edit_lines,
+    ".conllu": edit_lines,
+    ".jsonl": edit_json_lines,
+    ".parquet": edit_bytes,
+}
 
 
 def edit_files(files: Files, random: Random) -> Files:
@@ -170,7 +189,12 @@ def _jsonl(content: bytes) -> list[Sentence]:
     return [(tuple(row["tokens"]), repaired(row["ner_tags"])) for row in rows]
 
 
-READINGS = {".txt": _conll, ".conllu": _conllu, ".jsonl": _jsonl}
+def _parquet(content: bytes) -> list[Sentence]:
+    rows = pq.read_table(io.BytesIO(content)).to_pylist()
+    return [(tuple(row["tokens"]), repaired(row["ner_tags"])) for row in rows]
+
+
+READINGS = {".txt": _conll, ".conllu": _conllu, ".jsonl": _jsonl, ".parquet": _parquet}
 
 
 def simple_reading(name: str, content: bytes) -> list[Sentence]:

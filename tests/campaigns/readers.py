@@ -91,7 +91,7 @@ class Readers(Surface):
             spoil_file(source / spoiled, self.secret, random)
             files = {name: content for name, content in files.items() if name != spoiled}
             return self.build(form, source, files, folder, names=[Path(spoiled).name])
-        if random.random() < 0.5:
+        if form != "dataset" and random.random() < 0.5:
             return self.read(files, source, random, folder)
         return self.build(form, source, files, folder)
 
