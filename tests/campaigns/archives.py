@@ -138,7 +138,7 @@ class Archives(Surface):
         elif hostile:
             secret = any(b"secret" in path.read_bytes() for path in out.rglob("*.parquet"))
             check(not secret, "a file from outside of the archive was built in")
-        elif name == "set.tar" and len(content) == len(whole):
+        elif name == "set.tar":  # has no checksums of contents
             check_built(out, _tar_contents(content, whole, files))
         else:
             check_built(out, files)
