@@ -5,7 +5,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(wildcard modeling_2mner/* dataset_mmnerd/* dataset_mmnerd/sample_frames/* training_2mner/*.py)
+SOURCES := $(wildcard modeling_2mner/* dataset_mmnerd/* dataset_mmnerd/sample/* \
+	dataset_mmnerd/sample/frames/* training_2mner/*.py reporting_2mner/*)
 
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -15,7 +16,7 @@ export OMP_WAIT_POLICY := passive
 .PHONY: campaigns demo test clean tesseract
 
 demo: runs/demo/metrics.json
-	$(BIN)/python -m training_2mner.report runs/demo
+	$(BIN)/python -m reporting_2mner.tables runs/demo
 	$(BIN)/python scripts/predict.py runs/demo
 
 # Trained once, and again when the recipe or the code has changed. (The table is printed above.)

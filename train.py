@@ -30,6 +30,10 @@ from transformers import set_seed
 from dataset_mmnerd.files import write_json, write_lines
 from dataset_mmnerd.readers import MalformedLineError
 from modeling_2mner import TwoMNERProcessor
+from reporting_2mner.errors import write_thumbnails
+from reporting_2mner.html_report import write_report
+from reporting_2mner.model_card import write_card
+from reporting_2mner.tables import score_table
 from training_2mner.arguments import (
     DataArguments,
     ModelArguments,
@@ -37,10 +41,20 @@ from training_2mner.arguments import (
     TwoMNERTrainingArguments,
 )
 from training_2mner.building import new_trainer
-from training_2mner.card import write_card
 from training_2mner.checkpoints import SaveBeforeStopping, checkpoint_to_resume
 from training_2mner.data import load_data, loading
-from training_2mner.description import (
+from training_2mner.evaluation import evaluate
+from training_2mner.lora import refuse_adapter
+from training_2mner.new_language import Study
+from training_2mner.push import (
+    PublishError,
+    prepare_repository,
+    publish,
+    refuse_local_base,
+)
+from training_2mner.recipes import read_recipe
+from training_2mner.run_folder import locked
+from training_2mner.run_record import (
     describe_recipe,
     describe_rows,
     describe_training,
@@ -48,20 +62,6 @@ from training_2mner.description import (
     log_setting,
     what_is_taught,
 )
-from training_2mner.evaluation import evaluate
-from training_2mner.lora import refuse_adapter
-from training_2mner.mistakes import write_thumbnails
-from training_2mner.new_language import Study
-from training_2mner.publish import (
-    PublishError,
-    prepare_repository,
-    publish,
-    refuse_local_base,
-)
-from training_2mner.recipes import read_recipe
-from training_2mner.report import score_table
-from training_2mner.report_page import write_report
-from training_2mner.run_folder import locked
 from training_2mner.streaming import refuse_endless
 
 logger = logging.getLogger("train")
@@ -82,9 +82,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up_logging(arguments)
     refuse_separate_trainings(arguments)
     refuse_endless(data_arguments, arguments)
+    repository = prepare_push(model_arguments, arguments)
     only_here = locked(Path(arguments.output_dir)) if arguments.should_save else nullcontext()
     with only_here:
-        follow(recipe, model_arguments, data_arguments, arguments)
+        follow(recipe, model_arguments, data_arguments, arguments, repository)
 
 
 def follow(
@@ -92,13 +93,13 @@ def follow(
     model_arguments: ModelArguments,
     data_arguments: DataArguments,
     arguments: TwoMNERTrainingArguments,
+    repository: str | None,
 ) -> None:
     """Train, score and describe what a recipe says, in a folder that no other training uses."""
     started = perf_counter()
     set_seed(arguments.seed)
     taught = what_is_taught(model_arguments, data_arguments)
     checkpoint = checkpoint_to_resume(arguments, taught)
-    repository = prepare_push(model_arguments, arguments)
 
     processor = None
     if model_arguments.model_name_or_path is not None:

@@ -8,8 +8,8 @@ Claims:
 * Peak resident memory of a build is within 100 MB over 10,000, 100,000 and 1,000,000 sentences,
   with and without the audit.
 * Rows per second are at least those of `Dataset.from_generator(...).to_parquet(...)` on the same
-  rows, without and with pictures. Both read the same files with the same reader.
-* A picture that several sentences share is stored once a shard.
+  rows, without and with images. Both read the same files with the same reader.
+* An image that several sentences share is stored once a shard.
 
 Every measurement is a process of its own. The data is made up: JSON lines of 20 words, and noisy
 JPEGs of about 8 kB, of which ten sentences share one.
@@ -32,17 +32,17 @@ from random import Random
 from datasets import Dataset
 from PIL import Image
 
-from dataset_mmnerd.mmnerd import OpenSource
-from dataset_mmnerd.publish import build, write_rows
+from dataset_mmnerd.build import build, write_rows
 from dataset_mmnerd.schema import features
+from dataset_mmnerd.sources import OpenSource
 
 SHARED_BY = 10
 LABELS = ("O", "B-PER", "B-LOC", "B-ORG", "B-MISC")
 WEIGHTS = (46, 1, 1, 1, 1)  # 1.6 entities a sentence, as in Wikipedia
 
 
-def write_files(folder: Path, count: int, *, pictures: bool) -> None:
-    """`count` sentences, nine of ten in train, and a picture for every ten of them."""
+def write_files(folder: Path, count: int, *, images: bool) -> None:
+    """`count` sentences, nine of ten in train, and an image for every ten of them."""
     random = Random(count)
     folder.mkdir(parents=True)
     words = ["".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(20_000)]
@@ -55,10 +55,10 @@ def write_files(folder: Path, count: int, *, pictures: bool) -> None:
                 "tokens": random.choices(words, k=20),
                 "ner_tags": random.choices(LABELS, WEIGHTS, k=20),
             }
-            if pictures:
+            if images:
                 record["image"] = f"{number // SHARED_BY % 1000:03d}/{number // SHARED_BY}.jpg"
             (test if number % 10 == 0 else train).write(json.dumps(record) + "\n")
-    if pictures:
+    if images:
         for number in range(-(-count // SHARED_BY)):
             grain = Image.frombytes("L", (80, 60), random.randbytes(4800))
             file = io.BytesIO()
@@ -85,7 +85,7 @@ def plain(source: OpenSource, out: Path) -> int:
 
 
 def measure(way: str, folder: Path, out: Path) -> dict[str, float]:
-    """One build in this process: its seconds, rows, and peak memory; what pictures took."""
+    """One build in this process: its seconds, rows, and peak memory; what images took."""
     out.mkdir()
     source = OpenSource("jsonl", folder)
     start = time.perf_counter()
@@ -95,8 +95,8 @@ def measure(way: str, folder: Path, out: Path) -> dict[str, float]:
     elif way == "write":
         parts = write_rows(source, out).parts.values()
         rows = sum(part.written.rows for part in parts)
-        shown = sum(part.written.picture_bytes for part in parts)
-        stored = sum(part.written.distinct_picture_bytes for part in parts)
+        shown = sum(part.written.image_bytes for part in parts)
+        stored = sum(part.written.distinct_image_bytes for part in parts)
     else:
         report = build("jsonl", folder, out / "set", with_audit=way == "build with audit")
         rows = sum(part.written.rows for part in report.parts.values())
@@ -125,9 +125,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        for pictures in (False, True):
-            kind = "with pictures" if pictures else "words alone"
-            write_files(root / "files", options.rows, pictures=pictures)
+        for images in (False, True):
+            kind = "with images" if images else "words alone"
+            write_files(root / "files", options.rows, images=images)
             found = {
                 way: in_own_process(way, root / "files", root / "out") for way in ("plain", "write")
             }
@@ -136,13 +136,13 @@ def main() -> None:
             print(
                 f"{kind}: {rates['write']:,.0f} rows/s, plain {rates['plain']:,.0f}: {ratio:.2f} x"
             )
-            if pictures:
+            if images:
                 shown, stored = found["write"]["shown"] / 2**20, found["write"]["stored"] / 2**20
-                print(f"pictures stored: {stored:,.0f} MiB instead of {shown:,.0f} MiB")
+                print(f"images stored: {stored:,.0f} MiB instead of {shown:,.0f} MiB")
             shutil.rmtree(root / "files")
         peaks: dict[str, list[float]] = {}
         for size in options.sizes:
-            write_files(root / "files", size, pictures=True)
+            write_files(root / "files", size, images=True)
             for way in ("build", "build with audit"):
                 each = in_own_process(way, root / "files", root / "out")
                 peaks.setdefault(way, []).append(each["peak"])

@@ -1,13 +1,13 @@
-"""Do pictures help? Recipes against each other on the same real sentences, steps and seeds.
+"""Do images help? Recipes against each other on the same real sentences, steps and seeds.
 
     python benchmarks/linked_images.py --data DATA --out runs/linked_images \\
         --seeds 19 20 --train 4000 --test 2000
 
 `DATA` holds `{language}_{val,test}.jsonl` (`id`, `tokens`, `ner_tags`, `image`, `image_kind`,
-`linked_mention`, `sent_index`) and the pictures: Wikipedia sentences, each linked to a flag, logo
-or portrait of *one of its gold entities*. The kind of picture therefore gives that entity's type
-away. So the table holds, beside the scores with real, no, shuffled and blank pictures, what knowing
-the kind of picture alone is worth, and the share of linked entities that each model finds and
+`linked_mention`, `sent_index`) and the images: Wikipedia sentences, each linked to a flag, logo
+or portrait of *one of its gold entities*. The kind of image therefore gives that entity's type
+away. So the table holds, beside the scores with real, no, shuffled and blank images, what knowing
+the kind of image alone is worth, and the share of linked entities that each model finds and
 types.
 
 Both views and all controls of each recipe stand in one table, means over the seeds; at its end what
@@ -30,7 +30,7 @@ from typing import Any
 
 from runner import CONTROLS, Setting, figures_of, markdown, mean, records_of, said, train_once
 
-from dataset_mmnerd.visual_context import ObjectTagger, TesseractReader, visual_context
+from dataset_mmnerd.extractors import ObjectTagger, TesseractReader, visual_context
 
 LANGUAGES = ("en", "fr", "de", "es")
 SETTINGS = {
@@ -104,7 +104,7 @@ def linked_accuracy(rows: Iterable[dict[str, Any]], run: Path, control: str) -> 
 
 
 def kind_baseline(parts: dict[str, list[dict[str, Any]]]) -> float:
-    """How often the kind of picture alone (flag, logo, portrait) names the linked entity's type."""
+    """How often the kind of image alone (flag, logo, portrait) names the linked entity's type."""
     types: dict[str, Counter[str]] = defaultdict(Counter)
     for row in parts["train"]:
         types[row["image_kind"]][row["linked_mention"]["type"]] += 1
@@ -129,11 +129,11 @@ def table(runs: dict[str, list[Path]], rows: Sequence[dict[str, Any]]) -> str:
                 cells.append(mean(score["by_language"][language]["f1"] for score in scores))
             cells.append(mean(linked_accuracy(rows, run, way) for run in seeds))
             name = {"real": "real", "none": "none (text view)"}.get(way, way)
-            pictures = name if len(ways) > 1 else "not read"
-            lines.append([recipe, pictures, *(f"{100 * cell:.2f}" for cell in cells)])
+            images = name if len(ways) > 1 else "not read"
+            lines.append([recipe, images, *(f"{100 * cell:.2f}" for cell in cells)])
             if way in ("none", "real"):
                 alone[recipe] = cells[0]
-    head = ["recipe", "pictures", "F1", *LANGUAGES, "linked entities found"]
+    head = ["recipe", "images", "F1", *LANGUAGES, "linked entities found"]
     text = markdown(head, lines)
     if YARDSTICK in alone:
         compared = [
@@ -177,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
     sys.stdout.write(
         f"{table(runs, parts['test'])}\n\nSentences: {sizes}. Means over {len(arguments.seeds)} "
-        "seed(s). The kind of picture alone names the type of "
+        "seed(s). The kind of image alone names the type of "
         f"{100 * kind_baseline(parts):.1f} % of the test part's linked entities.\n"
     )
 

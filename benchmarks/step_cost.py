@@ -1,18 +1,18 @@
 """What a training step costs, as ratios within one run.
 
-    python benchmarks/step_cost.py                        # the towers of backbones/, this processor
-    python benchmarks/step_cost.py --steps 5 --only cache parts
+    python benchmarks/step_cost.py                        # the encoders of backbones/, this
+    processor python benchmarks/step_cost.py --steps 5 --only cache parts
     python benchmarks/step_cost.py --device cuda          # XLM-R-base and CLIP ViT-B/32, random
 
 Claims, each on the same sentences, threads and precision:
 
 * `cache`: with cached vision features a 2M-NER step takes at most 1.15 times the text-only step of
   the same encoder; without the cache the table says what it costs.
-* `parts`: alignment, collaboration and CRF add at most 10 % to the towers' forward and backward
-  pass, at 32 sentences of 32 words, no tower frozen.
+* `parts`: alignment, collaboration and CRF add at most 10 % to the encoders' forward and backward
+  pass, at 32 sentences of 32 words, no encoder frozen.
 * `plain`: a text-only step is at least as fast as one of the plain `Trainer` with
   `AutoModelForTokenClassification`; and what frozen embeddings, length grouping and bf16 each give.
-* `views`: what a step costs that reads both views of a sentence with pictures and visual context.
+* `views`: what a step costs that reads both views of a sentence with images and visual context.
 * `memory`: peak of a step against batch size and length, a process each.
 
 The rows of a comparison take turns, step by step, so that other programs on the machine slow all of
@@ -51,7 +51,7 @@ from modeling_2mner import (
 )
 from training_2mner.collator import LengthGroupedSampler, WordCollator
 from training_2mner.trainer import freeze_parameters
-from training_2mner.vision_cache import read_pictures_once
+from training_2mner.vision_cache import read_images_once
 
 ROOT = Path(__file__).parents[1]
 TEXT, VISION = str(ROOT / "backbones" / "text"), str(ROOT / "backbones" / "vision")
@@ -121,11 +121,13 @@ def table(title: str, seconds: dict[str, float], base: str) -> None:
 # What is compared ---------------------------------------------------------------------------------
 
 
-def tagger(pictures: bool, frozen: Sequence[str], **config) -> tuple[nn.Module, TwoMNERProcessor]:
-    vision = VISION if pictures else None
-    model = TwoMNERForTokenClassification.from_towers(TEXT, vision, labels=LABELS, **config)
+def tagger(images: bool, frozen: Sequence[str], **config) -> tuple[nn.Module, TwoMNERProcessor]:
+    vision = VISION if images else None
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+        TEXT, vision, labels=LABELS, **config
+    )
     freeze_parameters(model, frozen)
-    return model, TwoMNERProcessor.from_towers(TEXT, vision, labels=LABELS)
+    return model, TwoMNERProcessor.from_text_vision_pretrained(TEXT, vision, labels=LABELS)
 
 
 def compare_cache(options: argparse.Namespace) -> None:
@@ -134,23 +136,23 @@ def compare_cache(options: argparse.Namespace) -> None:
     names = rows.features["ner_tags"].feature.names
     order = list(LengthGroupedSampler([len(row) for row in rows["tokens"]], options.batch_size, 1))
     ways = {}
-    for name, pictures in (("text only", False), ("2M-NER, cached", True), ("2M-NER", True)):
-        frozen = ["text_model.embeddings", *(["vision_model"] if pictures else [])]
-        model, processor = tagger(pictures, frozen)
+    for name, images in (("text only", False), ("2M-NER, cached", True), ("2M-NER", True)):
+        frozen = ["text_model.embeddings", *(["vision_model"] if images else [])]
+        model, processor = tagger(images, frozen)
         collate = WordCollator(processor, names)
         if name == "2M-NER, cached":
             folder = ROOT / "runs" / "step_cost_features"
-            collate.features = read_pictures_once(
+            collate.features = read_images_once(
                 model.model, processor, [rows["image"]], folder, batch_size=32
             )
         batches = endless(collate, rows, order, options.batch_size)
         ways[name] = training_step(model, batches, options.bf16, options.device)
     seconds = compare(ways, options.steps, options.device)
-    table(f"Frozen towers, batches of {options.batch_size}", seconds, "text only")
+    table(f"Frozen encoders, batches of {options.batch_size}", seconds, "text only")
 
 
 def made_up(model: nn.Module, sentences: int, words: int, device: torch.device) -> dict:
-    """A batch of a given size: every word one sub-word, every sentence a picture."""
+    """A batch of a given size: every word one sub-word, every sentence an image."""
     generator = torch.Generator().manual_seed(1)
     config = model.config
     ids = torch.randint(10, 1000, (sentences, words + 2), generator=generator)
@@ -171,8 +173,8 @@ def made_up(model: nn.Module, sentences: int, words: int, device: torch.device) 
     return {name: value.to(device) for name, value in batch.items()}
 
 
-def whole_and_towers(model: nn.Module, batch: dict, bf16: bool) -> dict[str, Step]:
-    """Forward and backward of the model, and of its towers alone."""
+def whole_and_encoders(model: nn.Module, batch: dict, bf16: bool) -> dict[str, Step]:
+    """Forward and backward of the model, and of its encoders alone."""
     device = batch["input_ids"].device
     model.to(device).train()
 
@@ -182,24 +184,24 @@ def whole_and_towers(model: nn.Module, batch: dict, bf16: bool) -> dict[str, Ste
         loss.backward()
         model.zero_grad()
 
-    def towers() -> None:
+    def encoders() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             text = model.model.text_model(batch["input_ids"], batch["attention_mask"])
             loss = text.last_hidden_state.float().mean()
-            seen = model.model.read_pictures(batch["pixel_values"])
+            seen = model.model.read_images(batch["pixel_values"])
             loss = loss + sum(states.float().mean() for states in seen.values())
         loss.backward()
         model.zero_grad()
 
-    return {"towers": towers, "whole model": whole}
+    return {"encoders": encoders, "whole model": whole}
 
 
 def compare_parts(options: argparse.Namespace) -> None:
     model, _ = tagger(True, [])
     batch = made_up(model, options.sentences, options.words, options.device)
-    seconds = compare(whole_and_towers(model, batch, options.bf16), options.steps, options.device)
+    seconds = compare(whole_and_encoders(model, batch, options.bf16), options.steps, options.device)
     title = f"Forward and backward, {options.sentences} sentences of {options.words} words"
-    table(title, seconds, "towers")
+    table(title, seconds, "encoders")
 
 
 def compare_plain(options: argparse.Namespace) -> None:
@@ -255,20 +257,20 @@ def compare_plain(options: argparse.Namespace) -> None:
 
 
 def compare_views(options: argparse.Namespace) -> None:
-    """Of sentences that all have a picture: of another one the second view is not read."""
+    """Of sentences that all have an image: of another one the second view is not read."""
     rows = load_sample()["train"]
     rows = rows.filter(lambda image_id: image_id is not None, input_columns="image_id")
     names = rows.features["ner_tags"].feature.names
     context = {"objects": ["stage", "guitar", "microphone", "front curtain", "comic book"]}
-    for kind, pictures in (("ITA", False), ("2M-NER and ITA", True)):
-        processor = TwoMNERProcessor.from_towers(
-            TEXT, VISION if pictures else None, labels=LABELS, context_budget=64
+    for kind, images in (("ITA", False), ("2M-NER and ITA", True)):
+        processor = TwoMNERProcessor.from_text_vision_pretrained(
+            TEXT, VISION if images else None, labels=LABELS, context_budget=64
         )
         collate = WordCollator(processor, names)
-        frozen = ["text_model.embeddings", *(["vision_model"] if pictures else [])]
+        frozen = ["text_model.embeddings", *(["vision_model"] if images else [])]
         ways = {}
         for name, weight in (("one view", 0.0), ("both views", 0.5)):
-            model, _ = tagger(pictures, frozen, cross_view_weight=weight)
+            model, _ = tagger(images, frozen, cross_view_weight=weight)
             batches = endless(
                 lambda batch, collate=collate: collate([{**row, **context} for row in batch]),
                 rows,
@@ -315,10 +317,10 @@ def memory_cell(sentences: int, words: int, options: argparse.Namespace) -> None
 # A GPU --------------------------------------------------------------------------------------------
 
 
-def base_size(pictures: bool) -> TwoMNERForTokenClassification:
+def base_size(images: bool) -> TwoMNERForTokenClassification:
     """XLM-R-base, and CLIP ViT-B/32, with random weights."""
     text = XLMRobertaConfig(vocab_size=250_002, max_position_embeddings=514, type_vocab_size=1)
-    vision = CLIPVisionConfig(patch_size=32) if pictures else None
+    vision = CLIPVisionConfig(patch_size=32) if images else None
     ids = dict(enumerate(LABELS))
     return TwoMNERForTokenClassification(
         TwoMNERConfig(
@@ -340,20 +342,20 @@ def matrix_peak(device: torch.device) -> float:
 
 
 def operations(model: nn.Module, batch: dict) -> float:
-    """Floating point operations of the towers' matrix products in a step: a weight takes 2 at every
-    position forward, and 4 backward if it is trained. Attention's own and those of the new parts
-    are left out, so what is said of the peak is rather too little."""
+    """Floating point operations of the encoders' matrix products in a step: a weight takes 2 at
+    every position forward, and 4 backward if it is trained. Attention's own and those of the new
+    parts are left out, so what is said of the peak is rather too little."""
     positions = {model.model.text_model: batch["input_ids"].numel()}
     if "pixel_values" in batch:
-        tower = model.model.vision_model
-        config = tower.config
+        encoder = model.model.vision_model
+        config = encoder.config
         patches = (config.image_size // config.patch_size) ** 2 + 1
-        positions[tower] = len(batch["pixel_values"]) * patches
+        positions[encoder] = len(batch["pixel_values"]) * patches
     return float(
         sum(
             count * weight.numel() * (6 if weight.requires_grad else 2)
-            for tower, count in positions.items()
-            for name, weight in tower.named_parameters()
+            for encoder, count in positions.items()
+            for name, weight in encoder.named_parameters()
             if weight.ndim == 2 and "embedding" not in name
         )
     )
@@ -371,7 +373,7 @@ def measure_gpu(options: argparse.Namespace) -> None:
     kept = dict(batches["2M-NER"])
     cached.to(device)
     with torch.no_grad():
-        seen = cached.model.read_pictures(kept.pop("pixel_values"))
+        seen = cached.model.read_images(kept.pop("pixel_values"))
     kept |= {name: states.half() for name, states in seen.items()}
     batches["2M-NER, cached"] = kept
     plain = AutoModelForTokenClassification.from_config(text.config.text_config)
@@ -393,8 +395,8 @@ def measure_gpu(options: argparse.Namespace) -> None:
         reached = operations(models[name], batches[name]) / seconds[name] / peak
         sys.stdout.write(f"{name}: {100 * reached:.0f} % of {peak / 1e12:.0f} TFLOP/s\n")
     whole = base_size(True)
-    parts = whole_and_towers(whole, made_up(whole, *sizes, device), True)
-    table("Forward and backward, no tower frozen", compare(parts, steps, device), "towers")
+    parts = whole_and_encoders(whole, made_up(whole, *sizes, device), True)
+    table("Forward and backward, no encoder frozen", compare(parts, steps, device), "encoders")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,10 +1,10 @@
-"""What does text from pictures give? Recipes against each other on the embedded sample.
+"""What does text from images give? Recipes against each other on the embedded sample.
 
     python benchmarks/visual_context.py --out runs/visual_context
 
 Builds the sample with its visual context (ImageNet tagger, Tesseract), trains each recipe on it and
-prints one table: F1 in both views, and how many of the entities that only their picture can type
-were found and typed right: under each control, where the picture carries readable text, and where
+prints one table: F1 in both views, and how many of the entities that only their image can type
+were found and typed right: under each control, where the image carries readable text, and where
 an object was recognised on it. A run that is there is not repeated. Options for `train.py` go
 behind `--`, such as `-- --max_steps 3`.
 """
@@ -55,7 +55,7 @@ def accuracy(
     control: str = "real",
     where: Callable[[dict[str, Any]], bool] = lambda row: True,
 ) -> float:
-    """Share of the picture-decided entities that were found and typed right."""
+    """Share of the image-decided entities that were found and typed right."""
     records = {record["id"]: record for record in records_of(run)}
     right = [
         (entity["start"], entity["end"], entity["label"]) in said(records[row["id"]], control)
@@ -78,8 +78,8 @@ def table(runs: dict[str, list[Path]], rows: Sequence[dict[str, Any]]) -> str:
                 mean(accuracy(rows, run, where=lambda row: bool(row[column])) for run in seeds)  # noqa: B023
             )
         lines.append([name, *(f"{100 * cell:.1f}" for cell in cells)])
-    head = ["recipe", "F1", "text view F1", "own picture", "no picture", "another's", "blank"]
-    return markdown([*head, "picture with text", "object recognised"], lines)
+    head = ["recipe", "F1", "text view F1", "own image", "no image", "another's", "blank"]
+    return markdown([*head, "image with text", "object recognised"], lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     decided = [row for row in rows if not row["decidable_from_text"]]
     counts = {name: sum(bool(row[name]) for row in decided) for name in ("ocr", "objects")}
     sys.stdout.write(
-        f"{table(runs, rows)}\n\n{len(decided)} entities that only their picture can type, "
+        f"{table(runs, rows)}\n\n{len(decided)} entities that only their image can type, "
         f"{counts['ocr']} of them with text that was read on it, {counts['objects']} with an "
         "object that was recognised.\n"
     )

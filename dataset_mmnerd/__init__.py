@@ -1,8 +1,8 @@
-"""MMNERD as a data set: text, labels and pictures in, a `datasets` data set out.
+"""MMNERD as a data set: text, labels and images in, a `datasets` data set out.
 
 >>> from dataset_mmnerd import dataset_from_files, load_sample
 >>> load_sample()["train"][0]["tokens"]
->>> dataset_from_files(["de/val.conllu", "my_tweets_en.txt"], image_dir="pictures")
+>>> dataset_from_files(["de/val.conllu", "my_tweets_en.txt"], image_dir="images")
 """
 
 from .columns import usual_columns

@@ -20,15 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .audit import audit
+from .build import build, push
 from .card import CardFacts
 from .columns import parse_columns
 from .context_folder import fill_context
+from .extractors import Captioner, ContextError, Extractor, ObjectTagger, TesseractReader
 from .files import check_replaceable, recover_folder, write_text
 from .hub import PublishError
-from .mmnerd import SOURCES, ReadOptions
 from .processes import ProcessesError
-from .publish import build, push
-from .visual_context import Captioner, ContextError, Extractor, ObjectTagger, TesseractReader
+from .sources import SOURCES, ReadOptions
 
 
 def _shares(text: str) -> tuple[int, ...]:
@@ -43,7 +43,7 @@ def _shares(text: str) -> tuple[int, ...]:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    description = "Build, check and publish data sets of sentences with pictures and entities."
+    description = "Build, check and publish data sets of sentences with images and entities."
     top = argparse.ArgumentParser(prog="python -m dataset_mmnerd", description=description)
     commands = top.add_subparsers(dest="command", required=True)
 
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         help="a folder, a file, an archive, or a data set's name",
     )
     command.add_argument("--config", help="of a data set (--source dataset)")
-    command.add_argument("--image-dir", type=Path, help="where the pictures are, if elsewhere")
+    command.add_argument("--image-dir", type=Path, help="where the images are, if elsewhere")
     command.add_argument("--out", type=Path, required=True, help="the folder to make")
     command.add_argument("--languages", nargs="+", metavar="LANG", help="take these alone")
     command.add_argument("--language", metavar="LANG", help="of data that does not tell its own")
@@ -74,18 +74,18 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--strict", action="store_true", help="warnings are errors")
     command.add_argument("--overwrite", action="store_true", help="replace the folder")
 
-    command = commands.add_parser("context", help="fill the columns made from pictures")
+    command = commands.add_parser("context", help="fill the columns made from images")
     command.add_argument("folder", type=Path)
     command.add_argument(
         "--objects", metavar="MODEL", help="a detector, zero-shot detector or image classifier"
     )
-    command.add_argument("--object-count", type=int, metavar="N", help="names a picture at most")
+    command.add_argument("--object-count", type=int, metavar="N", help="names an image at most")
     command.add_argument("--object-score", type=float, metavar="P", help="a name's score at least")
     command.add_argument(
         "--object-names", nargs="+", metavar="NAME", help="what a zero-shot detector looks for"
     )
     command.add_argument("--captions", metavar="MODEL", help="an image-text-to-text model")
-    command.add_argument("--caption-count", type=int, metavar="N", help="captions a picture")
+    command.add_argument("--caption-count", type=int, metavar="N", help="captions an image")
     command.add_argument("--ocr", choices=["tesseract"], help="what reads characters")
 
     command = commands.add_parser("audit", help="say what is wrong with a data set folder")
@@ -126,7 +126,7 @@ def _build(options: argparse.Namespace) -> int:
     )
     for (lang, split), part in sorted(report.parts.items()):
         numbers = f"{part.written.rows:,} sentences, {part.entities.total():,} entities"
-        print(f"{lang} {split}: {numbers}, {part.pictures:,} pictures")
+        print(f"{lang} {split}: {numbers}, {part.images:,} images")
     if report.audit is not None:
         print(report.audit)
     print(f"{options.out}: built")
@@ -160,10 +160,10 @@ def _context(options: argparse.Namespace) -> int:
     if report is None:
         return 0
     for name, made in report.columns.items():
-        found = f"{made.strings:,} strings on {made.pictures:,} pictures"
+        found = f"{made.strings:,} strings on {made.images:,} images"
         print(f"{name}: {found}, nothing on {made.nothing_found:,}, by {made.made_by}")
-        for picture, fault in made.failed:
-            print(f"{name}: {picture} failed: {fault}")
+        for image, fault in made.failed:
+            print(f"{name}: {image} failed: {fault}")
     print(f"{options.folder}: {report.read:,} read, {report.shards_replaced} shards written")
     return 0
 

@@ -1,11 +1,11 @@
 """What is wrong with a data set, and what leaks, before it costs a training run.
 
-It reads what `publish.build` wrote: once for the words, once for the pictures, and once more for
-the examples it shows. Of each sentence, entity and picture it keeps only 64-bit hashes, so that a
+It reads what `publish.build` wrote: once for the words, once for the images, and once more for
+the examples it shows. Of each sentence, entity and image it keeps only 64-bit hashes, so that a
 million sentences take tens of megabytes.
 
 Two checks lean on libraries that are no hard dependency (`pip install 2mner[data]`): `imagehash`
-for pictures that are nearly the same, `py3langid` for the language column. Without them these
+for images that are nearly the same, `py3langid` for the language column. Without them these
 checks are reported as skipped.
 """
 
@@ -32,14 +32,14 @@ from PIL import Image
 from .card_reading import missing_files
 from .images import MAX_PIXELS, ImageError, load_image
 from .labels import repair_labels
-from .parquet import ShardError, label_names, reading_shard, shard_paths
 from .quoting import quoted
 from .schema import SPLITS, UNKNOWN_LANGUAGE
+from .shards import ShardError, label_names, reading_shard, shard_paths
 
 ERROR, WARNING, NOTE, SKIPPED = "error", "warning", "note", "skipped"
 
 ALIKE_BITS = 6
-"""Pictures are nearly the same if their 64-bit perceptual hashes differ in at most so many bits."""
+"""Images are nearly the same if their 64-bit perceptual hashes differ in at most so many bits."""
 
 SHORT_WORDS = 4
 """Sentences of fewer words ("Thanks !") may well stand in two splits: they are only noted."""
@@ -245,8 +245,8 @@ class _Words:
 
 
 @dataclass
-class _Pictures:
-    """What the second reading keeps: of each row its picture's hash, of each picture its look."""
+class _Images:
+    """What the second reading keeps: of each row its image's hash, of each image its look."""
 
     named: int = 0
     shown: int = 0
@@ -276,36 +276,36 @@ class _Pictures:
         if content in self.look or any(content in found for found in self.faults.values()):
             return
         try:
-            picture = load_image(image["bytes"], smallest_side=_LOOK_SIDE)
+            decoded = load_image(image["bytes"], smallest_side=_LOOK_SIDE)
         except ImageError as error:
             self.faults[error.kind][content] = (number, error.reason)
         else:
-            self.look[content] = _look(picture)
+            self.look[content] = _look(decoded)
 
 
-def _look(picture: Image.Image) -> int:
+def _look(image: Image.Image) -> int:
     """The perceptual hash of an image, as 64 bits; 0 without `imagehash`."""
     if not _has("imagehash"):
         return 0
     import imagehash
 
-    return int.from_bytes(np.packbits(imagehash.phash(picture).hash.flatten()).tobytes())
+    return int.from_bytes(np.packbits(imagehash.phash(image).hash.flatten()).tobytes())
 
 
 def _has(library: str) -> bool:
     return importlib.util.find_spec(library) is not None
 
 
-def _read(folder: Path) -> tuple[_Shards, _Words, _Pictures]:
+def _read(folder: Path) -> tuple[_Shards, _Words, _Images]:
     shards = _Shards(folder, shard_paths(folder))
     while True:
-        words, pictures = _Words(), _Pictures()
+        words, images = _Words(), _Images()
         try:
             for number, split, row in shards.rows("id", "tokens", "ner_tags", "lang"):
                 words.read(number, split, row)
             for number, split, row in shards.rows("image", "image_id"):
-                pictures.read(number, split, row)
-            return shards, words, pictures
+                images.read(number, split, row)
+            return shards, words, images
         except ShardError as error:
             shards.leave_out(error)  # rows are numbered without it: all is read again
 
@@ -331,7 +331,7 @@ def _shared(
 
 
 def _alike(looks: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
-    """(index, first other index) of each picture that nearly equals one of the others."""
+    """(index, first other index) of each image that nearly equals one of the others."""
     found = []
     for index, look in enumerate(looks.tolist()):
         near = np.flatnonzero(np.bitwise_count(others ^ np.uint64(look)) <= ALIKE_BITS)
@@ -344,7 +344,7 @@ class _Auditor:
     """Turns what was read of one data set, and of another if there is one, into findings."""
 
     def __init__(self, folder: Path) -> None:
-        self.shards, self.words, self.pictures = _read(folder)
+        self.shards, self.words, self.images = _read(folder)
         self.split = _numbers(self.words.split)
         self.total = len(self.split)
         self.rows = np.arange(self.total)
@@ -401,7 +401,7 @@ class _Auditor:
         )
 
     def leaks(self) -> None:
-        """Sentences and pictures of one split in another."""
+        """Sentences and images of one split in another."""
         exact, normal = _numbers(self.words.exact), _numbers(self.words.normal)
         for (name, one), (other_name, other) in self._split_pairs():
             mine, theirs = self.split == other, self.split == one
@@ -422,7 +422,7 @@ class _Auditor:
             short = list(dict(short + nearly_short).items())
             meaning = f"and these of fewer than {SHORT_WORDS} words, exactly or nearly"
             self.add(f"{where}, short", NOTE, len(short), total, meaning, short)
-            self._picture_leaks(self.pictures, other, self.pictures, one, f"{other_name} in {name}")
+            self._image_leaks(self.images, other, self.images, one, f"{other_name} in {name}")
 
     def _apart(
         self, pairs: list[tuple[int, int]]
@@ -438,18 +438,18 @@ class _Auditor:
         present = [(name, code) for code, name in enumerate(SPLITS) if (self.split == code).any()]
         return combinations(present, 2)
 
-    def _picture_leaks(
-        self, mine: _Pictures, split: int, theirs: _Pictures, other: int, where: str
+    def _image_leaks(
+        self, mine: _Images, split: int, theirs: _Images, other: int, where: str
     ) -> None:
-        """Distinct pictures of one split in another, the same and nearly the same."""
+        """Distinct images of one split in another, the same and nearly the same."""
         contents, rows = _distinct(mine, split)
         others, other_rows = _distinct(theirs, other)
         same = _shared(contents, rows, others, other_rows)
         if mine is not theirs:
             same = [(row,) for row, _ in same]  # examples are of the audited data set
-        meaning = "distinct pictures stand there too"
-        self.add(f"pictures of {where}", WARNING, len(same), len(contents), meaning, same)
-        check = f"pictures of {where}, nearly"
+        meaning = "distinct images stand there too"
+        self.add(f"images of {where}", WARNING, len(same), len(contents), meaning, same)
+        check = f"images of {where}, nearly"
         if not _has("imagehash"):
             self.add(check, SKIPPED, 0, 0, "imagehash is not installed")
             return
@@ -477,20 +477,20 @@ class _Auditor:
         meaning = "entities without a letter, as machines label them"
         self.add(check, severity, count, len(mention), meaning, self.words.flagged[check])
 
-    def picture_faults(self) -> None:
-        pictures = self.pictures
-        distinct = len(pictures.look) + sum(map(len, pictures.faults.values()))
-        meaning = "sentences name a picture that is not there"
-        rows = pictures.missing
-        missing = pictures.missing_count
-        self.add("pictures missing", WARNING, missing, pictures.named, meaning, rows)
+    def image_faults(self) -> None:
+        images = self.images
+        distinct = len(images.look) + sum(map(len, images.faults.values()))
+        meaning = "sentences name an image that is not there"
+        rows = images.missing
+        missing = images.missing_count
+        self.add("images missing", WARNING, missing, images.named, meaning, rows)
         for kind, meaning in (
-            ("broken", "distinct pictures cannot be decoded"),
-            ("enormous", f"distinct pictures have more than {MAX_PIXELS:,} pixels or 64 MiB"),
+            ("broken", "distinct images cannot be decoded"),
+            ("enormous", f"distinct images have more than {MAX_PIXELS:,} pixels or 64 MiB"),
         ):
-            found = list(pictures.faults[kind].values())
+            found = list(images.faults[kind].values())
             rows = [row for row, _ in found]
-            self.add(f"pictures {kind}", ERROR, len(found), distinct, meaning, rows)
+            self.add(f"images {kind}", ERROR, len(found), distinct, meaning, rows)
 
     def languages(self) -> None:
         if not _has("py3langid"):
@@ -516,8 +516,8 @@ class _Auditor:
             )
 
     def against(self, folder: Path) -> None:
-        """Overlaps with another data set, by normalised words and by pictures."""
-        shards, words, pictures = _read(folder)
+        """Overlaps with another data set, by normalised words and by images."""
+        shards, words, images = _read(folder)
         if shards.broken:
             check, meaning = f"files broken in {folder.name}", "files are no whole Parquet"
             total = len(shards.paths) + len(shards.broken)
@@ -542,7 +542,7 @@ class _Auditor:
                 meaning = f"and these of fewer than {SHORT_WORDS} words"
                 rows = [row for row, _ in short]
                 self.add(f"sentences of {where}, short", NOTE, len(short), total, meaning, rows)
-                self._picture_leaks(self.pictures, code, pictures, other_code, where)
+                self._image_leaks(self.images, code, images, other_code, where)
 
     def report(self) -> AuditReport:
         """The findings with their examples, which are read now."""
@@ -552,10 +552,10 @@ class _Auditor:
         if wanted:
             for number, split, row in self.shards.rows("id", "tokens", "image_id"):
                 if number in wanted:
-                    picture = f" [{row['image_id']}]" if row["image_id"] else ""
+                    image = f" [{row['image_id']}]" if row["image_id"] else ""
                     words = " ".join(row["tokens"])
                     words = words if len(words) <= 100 else f"{words[:97]}..."
-                    texts[number] = f"{split} {row['id']}{picture}: {words}"
+                    texts[number] = f"{split} {row['id']}{image}: {words}"
         for finding, shown in self.found:
             for example in shown:
                 finding.examples.append(
@@ -569,17 +569,17 @@ class _Auditor:
         return AuditReport(sizes, [finding for finding, _ in self.found])
 
 
-def _distinct(pictures: _Pictures, split: int) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct pictures of a split, with the first row of each."""
-    here = _numbers(pictures.split) == split
-    contents, first = np.unique(_numbers(pictures.content)[here], return_index=True)
-    return contents, _numbers(pictures.row)[here][first]
+def _distinct(images: _Images, split: int) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct images of a split, with the first row of each."""
+    here = _numbers(images.split) == split
+    contents, first = np.unique(_numbers(images.content)[here], return_index=True)
+    return contents, _numbers(images.row)[here][first]
 
 
-def _looks(pictures: _Pictures, contents: np.ndarray) -> np.ndarray:
-    """Perceptual hashes; a picture without one (broken) gets a hash that is near to none."""
+def _looks(images: _Images, contents: np.ndarray) -> np.ndarray:
+    """Perceptual hashes; an image without one (broken) gets a hash that is near to none."""
     odd = 0x5A5A_5A5A_5A5A_5A5A
-    return np.array([pictures.look.get(item, odd) for item in contents.tolist()], dtype=np.uint64)
+    return np.array([images.look.get(item, odd) for item in contents.tolist()], dtype=np.uint64)
 
 
 def audit(folder: Path | str, against: Path | str | None = None) -> AuditReport:
@@ -596,7 +596,7 @@ def audit(folder: Path | str, against: Path | str | None = None) -> AuditReport:
     auditor = _Auditor(Path(folder))
     auditor.files()
     auditor.sentences()
-    auditor.picture_faults()
+    auditor.image_faults()
     auditor.leaks()
     auditor.entities()
     auditor.languages()

@@ -1,4 +1,4 @@
-"""The data card: `README.md`, written from the data, with one plot and one strip of pictures.
+"""The data card: `README.md`, written from the data, with one plot and one strip of images.
 
 Nothing in it is guessed: licence and source are what the command line says, or "not stated".
 Words of the data are escaped, so that no sentence can be markup.
@@ -24,16 +24,16 @@ from .card_reading import dataset_infos, read_card
 from .charts import label_chart
 from .files import write_text
 from .images import load_image
-from .mmnerd import ALL_LANGUAGES, OpenSource
 from .schema import LANGUAGES, SPLITS, entity_types, features
+from .sources import ALL_LANGUAGES, OpenSource
 
 if TYPE_CHECKING:
-    from .publish import BuildReport
+    from .build import BuildReport
 
-_CONTEXT_HEADING = "\n## Text made from the pictures\n"
+_CONTEXT_HEADING = "\n## Text made from the images\n"
 _TEMPLATE = Path(__file__).with_name("card_template.md")
 _MARKUP = re.compile(r"([\\`*_\[\]|~$])")
-_STRIP_PICTURES = 6
+_STRIP_IMAGES = 6
 _EXAMPLE_WORDS = 40
 _STRIP_HEIGHT = 200
 
@@ -99,9 +99,9 @@ def write_card(
     (folder / "assets" / "labels.png").write_bytes(label_chart(counts, types))
     examples = _chosen(report)
     if examples:
-        _strip([picture for _, picture in examples]).save(folder / "assets" / "examples.png")
+        _strip([image for _, image in examples]).save(folder / "assets" / "examples.png")
     written = [part.written for part in report.parts.values()]
-    pictures = sum(part.pictures for part in report.parts.values())
+    images = sum(part.images for part in report.parts.values())
     card = DatasetCard.from_template(
         card_data=_metadata(opened, report, languages, facts),
         template_path=str(_TEMPLATE),
@@ -111,7 +111,7 @@ def write_card(
         python_name=json.dumps(name),
         first_language=json.dumps(languages[0]),
         sentences=f"{sum(part.rows for part in written):,}",
-        pictures=f"{pictures:,}" if pictures else "",
+        images=f"{images:,}" if images else "",
         languages=listed([LANGUAGES.get(lang, escaped(lang)) for lang in languages]),
         about=opened.source.about,
         is_sample=opened.source.is_sample,
@@ -122,7 +122,7 @@ def write_card(
         entity_table=_entity_table(report, languages, types),
         examples=[_marked(row) for row, _ in examples],
         shards=sum(len(part.shards) for part in written),
-        picture_storage=_storage(report),
+        image_storage=_storage(report),
         warnings=[
             f"{count:,} {escaped(kind)}; the first: {escaped(report.first[kind])}"
             for kind, count in report.warnings.items()
@@ -133,7 +133,7 @@ def write_card(
 
 
 def update_card(folder: Path, context: str, sizes: Mapping[tuple[str, str], int]) -> None:
-    """Say in a data card what filled the columns made from pictures; all else in it is kept.
+    """Say in a data card what filled the columns made from images; all else in it is kept.
 
     Args:
         folder: the data set's folder, with its card.
@@ -233,9 +233,9 @@ def _size_table(report: BuildReport, languages: Sequence[str]) -> str:
         for split in SPLITS:
             if (lang, split) in report.parts:
                 part = report.parts[lang, split]
-                numbers = [part.written.rows, part.words, part.entities.total(), part.pictures]
+                numbers = [part.written.rows, part.words, part.entities.total(), part.images]
                 rows.append([f"{LANGUAGES.get(lang, lang)}, {split}", *numbers])
-    return table(["", "sentences", "words", "entities", "with picture"], rows)
+    return table(["", "sentences", "words", "entities", "with image"], rows)
 
 
 def _entity_counts(report: BuildReport, lang: str) -> Counter[str]:
@@ -255,11 +255,11 @@ def _entity_table(report: BuildReport, languages: Sequence[str], types: Sequence
 
 
 def _storage(report: BuildReport) -> str:
-    shown = sum(part.written.picture_bytes for part in report.parts.values())
-    stored = sum(part.written.distinct_picture_bytes for part in report.parts.values())
+    shown = sum(part.written.image_bytes for part in report.parts.values())
+    stored = sum(part.written.distinct_image_bytes for part in report.parts.values())
     if not shown:
         return "there are none"
-    return f"{stored / 2**20:,.1f} MiB of pictures instead of {shown / 2**20:,.1f} MiB"
+    return f"{stored / 2**20:,.1f} MiB of images instead of {shown / 2**20:,.1f} MiB"
 
 
 def _audit_table(report: BuildReport) -> str:
@@ -277,14 +277,14 @@ def _audit_table(report: BuildReport) -> str:
     )
 
 
-# Pictures and plot --------------------------------------------------------------------------------
+# Images and plot --------------------------------------------------------------------------------
 
 
 def _chosen(report: BuildReport) -> list[tuple[dict[str, Any], bytes]]:
     """A few of the report's examples, of as many languages and types as can be."""
     left, chosen = list(report.examples), []
     used: Counter[str] = Counter()
-    while left and len(chosen) < _STRIP_PICTURES:
+    while left and len(chosen) < _STRIP_IMAGES:
         best = min(left, key=lambda example: sum(used[trait] for trait in _traits(example[0])))
         left.remove(best)
         chosen.append(best)
@@ -309,23 +309,23 @@ def _marked(row: dict[str, Any]) -> str:
     return f"({escaped(row['lang'])}) {' '.join(words)}"
 
 
-def _strip(pictures: Sequence[bytes]) -> Image.Image:
-    """Numbered pictures side by side, all of one height."""
+def _strip(images: Sequence[bytes]) -> Image.Image:
+    """Numbered images side by side, all of one height."""
     shown = []
-    for content in pictures:
+    for content in images:
         upright = load_image(content, smallest_side=2 * _STRIP_HEIGHT)
         wide = max(20, min(2 * _STRIP_HEIGHT, upright.width * _STRIP_HEIGHT // upright.height))
         shown.append(ImageOps.pad(upright, (wide, _STRIP_HEIGHT), color="white"))
     gap = 8
-    size = (sum(picture.width + gap for picture in shown) - gap, _STRIP_HEIGHT)
+    size = (sum(image.width + gap for image in shown) - gap, _STRIP_HEIGHT)
     strip = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(strip), ImageFont.load_default(18)
     x = 0
-    for number, picture in enumerate(shown, start=1):
-        strip.paste(picture, (x, 0))
+    for number, image in enumerate(shown, start=1):
+        strip.paste(image, (x, 0))
         draw.rounded_rectangle([x + 5, 5, x + 31, 31], 6, fill="white", outline="#444444")
         draw.text((x + 18, 18), str(number), fill="black", font=font, anchor="mm")
-        x += picture.width + gap
+        x += image.width + gap
     return strip
 
 

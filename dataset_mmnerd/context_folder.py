@@ -1,13 +1,13 @@
-"""The columns `objects`, `captions` and `ocr` of a data set folder, filled from its pictures.
+"""The columns `objects`, `captions` and `ocr` of a data set folder, filled from its images.
 
     python -m dataset_mmnerd context mmnerd/ --objects backbones/tagger --ocr tesseract
 
 What is read is written down at once, in `mmnerd/.context/` (hidden, never pushed), a JSON line a
-picture and extractor: a run that was killed goes on where it stopped, and one with the same
+image and extractor: a run that was killed goes on where it stopped, and one with the same
 extractors has nothing to do but to try again what could not be read. Then each shard whose columns
 change is replaced as a whole, and last `context.json` and the data card say what made the columns.
 
-Under `accelerate launch` every process reads its share of the pictures into a file of its own; the
+Under `accelerate launch` every process reads its share of the images into a file of its own; the
 main process puts them together.
 """
 
@@ -26,18 +26,18 @@ from tqdm import tqdm
 
 from .card import table, update_card
 from .card_reading import dataset_infos, read_card
-from .files import check_inside, write_text
-from .parquet import expanded_bytes, picture_digest, read_shard, replace_shard, shard_paths
-from .processes import Processes
-from .quoting import quoted, shorten
-from .visual_context import (
+from .extractors import (
     ContextError,
     Extractor,
     Reading,
     ReadingKey,
     Readings,
-    read_pictures,
+    read_images,
 )
+from .files import check_inside, write_text
+from .processes import Processes
+from .quoting import quoted, shorten
+from .shards import expanded_bytes, image_digest, read_shard, replace_shard, shard_paths
 
 STORE = ".context"
 _EXPECTED = "expected what `context` writes there (delete the file to write it anew)"
@@ -51,7 +51,7 @@ class ColumnSummary:
 
     made_by: str
     sentences: int = 0
-    pictures: int = 0
+    images: int = 0
     strings: int = 0
     nothing_found: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -123,18 +123,18 @@ class StoredReadings(Readings):
 
 def _stored(line: bytes) -> tuple[ReadingKey, Reading] | None:
     """What a line of the store says; None of one that is empty, was cut off when its writer was
-    killed, or is damaged: its picture is read again.
+    killed, or is damaged: its image is read again.
     """
     try:
-        extractor, picture, lang, strings, fault = json.loads(line)
+        extractor, image, lang, strings, fault = json.loads(line)
     except (ValueError, TypeError, RecursionError):
         return None
-    texts = [extractor, picture, lang, "" if fault is None else fault]
+    texts = [extractor, image, lang, "" if fault is None else fault]
     if strings is not None and not isinstance(strings, list):
         return None
     if not all(isinstance(text, str) for text in [*texts, *(strings or [])]):
         return None
-    return (extractor, picture, lang), Reading(strings, fault)
+    return (extractor, image, lang), Reading(strings, fault)
 
 
 # Shards -------------------------------------------------------------------------------------------
@@ -142,10 +142,10 @@ def _stored(line: bytes) -> tuple[ReadingKey, Reading] | None:
 
 @dataclass
 class _Shard:
-    """A shard with its pictures known by digest."""
+    """A shard with its images known by digest."""
 
     rows: pa.Table
-    pictures: pa.DictionaryArray
+    images: pa.DictionaryArray
     contents: list[bytes]
     digests: list[str]
     numbers: list[int | None]
@@ -153,24 +153,24 @@ class _Shard:
 
     @classmethod
     def of(cls, path: Path) -> _Shard:
-        rows, pictures = read_shard(path)
-        contents = pictures.dictionary.to_pylist()
+        rows, images = read_shard(path)
+        contents = images.dictionary.to_pylist()
         return cls(
             rows,
-            pictures,
+            images,
             contents,
-            [picture_digest(content) for content in contents],
-            pictures.indices.to_pylist(),
+            [image_digest(content) for content in contents],
+            images.indices.to_pylist(),
             rows["lang"].to_pylist(),
         )
 
     def shown(self) -> Iterator[tuple[int, str]]:
-        """Each pair of a picture's number and a language, once."""
+        """Each pair of an image's number and a language, once."""
         pairs = zip(self.numbers, self.langs, strict=True)
         return iter(dict.fromkeys((number, lang) for number, lang in pairs if number is not None))
 
     def column(self, name: str, extractor: Extractor, readings: Readings) -> list[list[str] | None]:
-        """What an extractor read for each row; a row without a picture keeps what it has."""
+        """What an extractor read for each row; a row without an image keeps what it has."""
         values = self.rows[name].to_pylist()
         for row, (number, lang) in enumerate(zip(self.numbers, self.langs, strict=True)):
             if number is not None:
@@ -188,7 +188,7 @@ def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> Context
     Args:
         folder: what `build` made.
         make_extractors: makes what fills a column each, given the languages of the sentences with
-            pictures, and the device of this process (None: any).
+            images, and the device of this process (None: any).
 
     Returns:
         What was done; None in all processes but the main one.
@@ -218,7 +218,7 @@ def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> Context
     unread = len(_unread(own, extractors, readings))
     with tqdm(total=unread, desc="reading", disable=processes.index > 0) as bar:
         if unread:
-            read_pictures(_pictures(paths, processes), extractors, readings, bar.update)
+            read_images(_images(paths, processes), extractors, readings, bar.update)
     readings.close()
     processes.wait()
     if processes.index > 0:
@@ -237,7 +237,7 @@ def _unread(
     return {key for key in keys if readings.get(key) is None}
 
 
-def _pictures(paths: Sequence[Path], processes: Processes) -> Iterator[tuple[bytes, str]]:
+def _images(paths: Sequence[Path], processes: Processes) -> Iterator[tuple[bytes, str]]:
     for path in paths:
         shard = _Shard.of(path)
         for number, lang in shard.shown():
@@ -274,7 +274,7 @@ def _replace(
         if rows is not shard.rows:
             replace_shard(path, rows)
             report.shards_replaced += 1
-        sizes[path.parent.name, path.name.partition("-")[0]] += expanded_bytes(rows, shard.pictures)
+        sizes[path.parent.name, path.name.partition("-")[0]] += expanded_bytes(rows, shard.images)
     _write_summaries(folder, report, sizes, summaries)
 
 
@@ -293,7 +293,7 @@ def _count(
             continue
         counted.add(key)
         reading = readings.get(key)
-        summary.pictures += 1
+        summary.images += 1
         if reading.strings is None:
             summary.failed.append((names[rows[number]], reading.fault))
         else:
@@ -304,7 +304,7 @@ def _count(
 _FIGURES = {
     "made_by": str,
     "sentences": int,
-    "pictures": int,
+    "images": int,
     "strings": int,
     "nothing_found": int,
     "failed": list,
@@ -344,7 +344,7 @@ def _write_summaries(
     summaries |= {name: asdict(summary) for name, summary in report.columns.items()}
     text = json.dumps(summaries, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
     write_text(folder / "context.json", text)
-    head = ["column", "made by", "sentences", "pictures", "strings", "nothing found", "failed"]
+    head = ["column", "made by", "sentences", "images", "strings", "nothing found", "failed"]
     lines = [
         [name, *(made[figure] for figure in [*_FIGURES][:-1]), len(made["failed"])]
         for name, made in sorted(summaries.items())

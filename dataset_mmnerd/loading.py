@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from datasets import Image, load_dataset
 from datasets.exceptions import DatasetsError
 
-from .parquet import ShardError, reading_shard
 from .quoting import shorten
+from .shards import ShardError, reading_shard
 
 
 class LoadingError(ValueError):

@@ -7,10 +7,10 @@ Three formats, told apart by their content:
   three, Universal NER's `.iob2` five); `#` begins a comment, of which `# sent_id = ...` names the
   sentence and `# newdoc id = ...` its document.
 * **jsonl**: one JSON object a line with `tokens` and `ner_tags`, and if one likes `image` (a path
-  below the picture folder), `image_id`, `lang`, `id`, `objects`, `captions`, `ocr`, and one of
+  below the image folder), `image_id`, `lang`, `id`, `objects`, `captions`, `ocr`, and one of
   `group`, `document`, `story`.
 
-A row has the columns of `schema.py`, its labels still names and its picture a path; `group`, what
+A row has the columns of `schema.py`, its labels still names and its image a path; `group`, what
 must not be torn apart when a data set is split (a document or story, else None); and `repaired`,
 whether its labels were IOB1 or invalid IOB2 in the file (they are IOB2 in the row).
 
@@ -119,7 +119,7 @@ def _parse_conll(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentenc
                 yield sentence
             name = line.removeprefix("IMGID:").strip()
             if not name:
-                raise MalformedLineError(path, number, "no picture id", "IMGID:<image id>")
+                raise MalformedLineError(path, number, "no image id", "IMGID:<image id>")
             sentence = _Sentence(number, image=name)
         else:
             columns = line.split("\t")
@@ -299,11 +299,11 @@ def recognise(path: Path | str) -> str:
     return "conll"
 
 
-# Pictures -----------------------------------------------------------------------------------------
+# Images -----------------------------------------------------------------------------------------
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a picture's name stays in its folder, on any system: relative, and nowhere `..`."""
+    """Whether an image's name stays in its folder, on any system: relative, and nowhere `..`."""
     ways = (PurePosixPath(name), PureWindowsPath(name))
     escapes = any(way.anchor or not way.parts or ".." in way.parts for way in ways)
     return not escapes and "\0" not in name
@@ -371,7 +371,7 @@ def read_file(
 
     Args:
         path: the file; `val.conllu[:1500]`, `test.conllu[50%:]` and the like read a part of it.
-        image_dir: where the pictures are; the file's own folder if not given.
+        image_dir: where the images are; the file's own folder if not given.
         labels: the labels allowed; any if not given.
         lang: the language of rows that do not name their own; told from the path if not given.
         name: what the ids of sentences without one begin with; language and file if not given.
@@ -396,8 +396,8 @@ def read_file(
         image = None
         if sentence.image is not None:
             if not is_safe_name(sentence.image):
-                expected = "a relative name inside the picture folder"
-                found = f"picture {quoted(sentence.image)}"
+                expected = "a relative name inside the image folder"
+                found = f"image {quoted(sentence.image)}"
                 raise MalformedLineError(path, sentence.line, found, expected)
             image = find_image(sentence.image, folder)
             named += 1
@@ -418,7 +418,7 @@ def read_file(
             "repaired": tags != sentence.tags,
         }
     if missing:
-        message = "%s: %d of %d pictures named are not in %s (or links out of it), the first is %s"
+        message = "%s: %d of %d images named are not in %s (or links out of it), the first is %s"
         logger.warning(message, path, len(missing), named, folder, shorten(missing[0]))
     if repaired:
         message = "%s: in %d sentences an I- label continues nothing; read as B-"
@@ -478,11 +478,11 @@ def dataset_from_files(
 ) -> Dataset:
     """One data set of any mix of files; what `read_file` says of each holds here too.
 
-    The words and labels are held in memory, pictures as paths; nothing is kept in any cache.
+    The words and labels are held in memory, images as paths; nothing is kept in any cache.
 
     Args:
         files: one file or several, a part of each if one likes (`test.conllu[:50%]`).
-        image_dir: where the pictures are; each file's own folder if not given.
+        image_dir: where the images are; each file's own folder if not given.
         labels: the label names by id; the union of those found if not given.
         lang, columns, tag_names: as in `read_file`.
     """

@@ -5,10 +5,10 @@
     ner_tags            [ClassLabel]   IOB2, one label a word
     lang                str            ISO 639-1, or "und"
     image               Image | null   null where there is none, or where the named one is missing
-    image_id            str | null     the picture's name in its source, even if it is missing
-    objects             [str] | null   what is seen on the picture, null until filled
-    captions            [str] | null   sentences about the picture, null until filled
-    ocr                 [str] | null   what is written on the picture, null until filled
+    image_id            str | null     the image's name in its source, even if it is missing
+    objects             [str] | null   what is seen on the image, null until filled
+    captions            [str] | null   sentences about the image, null until filled
+    ocr                 [str] | null   what is written on the image, null until filled
 
 The embedded sample has one column more, `decidable_from_text` (`features(labels, sample=True)`).
 """
@@ -23,7 +23,7 @@ DEFAULT_ENTITY_TYPES = ("PER", "LOC", "ORG", "MISC")
 SPLITS = ("train", "validation", "test")
 UNKNOWN_LANGUAGE = "und"
 COLUMNS = ("id", "tokens", "ner_tags", "lang", "image", "image_id", "objects", "captions", "ocr")
-CONTEXT_COLUMNS = ("objects", "captions", "ocr")  # the visual context: text made from a picture
+CONTEXT_COLUMNS = ("objects", "captions", "ocr")  # the visual context: text made from an image
 
 LANGUAGES = {
     "ar": "Arabic",

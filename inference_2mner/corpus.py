@@ -373,7 +373,7 @@ def predict_corpus(
                 ner = load_pipeline(model, device=processes.device, precision=precision)
             return _annotate(ner, rows, kind, options, strict)
 
-        images = processor.reads_pictures
+        images = processor.reads_images
         _make_parts(source, parts, processes, annotate, images=images, part_rows=part_rows)
         processes.wait()
         if not main:

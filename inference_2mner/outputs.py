@@ -30,9 +30,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features, List, Value
 
-from dataset_mmnerd.parquet import ShardWriter
 from dataset_mmnerd.quoting import quoted
 from dataset_mmnerd.schema import UNKNOWN_LANGUAGE, bio_labels, entity_types, features
+from dataset_mmnerd.shards import ShardWriter
 from modeling_2mner.labels_2mner import labels_from_spans
 from modeling_2mner.words_2mner import split_into_words
 

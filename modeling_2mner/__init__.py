@@ -1,4 +1,4 @@
-"""2M-NER: named entities from words and pictures, for the `Auto` classes of `transformers`.
+"""2M-NER: named entities from words and images, for the `Auto` classes of `transformers`.
 
 Importing this package registers the family, so that `AutoModel.from_pretrained` and its kin load a
 saved folder without `trust_remote_code=True`; and it marks the classes, so that what is saved

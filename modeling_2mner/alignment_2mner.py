@@ -1,12 +1,12 @@
-"""Alignment: a contrastive loss that pulls a sentence and its picture together (2M-NER, section
+"""Alignment: a contrastive loss that pulls a sentence and its image together (2M-NER, section
 3.3), and the divergence between what is said of a sentence with and without it (ITA, section 2.3).
 
-What is unusual: sentences without a picture take no part; fewer than two pictures give a loss of
-zero, not a NaN; and under several processes the pictures and sentences of all of them are one
+What is unusual: sentences without an image take no part; fewer than two images give a loss of
+zero, not a NaN; and under several processes the images and sentences of all of them are one
 another's negatives. The loss is the mean over the *global* batch, and scaled such that the average
 that data-parallel training takes of the processes' gradients is the gradient of that mean.
 
-Shapes: `B` sentences, `W` words, `P` regions, `D` the common space.
+Shapes: `B` sentences, `W` words, `P` patches, `D` the common space.
 """
 
 import torch
@@ -101,7 +101,7 @@ def nt_xent(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> T
 
 
 def info_nce(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> Tensor:
-    """CLIP's two-way contrastive loss: the sentence finds its picture, the picture its sentence.
+    """CLIP's two-way contrastive loss: the sentence finds its image, the image its sentence.
 
     Args:
         text, image: `[B, D]` unit vectors.
@@ -120,22 +120,22 @@ def info_nce(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> 
 
 
 def entity_nce(
-    entities: Tensor, own: Tensor, regions: Tensor, pairs: Tensor, temperature: float
+    entities: Tensor, own: Tensor, patches: Tensor, pairs: Tensor, temperature: float
 ) -> Tensor:
-    """An entity finds its own picture, each picture read at the regions that the entity attends to.
+    """An entity finds its own image, each image read at the patches that the entity attends to.
 
     Args:
         entities: `[E, D]` unit vectors.
-        own: `[E]` the row of each entity's picture.
-        regions: `[B, P, D]` unit vectors.
-        pairs: `[B]` bool, which rows have a picture.
+        own: `[E]` the row of each entity's image.
+        patches: `[B, P, D]` unit vectors.
+        pairs: `[B]` bool, which rows have an image.
         temperature: `tau`.
 
     Returns:
-        `[E]`; 0 for an entity whose sentence has no picture.
+        `[E]`; 0 for an entity whose sentence has no image.
     """
-    closeness = torch.einsum("ed,bpd->ebp", entities, regions) / temperature  # [E, B, P]
-    attended = torch.einsum("ebp,bpd->ebd", closeness.softmax(-1), regions)  # [E, B, D]
+    closeness = torch.einsum("ed,bpd->ebp", entities, patches) / temperature  # [E, B, P]
+    attended = torch.einsum("ebp,bpd->ebd", closeness.softmax(-1), patches)  # [E, B, D]
     similarity = torch.einsum("ed,ebd->eb", entities, F.normalize(attended, dim=-1)) / temperature
     return _cross_entropy(similarity, own, pairs.expand(len(entities), -1), pairs[own])
 
@@ -152,11 +152,11 @@ def _cross_entropy(
 def cross_view_divergence(
     teacher: Tensor, student: Tensor, word_mask: Tensor, temperature: float
 ) -> Tensor:
-    """How far the text view is from the view with the picture (ITA, section 2.3): `T^2 KL(p || q)`,
+    """How far the text view is from the view with the image (ITA, section 2.3): `T^2 KL(p || q)`,
     summed over the words.
 
     Args:
-        teacher, student: `[B, W, K]` log-probabilities at temperature `T`, with the picture and
+        teacher, student: `[B, W, K]` log-probabilities at temperature `T`, with the image and
             without; the teacher's without gradient.
         word_mask: `[B, W]` bool.
         temperature: `T`; its square keeps the gradient's size.
@@ -176,7 +176,7 @@ class Alignment(nn.Module):
 
     Args:
         text_size: size of a sentence vector and of a word, `H`.
-        image_size: size of a picture vector and of a region.
+        image_size: size of an image vector and of a patch.
         size: `D`.
         temperature: `tau`.
         objective: "nt_xent" or "info_nce", at sentence level.
@@ -196,18 +196,18 @@ class Alignment(nn.Module):
         return F.normalize(self.text_projector(states).float(), dim=-1)
 
     def embed_image(self, states: Tensor) -> Tensor:
-        """A picture vector or regions -> unit vectors `[..., D]`, float32."""
+        """An image vector or patches -> unit vectors `[..., D]`, float32."""
         return F.normalize(self.image_projector(states).float(), dim=-1)
 
     def sentence_loss(
         self, text_embeds: Tensor, image_embeds: Tensor | None, pairs: Tensor
     ) -> Tensor:
-        """Pull each sentence and its picture together.
+        """Pull each sentence and its image together.
 
         Args:
             text_embeds: `[B, D]` unit vectors.
             image_embeds: the same of the images; None where no sentence has one.
-            pairs: `[B]` bool, which sentences have words and a picture.
+            pairs: `[B]` bool, which sentences have words and an image.
 
         Returns:
             A scalar: the mean over the pairs of the global batch; 0 if there are fewer than two.
@@ -220,20 +220,20 @@ class Alignment(nn.Module):
         return losses.sum() / all_pairs.sum().clamp(min=1) * (all_pairs.sum() >= 2)
 
     def entity_loss(
-        self, words: Tensor, regions: Tensor | None, entity_index: Tensor, pairs: Tensor
+        self, words: Tensor, patches: Tensor | None, entity_index: Tensor, pairs: Tensor
     ) -> Tensor:
-        """Pull each gold entity and the regions it attends to together.
+        """Pull each gold entity and the patches it attends to together.
 
         Args:
             words: `[B, W, H]`.
-            regions: `[B, P, C]`; None where no sentence has a picture.
+            patches: `[B, P, C]`; None where no sentence has an image.
             entity_index: `[B, W]` long, the number of the entity that a word belongs to, from 0 in
                 each sentence; -1 outside entities.
-            pairs: `[B]` bool, which sentences have a picture.
+            pairs: `[B]` bool, which sentences have an image.
 
         Returns:
-            A scalar: the mean over the entities with a picture of the global batch; 0 if there are
-            fewer than two pictures.
+            A scalar: the mean over the entities with an image of the global batch; 0 if there are
+            fewer than two images.
         """
         most = int(entity_index.max()) + 1
         member = F.one_hot(entity_index + 1, most + 1)[..., 1:].to(
@@ -245,18 +245,18 @@ class Alignment(nn.Module):
         # Before the gathering, whose backward pass then comes first: no process reduces the
         # gradient of a parameter before it.
         entities = self.embed_text(means)
-        if regions is None:
-            region_embeds = entities.new_zeros(len(words), 0, entities.shape[1])
+        if patches is None:
+            patch_embeds = entities.new_zeros(len(words), 0, entities.shape[1])
         else:
-            region_embeds = self.embed_image(regions)
-        all_regions, all_pairs = gather_batch(region_embeds, pairs)
+            patch_embeds = self.embed_image(patches)
+        all_patches, all_pairs = gather_batch(patch_embeds, pairs)
         rank = dist.get_rank() if _processes() > 1 else 0
         own = sentence + rank * (len(all_pairs) // _processes())
         counted = pairs[sentence].sum()
         if _processes() > 1:
             dist.all_reduce(counted)
         with torch.autocast(words.device.type, enabled=False):
-            losses = entity_nce(entities, own, all_regions, all_pairs, self.temperature)
+            losses = entity_nce(entities, own, all_patches, all_pairs, self.temperature)
         return _processes() * losses.sum() / counted.clamp(min=1) * (all_pairs.sum() >= 2)
 
 

@@ -1,29 +1,29 @@
-"""Multimodal collaboration: each word reads what it needs off the picture's regions (2M-NER,
+"""Multimodal collaboration: each word reads what it needs off the image's patches (2M-NER,
 section 3.4).
 
-For each tower, with words `X` and projected regions `R`:
+For each encoder, with words `X` and projected patches `R`:
 
     C = LayerNorm(X + Dropout(MHA(Q=X, K=R, V=R)))
 
-and then, over the towers that the model has,
+and then, over the encoders that the model has,
 
-    gated    g = sigmoid(Linear([X; C]))        F = X + image_mask * sum over towers of g * (C - X)
-    concat   F = Linear([C1; C2])               where there is a picture, else F = X
+    gated    g = sigmoid(Linear([X; C]))    F = X + image_mask * sum over encoders of g * (C - X)
+    concat   F = Linear([C1; C2])           where there is an image, else F = X
 
-so that a sentence without a picture keeps its words exactly as the text encoder gave them.
+so that a sentence without an image keeps its words exactly as the text encoder gave them.
 
-Shapes: `B` sentences, `W` words, `P` regions, `H` hidden size, `C` a tower's own feature size.
+Shapes: `B` sentences, `W` words, `P` patches, `H` hidden size, `C` an encoder's own feature size.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Collaboration", "ConcatFusion", "GatedFusion", "RegionAttention"]
+__all__ = ["Collaboration", "ConcatFusion", "GatedFusion", "PatchAttention"]
 
 
-class RegionAttention(nn.Module):
-    """Multi-head attention from words (queries) to regions (keys and values).
+class PatchAttention(nn.Module):
+    """Multi-head attention from words (queries) to patches (keys and values).
 
     Args:
         hidden_size: `H`.
@@ -41,13 +41,13 @@ class RegionAttention(nn.Module):
         self.out_proj = nn.Linear(hidden_size, hidden_size)
 
     def forward(
-        self, words: Tensor, regions: Tensor, eager: bool = False
+        self, words: Tensor, patches: Tensor, eager: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Read the regions.
+        """Read the patches.
 
         Args:
             words: `[B, W, H]`.
-            regions: `[B, P, H]`.
+            patches: `[B, P, H]`.
             eager: compute the weights explicitly, and return them.
 
         Returns:
@@ -59,8 +59,8 @@ class RegionAttention(nn.Module):
             .transpose(1, 2)  # [B, heads, W or P, H / heads]
             for projection, states in (
                 (self.q_proj, words),
-                (self.k_proj, regions),
-                (self.v_proj, regions),
+                (self.k_proj, patches),
+                (self.v_proj, patches),
             )
         )
         dropout = self.dropout if self.training else 0.0
@@ -74,27 +74,27 @@ class RegionAttention(nn.Module):
 
 
 class Collaboration(nn.Module):
-    """The words of a sentence read one tower: the equation for `C` above.
+    """The words of a sentence read one encoder: the equation for `C` above.
 
     Args:
-        region_size: `C`.
+        patch_size: `C`.
         hidden_size: `H`.
         heads: heads of the attention.
         dropout: on the attention's weights and on what it reads.
     """
 
-    def __init__(self, region_size: int, hidden_size: int, heads: int, dropout: float):
+    def __init__(self, patch_size: int, hidden_size: int, heads: int, dropout: float):
         super().__init__()
-        self.projection = nn.Linear(region_size, hidden_size)
-        self.attention = RegionAttention(hidden_size, heads, dropout)
+        self.projection = nn.Linear(patch_size, hidden_size)
+        self.attention = PatchAttention(hidden_size, heads, dropout)
         self.dropout = nn.Dropout(dropout)
         self.layer_norm = nn.LayerNorm(hidden_size)
 
     def forward(
-        self, words: Tensor, regions: Tensor, eager: bool = False
+        self, words: Tensor, patches: Tensor, eager: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """`[B, W, H]`, `[B, P, C]` -> `[B, W, H]` and, if `eager`, weights `[B, heads, W, P]`."""
-        read, weights = self.attention(words, self.projection(regions), eager)
+        read, weights = self.attention(words, self.projection(patches), eager)
         return self.layer_norm(words + self.dropout(read)), weights
 
 
@@ -103,15 +103,15 @@ class GatedFusion(nn.Module):
 
     Args:
         hidden_size: `H`.
-        towers: how many vision towers there are.
+        encoders: how many vision encoders there are.
     """
 
-    def __init__(self, hidden_size: int, towers: int):
+    def __init__(self, hidden_size: int, encoders: int):
         super().__init__()
-        self.gates = nn.ModuleList(nn.Linear(2 * hidden_size, hidden_size) for _ in range(towers))
+        self.gates = nn.ModuleList(nn.Linear(2 * hidden_size, hidden_size) for _ in range(encoders))
 
     def forward(self, words: Tensor, read: list[Tensor], image_mask: Tensor) -> Tensor:
-        """`[B, W, H]`, one `[B, W, H]` a tower, and `[B]` bool -> `[B, W, H]`."""
+        """`[B, W, H]`, one `[B, W, H]` an encoder, and `[B]` bool -> `[B, W, H]`."""
         change = sum(
             torch.sigmoid(gate(torch.cat([words, states], -1))) * (states - words)
             for gate, states in zip(self.gates, read, strict=True)
@@ -120,17 +120,17 @@ class GatedFusion(nn.Module):
 
 
 class ConcatFusion(nn.Module):
-    """The published system's fusion: one linear layer over what the word has read from each tower.
+    """The published system's fusion: one linear layer over what a word read from each encoder.
 
     Args:
         hidden_size: `H`.
-        towers: how many vision towers there are.
+        encoders: how many vision encoders there are.
     """
 
-    def __init__(self, hidden_size: int, towers: int):
+    def __init__(self, hidden_size: int, encoders: int):
         super().__init__()
-        self.linear = nn.Linear(towers * hidden_size, hidden_size)
+        self.linear = nn.Linear(encoders * hidden_size, hidden_size)
 
     def forward(self, words: Tensor, read: list[Tensor], image_mask: Tensor) -> Tensor:
-        """`[B, W, H]`, one `[B, W, H]` a tower, and `[B]` bool -> `[B, W, H]`."""
+        """`[B, W, H]`, one `[B, W, H]` an encoder, and `[B]` bool -> `[B, W, H]`."""
         return torch.where(image_mask[:, None, None], self.linear(torch.cat(read, -1)), words)

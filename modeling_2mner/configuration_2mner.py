@@ -1,4 +1,4 @@
-"""The configuration of the 2M-NER family: the towers' own configurations, and every switch of the
+"""The configuration of the 2M-NER family: the encoders' own configurations, and every switch of the
 family.
 
 What is unusual: the whole `auto_map` stands in the configuration, and the pipeline beside it, so
@@ -86,33 +86,33 @@ class TwoMNERConfig(PreTrainedConfig):
     Args:
         text_config (`dict` or `PreTrainedConfig`):
             The text encoder, of any kind that `AutoModel` knows; XLM-R by default.
-        vision_config (`dict` or `PreTrainedConfig`, *optional*): The vision tower that gives
-            regions: patches, or the cells of a map. None makes a text-only tagger.
-        global_vision_config (`dict` or `PreTrainedConfig`, *optional*): A second vision tower that
-            gives one vector for the whole picture (2M-NER, section 3.2).
+        vision_config (`dict` or `PreTrainedConfig`, *optional*): The vision encoder that gives
+            patches: patches, or the cells of a map. None makes a text-only tagger.
+        global_vision_config (`dict` or `PreTrainedConfig`, *optional*): A second vision encoder
+            that gives one vector for the whole image (2M-NER, section 3.2).
         labels (`list[str]`, *optional*): The label names in BIO or BIOES. By default MMNERD's PER,
             LOC, ORG, MISC in BIO, unless `id2label` is given.
         image_mean, image_std (`list[float]`): The normalisation of `pixel_values`.
         global_image_mean, global_image_std (`list[float]`, *optional*): The normalisation that the
-            second tower expects; the model changes from one to the other by itself.
+            second encoder expects; the model changes from one to the other by itself.
         fusion (`str`): `"gated"`: a gate on each channel of each word says how much to believe the
-            picture. `"concat"`: the published system's, one linear layer over what the word has
-            read from each tower.
-        collaboration_heads (`int`): Heads of the attention from words to regions. Must divide the
+            image. `"concat"`: the published system's, one linear layer over what the word has
+            read from each encoder.
+        collaboration_heads (`int`): Heads of the attention from words to patches. Must divide the
             text encoder's hidden size.
         collaboration_dropout (`float`): Dropout of that attention and of what it reads.
-        alignment_level (`str`): What the contrastive loss pulls together: `"sentence"` and picture,
-            `"entity"` and the regions it attends to, or `"none"`.
+        alignment_level (`str`): What the contrastive loss pulls together: `"sentence"` and image,
+            `"entity"` and the patches it attends to, or `"none"`.
         alignment_objective (`str`): At sentence level: `"nt_xent"` (2B vectors, the published
             system's) or `"info_nce"` (CLIP's two-way).
         alignment_temperature (`float`): `tau` of the contrastive loss.
-        alignment_size (`int`): Size of the space in which sentence and picture are compared.
+        alignment_size (`int`): Size of the space in which sentence and image are compared.
         sentence_vector (`str`): `"first"`: the encoder's first position stands for the sentence.
             `"mean"`: the mean over its words.
         alpha (`float`): Loss = `alpha` NLL + (1 - `alpha`) alignment; the NLL alone where there is
             no alignment.
         cross_view_weight (`float`): `mu` of cross-view alignment (ITA, section 2.3): above 0, each
-            training step also reads the sentences without their pictures and visual context, and
+            training step also reads the sentences without their images and visual context, and
             `mu` times the divergence of what the CRF says then is added to the loss. Both views
             share the NLL half and half.
         cross_view_temperature (`float`): `T`, which flattens what the CRF says of both views before
@@ -264,7 +264,7 @@ class TwoMNERConfig(PreTrainedConfig):
             check_normalisation("global_image", self.global_image_mean, self.global_image_std)
         if self.global_vision_config is not None and self.vision_config is None:
             raise ValueError(
-                "global_vision_config is a second tower: it needs vision_config, the first one"
+                "global_vision_config is a second encoder: it needs vision_config, the first one"
             )
 
     @property
@@ -274,7 +274,7 @@ class TwoMNERConfig(PreTrainedConfig):
 
     @property
     def hidden_size(self) -> int:
-        """`H`, the text encoder's: words, read pictures and fused words are of this size."""
+        """`H`, the text encoder's: words, read images and fused words are of this size."""
         return self.text_config.hidden_size
 
     @property
@@ -286,5 +286,5 @@ class TwoMNERConfig(PreTrainedConfig):
 
     @property
     def has_alignment(self) -> bool:
-        """Whether there is a contrastive loss between sentence and picture."""
+        """Whether there is a contrastive loss between sentence and image."""
         return self.vision_config is not None and self.alignment_level != "none"

@@ -137,7 +137,7 @@ def read_input(
     candidates = None
     if spans is not None:
         candidates = _candidates(spans, words, text if names == ["text"] else None)
-    image = given.get("image") if processor.reads_pictures else None
+    image = given.get("image") if processor.reads_images else None
     return Sentence(text, words, context, candidates, image, from_row, alone)
 
 

@@ -1,22 +1,22 @@
-"""The 2M-NER models: words and regions into fused words, fused words into labels (2M-NER, section
+"""The 2M-NER models: words and patches into fused words, fused words into labels (2M-NER, section
 3; arXiv 2404.17122), and cross-view alignment, by which the words alone come to say what words and
-picture say together (ITA, section 2.3; arXiv 2112.06482).
+image say together (ITA, section 2.3; arXiv 2112.06482).
 
     words      X     [B, W, H]   the text encoder's last hidden states at each word's first sub-word
-    regions    R     [B, P, C]   a vision tower's patches or map cells
-    fused      F     [B, W, H]   collaboration; equal to X where there is no picture
+    patches    R     [B, P, C]   a vision encoder's patches or map cells
+    fused      F     [B, W, H]   collaboration; equal to X where there is no image
     emissions  E     [B, W, K]   a linear layer over F
     labels                       a linear-chain CRF over E
 
-What is unusual: the towers may be any encoders that `AutoModel` knows. Batch normalisation in a
-vision tower always uses its stored statistics, so that no picture changes how another one is read.
-Pictures that are missing are not run.
+What is unusual: the encoders may be any encoders that `AutoModel` knows. Batch normalisation in a
+vision encoder always uses its stored statistics, so that no image changes how another one is read.
+Images that are missing are not run.
 
-A sentence has two *views*: `image_text`, with its picture and the visual context behind its words,
+A sentence has two *views*: `image_text`, with its image and the visual context behind its words,
 and `text`, without them, exactly as if there were none.
 
-Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words, `K` labels, `P` regions, `C`
-a vision tower's feature size, `H` hidden size, `D` the space of the alignment.
+Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words, `K` labels, `P` patches, `C`
+a vision encoder's feature size, `H` hidden size, `D` the space of the alignment.
 """
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
@@ -75,21 +75,21 @@ class TwoMNERModelOutput(ModelOutput):
     Attributes:
         last_hidden_state: `[B, W, H]` the fused words.
         word_states: `[B, W, H]` the words before fusion.
-        region_states: `[B, P, C]` the first tower's regions; zeros where there is no picture.
+        patch_states: `[B, P, C]` the first encoder's patches; zeros where there is no image.
         text_embeds: `[B, D]` the sentences in the space of the alignment, unit vectors.
-        image_embeds: `[B, D]` the pictures in the same space, unit vectors; zeros where there is no
-            picture.
-        region_attentions: one `[B, heads, W, P]` a tower, with `output_attentions`: what each word
-            looked at.
+        image_embeds: `[B, D]` the images in the same space, unit vectors; zeros where there is no
+            image.
+        patch_attentions: one `[B, heads, W, P]` an encoder, with `output_attentions`: what each
+            word looked at.
         attentions, hidden_states: the text encoder's, over `[N, L]`, when asked for.
     """
 
     last_hidden_state: Tensor | None = None
     word_states: Tensor | None = None
-    region_states: Tensor | None = None
+    patch_states: Tensor | None = None
     text_embeds: Tensor | None = None
     image_embeds: Tensor | None = None
-    region_attentions: tuple[Tensor, ...] | None = None
+    patch_attentions: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     hidden_states: tuple[Tensor, ...] | None = None
 
@@ -109,7 +109,7 @@ class TwoMNERTokenClassifierOutput(ModelOutput):
         marginals: `[B, W, K]` the probability of each label of each word.
         entity_scores: `[B, W]` at the first word of each predicted entity, the probability of
             exactly that entity.
-        text_embeds, image_embeds, region_attentions, attentions, hidden_states: as in
+        text_embeds, image_embeds, patch_attentions, attentions, hidden_states: as in
             [`TwoMNERModelOutput`].
     """
 
@@ -121,7 +121,7 @@ class TwoMNERTokenClassifierOutput(ModelOutput):
     entity_scores: Tensor | None = None
     text_embeds: Tensor | None = None
     image_embeds: Tensor | None = None
-    region_attentions: tuple[Tensor, ...] | None = None
+    patch_attentions: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     hidden_states: tuple[Tensor, ...] | None = None
 
@@ -151,17 +151,17 @@ def _without_pooler(model_class: type[PreTrainedModel]) -> dict[str, bool]:
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
 
 
-def _tower_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+def _encoder_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
     return AutoModel._model_mapping[type(config)]
 
 
-def _tower_from_config(config: PreTrainedConfig) -> PreTrainedModel:
-    model_class = _tower_class(config)
+def _encoder_from_config(config: PreTrainedConfig) -> PreTrainedModel:
+    model_class = _encoder_class(config)
     return model_class._from_config(config, **_without_pooler(model_class))
 
 
-def _tower_from_pretrained(name: str, part: str) -> PreTrainedModel:
-    """Load one tower; of a model that has several, such as CLIP, the `part` ("text_config" or
+def _encoder_from_pretrained(name: str, part: str) -> PreTrainedModel:
+    """Load one encoder; of a model that has several, such as CLIP, the `part` ("text_config" or
     "vision_config").
 
     Raises:
@@ -174,8 +174,8 @@ def _tower_from_pretrained(name: str, part: str) -> PreTrainedModel:
         raise ValueError(
             f"{name} is of model type {config.model_type!r}, which AutoModel cannot load"
         )
-    model_class = _tower_class(config)
-    tower, report = model_class.from_pretrained(
+    model_class = _encoder_class(config)
+    encoder, report = model_class.from_pretrained(
         name,
         config=config,
         dtype=torch.float32,
@@ -183,12 +183,12 @@ def _tower_from_pretrained(name: str, part: str) -> PreTrainedModel:
         **_without_pooler(model_class),
     )
     check_missing(name, report["missing_keys"])
-    check_finite(name, tower)
-    return tower
+    check_finite(name, encoder)
+    return encoder
 
 
 def _feature_size(config: PreTrainedConfig) -> int:
-    """`C`: the size of a vision tower's features, whatever its family calls it."""
+    """`C`: the size of a vision encoder's features, whatever its family calls it."""
     if getattr(config, "hidden_sizes", None):  # a stage each: ResNet, ConvNeXt
         return config.hidden_sizes[-1]
     return (
@@ -196,16 +196,16 @@ def _feature_size(config: PreTrainedConfig) -> int:
     )  # EfficientNet; transformers
 
 
-def _read_pictures(tower: PreTrainedModel, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a vision tower: `[B, 3, h, w]` -> regions `[B, P, C]` and the picture vector `[B, C]`."""
+def _read_images(encoder: PreTrainedModel, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+    """Run a vision encoder: `[B, 3, h, w]` -> patches `[B, P, C]` and the image vector `[B, C]`."""
     # Channels last: convolutions are faster so, on processors and on GPUs.
-    pixel_values = pixel_values.to(tower.dtype, memory_format=torch.channels_last)
-    outputs = tower(pixel_values=pixel_values, return_dict=True)
-    regions = outputs.last_hidden_state
-    if regions.ndim == 4:  # [B, C, h', w'] -> [B, h' * w', C]
-        regions = regions.flatten(2).transpose(1, 2)
+    pixel_values = pixel_values.to(encoder.dtype, memory_format=torch.channels_last)
+    outputs = encoder(pixel_values=pixel_values, return_dict=True)
+    patches = outputs.last_hidden_state
+    if patches.ndim == 4:  # [B, C, h', w'] -> [B, h' * w', C]
+        patches = patches.flatten(2).transpose(1, 2)
     pooled = getattr(outputs, "pooler_output", None)
-    return regions, regions.mean(1) if pooled is None else pooled.flatten(1)
+    return patches, patches.mean(1) if pooled is None else pooled.flatten(1)
 
 
 def _text_view(
@@ -236,7 +236,7 @@ def _text_view(
 def illustrated(
     word_index: Tensor, image_mask: Tensor | None, context_mask: Tensor | None
 ) -> Tensor:
-    """`[B]` bool: the sentences of a batch that have a picture or visual context.
+    """`[B]` bool: the sentences of a batch that have an image or visual context.
 
     Args:
         word_index, image_mask, context_mask: as in [`TwoMNERModel`]; None is nowhere.
@@ -290,7 +290,7 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialise the new parts; the towers initialise their own.
+        """Initialise the new parts; the encoders initialise their own.
 
         | part | weights | biases |
         | --- | --- | --- |
@@ -346,58 +346,59 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
         return (model, report) if with_report else model
 
     @classmethod
-    def from_towers(
+    def from_text_vision_pretrained(
         cls,
         text: str,
         vision: str | None = None,
         global_vision: str | None = None,
         **config,
     ) -> "TwoMNERPreTrainedModel":
-        """Put pretrained towers together, in evaluation mode; everything else is newly initialised,
-        and the log says what.
+        """Put pretrained encoders together, in evaluation mode; everything else is newly
+        initialised, and the log says what.
 
-            model = TwoMNERForTokenClassification.from_towers(
+            model = TwoMNERForTokenClassification.from_text_vision_pretrained(
                 "xlm-roberta-base", "openai/clip-vit-base-patch32", labels=["O", "B-PER", "I-PER"]
             )
 
         Args:
             text: name or folder of a text encoder.
-            vision: name or folder of the vision tower that gives regions; None makes a text-only
+            vision: name or folder of the vision encoder that gives patches; None makes a text-only
                 tagger.
-            global_vision: name or folder of a second vision tower, which gives one vector a
-                picture.
+            global_vision: name or folder of a second vision encoder, which gives one vector a
+                image.
             config: further fields of [`TwoMNERConfig`].
 
         Raises:
             ValueError: if `AutoModel` cannot load one of them as an encoder, or a field of the
                 configuration is wrong.
         """
-        towers = {"text": _tower_from_pretrained(text, "text_config")}
+        encoders = {"text": _encoder_from_pretrained(text, "text_config")}
         for part, name, prefix in (
             ("vision", vision, ""),
             ("global_vision", global_vision, "global_"),
         ):
             if name is not None:
-                towers[part] = _tower_from_pretrained(name, "vision_config")
+                encoders[part] = _encoder_from_pretrained(name, "vision_config")
                 normalisation = AutoImageProcessor.from_pretrained(name, backend="pil")
                 config[f"{prefix}image_mean"] = list(normalisation.image_mean)
                 config[f"{prefix}image_std"] = list(normalisation.image_std)
-        for part, tower in towers.items():
-            config[f"{part}_config"] = tower.config
-            tower.config._name_or_path = ""  # where it lay on this machine is nobody's business
-            for module in tower.modules():
+        for part, encoder in encoders.items():
+            config[f"{part}_config"] = encoder.config
+            encoder.config._name_or_path = ""  # where it lay on this machine is nobody's business
+            for module in encoder.modules():
                 module._is_hf_initialized = True  # what is loaded stays as it is
-        # Each tower keeps the attention that it was loaded with: not all of them have sdpa.
+        # Each encoder keeps the attention that it was loaded with: not all of them have sdpa.
         attention = {
-            f"{part}_config": tower.config._attn_implementation for part, tower in towers.items()
+            f"{part}_config": encoder.config._attn_implementation
+            for part, encoder in encoders.items()
         }
         config = TwoMNERConfig(**config, attn_implementation=attention)
-        model = cls(config, towers=towers)
+        model = cls(config, encoders=encoders)
         new = dict.fromkeys(
             ".".join(name.split(".")[: 2 if name.startswith("model.") else 1])
             for name, _ in model.named_parameters()
             if not name.removeprefix("model.").startswith(
-                tuple(f"{part}_model." for part in towers)
+                tuple(f"{part}_model." for part in encoders)
             )
         )
         logger.warning(f"Newly initialised, to be trained: {', '.join(new) or 'nothing'}")
@@ -405,7 +406,7 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
 
 
 class TwoMNERModel(TwoMNERPreTrainedModel):
-    """Words and regions into fused words, and sentence and picture into one space.
+    """Words and patches into fused words, and sentence and image into one space.
 
         model = AutoModel.from_pretrained(folder, trust_remote_code=True)
         outputs = model(**processor(["Angela", "Merkel"], images="photo.jpg"))
@@ -413,37 +414,37 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
 
     Args:
         config: the configuration.
-        towers: ready encoders under "text", "vision", "global_vision"; by default they are built
+        encoders: ready encoders under "text", "vision", "global_vision"; by default they are built
             from `config`.
     """
 
     # Saved with a head, loaded without one.
     _keys_to_ignore_on_load_unexpected = [r"^classifier\.", r"^crf\."]  # noqa: RUF012
 
-    def __init__(self, config: TwoMNERConfig, towers: dict[str, PreTrainedModel] | None = None):
+    def __init__(self, config: TwoMNERConfig, encoders: dict[str, PreTrainedModel] | None = None):
         super().__init__(config)
-        towers = dict(towers or {})
+        encoders = dict(encoders or {})
         for part in ("text", "vision", "global_vision"):
-            tower_config = getattr(config, f"{part}_config")
-            if part not in towers and tower_config is not None:
-                towers[part] = _tower_from_config(tower_config)
-        self.text_model = towers["text"]
-        self.vision_model = towers.get("vision")
-        self.global_vision_model = towers.get("global_vision")
+            encoder_config = getattr(config, f"{part}_config")
+            if part not in encoders and encoder_config is not None:
+                encoders[part] = _encoder_from_config(encoder_config)
+        self.text_model = encoders["text"]
+        self.vision_model = encoders.get("vision")
+        self.global_vision_model = encoders.get("global_vision")
 
         vision_configs = [
-            tower
-            for tower in (config.vision_config, config.global_vision_config)
-            if tower is not None
+            encoder
+            for encoder in (config.vision_config, config.global_vision_config)
+            if encoder is not None
         ]
         self.collaborations = nn.ModuleList(
             Collaboration(
-                _feature_size(tower),
+                _feature_size(encoder),
                 config.hidden_size,
                 config.collaboration_heads,
                 config.collaboration_dropout,
             )
-            for tower in vision_configs
+            for encoder in vision_configs
         )
         fusion = {"gated": GatedFusion, "concat": ConcatFusion}[config.fusion]
         self.fusion = fusion(config.hidden_size, len(vision_configs)) if vision_configs else None
@@ -481,7 +482,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         pixel_values: Tensor | None = None,
         image_mask: Tensor | None = None,
         context_mask: Tensor | None = None,
-        regions: Tensor | None = None,
+        patches: Tensor | None = None,
         image_vectors: Tensor | None = None,
         global_vectors: Tensor | None = None,
         view: str = "image_text",
@@ -500,19 +501,19 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             word_index: `[B, W]` where each word's first sub-word lies among the `N * L` positions;
                 a sentence without words points at the first position of its window.
             word_mask: `[B, W]` bool, true on words.
-            pixel_values: `[B, 3, h, w]` pictures; what stands in the rows of missing ones does not
+            pixel_values: `[B, 3, h, w]` images; what stands in the rows of missing ones does not
                 matter.
-            image_mask: `[B]` bool, true where there is a picture; by default everywhere.
+            image_mask: `[B]` bool, true where there is an image; by default everywhere.
             context_mask: `[N, L]` bool, true on visual context and what closes it; by default
                 nowhere.
-            regions, image_vectors, global_vectors: what `read_pictures` gave of the pictures, in
-                place of `pixel_values`: `[B, P, C]`, `[B, C]` and, for a second tower, its
+            patches, image_vectors, global_vectors: what `read_images` gave of the images, in
+                place of `pixel_values`: `[B, P, C]`, `[B, C]` and, for a second encoder, its
                 `[B, C]`.
-            view: "image_text", or "text": as if there were no pictures and no visual context.
+            view: "image_text", or "text": as if there were no images and no visual context.
             dropped_words: `[B, W]` bool, words that are read as nothing: their vectors are zero.
             inputs_embeds: `[N, L, H]` what the sub-words are embedded as, in place of `input_ids`.
             output_attentions: also give the text encoder's attention and that from words to
-                regions.
+                patches.
             output_hidden_states: also give the text encoder's layers.
             max_tokens: sub-words, padding included, that the text encoder reads at once, but at
                 least one window; by default all. It bounds the memory that a long text needs, and
@@ -521,9 +522,9 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             return_dict: False gives a plain tuple.
 
         Raises:
-            ValueError: if a window is longer than the text encoder can read, pictures come to a
+            ValueError: if a window is longer than the text encoder can read, images come to a
                 text-only model, there is not one of `input_ids` and `inputs_embeds`, not all
-                vectors beside `regions`, or no such view.
+                vectors beside `patches`, or no such view.
             RuntimeError: under `torch.nn.DataParallel`, which cuts each tensor by its rows:
                 `word_index` would point into the windows of other sentences.
         """
@@ -545,11 +546,11 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             )
         if view not in VIEWS:
             raise ValueError(f"view is {view!r}, expected one of {', '.join(VIEWS)}")
-        has_pictures = pixel_values is not None or regions is not None
-        if has_pictures and self.vision_model is None:
-            raise ValueError("pictures were given to a model without a vision tower")
+        has_images = pixel_values is not None or patches is not None
+        if has_images and self.vision_model is None:
+            raise ValueError("images were given to a model without a vision encoder")
         if view == "text":
-            has_pictures = False
+            has_images = False
             if context_mask is not None:
                 input_ids, attention_mask, word_index, inputs_embeds = _text_view(
                     input_ids,
@@ -577,18 +578,18 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             words = words.masked_fill(dropped_words[..., None], 0.0)
 
         fused, attentions, seen = words, None, {}
-        if has_pictures:
+        if has_images:
             if image_mask is None:
                 image_mask = torch.ones(len(words), dtype=torch.bool, device=words.device)
             if pixel_values is not None:
                 seen = self._see(pixel_values, image_mask)
             else:
-                seen = self._seen_before(regions, image_vectors, global_vectors, image_mask)
+                seen = self._seen_before(patches, image_vectors, global_vectors, image_mask)
         if seen:
-            towers = [seen["regions"]]
+            encoders = [seen["patches"]]
             if "global_vectors" in seen:
-                towers.append(seen["global_vectors"][:, None])
-            fused, attentions = self._collaborate(words, towers, image_mask, output_attentions)
+                encoders.append(seen["global_vectors"][:, None])
+            fused, attentions = self._collaborate(words, encoders, image_mask, output_attentions)
 
         text_embeds = image_embeds = None
         if self.alignment is not None:
@@ -603,10 +604,10 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         output = TwoMNERModelOutput(
             last_hidden_state=fused,
             word_states=words,
-            region_states=seen.get("regions"),
+            patch_states=seen.get("patches"),
             text_embeds=text_embeds,
             image_embeds=image_embeds,
-            region_attentions=attentions,
+            patch_attentions=attentions,
             attentions=encoded.attentions,
             hidden_states=encoded.hidden_states,
         )
@@ -632,28 +633,28 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         ]
         return BaseModelOutput(last_hidden_state=torch.cat(states))
 
-    def read_pictures(self, pixel_values: Tensor) -> dict[str, Tensor]:
-        """Run the vision towers: what they give may be kept, and given to `forward` in place of the
-        pictures for as long as the towers are not trained.
+    def read_images(self, pixel_values: Tensor) -> dict[str, Tensor]:
+        """Run the vision encoders: what they give may be kept, and given to `forward` in place of
+        the images for as long as the encoders are not trained.
 
         Args:
             pixel_values: `[n, 3, h, w]`, n > 0.
 
         Returns:
-            `regions` `[n, P, C]` and `image_vectors` `[n, C]` of the first tower; `global_vectors`
-            `[n, C]` of the second, if there is one.
+            `patches` `[n, P, C]` and `image_vectors` `[n, C]` of the first encoder;
+            `global_vectors` `[n, C]` of the second, if there is one.
         """
-        regions, vectors = _read_pictures(self.vision_model, pixel_values)
-        seen = {"regions": regions, "image_vectors": vectors}
+        patches, vectors = _read_images(self.vision_model, pixel_values)
+        seen = {"patches": patches, "image_vectors": vectors}
         if self.global_vision_model is not None:
-            _, seen["global_vectors"] = _read_pictures(
+            _, seen["global_vectors"] = _read_images(
                 self.global_vision_model, self._renormalise(pixel_values)
             )
         return seen
 
     def _see(self, pixel_values: Tensor, image_mask: Tensor) -> dict[str, Tensor]:
-        """Run the towers on the pictures that are there: as `read_pictures`, but of all `B`
-        sentences; nothing, if none of them has a picture.
+        """Run the encoders on the images that are there: as `read_images`, but of all `B`
+        sentences; nothing, if none of them has an image.
         """
         present = image_mask.nonzero()[:, 0]
         if len(present) == 0:
@@ -666,29 +667,29 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             name: states.new_zeros(len(image_mask), *states.shape[1:]).index_copy(
                 0, present, states
             )
-            for name, states in self.read_pictures(pixel_values[present]).items()
+            for name, states in self.read_images(pixel_values[present]).items()
         }
 
     def _seen_before(
         self,
-        regions: Tensor,
+        patches: Tensor,
         image_vectors: Tensor | None,
         global_vectors: Tensor | None,
         image_mask: Tensor,
     ) -> dict[str, Tensor]:
-        """What was read off the pictures earlier, as `_see` gives it."""
-        seen = {"regions": regions, "image_vectors": image_vectors}
+        """What was read off the images earlier, as `_see` gives it."""
+        seen = {"patches": patches, "image_vectors": image_vectors}
         if self.global_vision_model is not None:
             seen["global_vectors"] = global_vectors
         for name, states in seen.items():
             if states is None:
-                raise ValueError(f"regions were given without {name}")
+                raise ValueError(f"patches were given without {name}")
             missing = ~image_mask.view(-1, *[1] * (states.ndim - 1))
             seen[name] = states.to(self.vision_model.dtype).masked_fill(missing, 0.0)
         return seen
 
     def _renormalise(self, pixel_values: Tensor) -> Tensor:
-        """From the first tower's normalisation to the second's."""
+        """From the first encoder's normalisation to the second's."""
         config = self.config
         mean, std, global_mean, global_std = (
             torch.tensor(values, device=pixel_values.device)[:, None, None]
@@ -704,16 +705,16 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
     def _collaborate(
         self,
         words: Tensor,
-        towers: list[Tensor],
+        encoders: list[Tensor],
         image_mask: Tensor,
         output_attentions: bool | None,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
-        """Let the words read each tower, and fuse: `F` `[B, W, H]`, and its attention."""
+        """Let the words read each encoder, and fuse: `F` `[B, W, H]`, and its attention."""
         eager = bool(output_attentions) or self.config._attn_implementation == "eager"
         read, weights = zip(
             *(
-                collaboration(words, regions, eager)
-                for collaboration, regions in zip(self.collaborations, towers, strict=True)
+                collaboration(words, patches, eager)
+                for collaboration, patches in zip(self.collaborations, encoders, strict=True)
             ),
             strict=True,
         )
@@ -730,7 +731,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
 
 
 class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
-    """A label for each word, from the sentence and its picture, through a CRF.
+    """A label for each word, from the sentence and its image, through a CRF.
 
         model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
@@ -740,16 +741,16 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
 
     Args:
         config: the configuration.
-        towers: ready encoders, as in [`TwoMNERModel`].
+        encoders: ready encoders, as in [`TwoMNERModel`].
     """
 
     # The loss is a mean over the sentences of a batch: the `Trainer` divides by the steps that it
     # accumulates.
     accepts_loss_kwargs = False
 
-    def __init__(self, config: TwoMNERConfig, towers: dict[str, PreTrainedModel] | None = None):
+    def __init__(self, config: TwoMNERConfig, encoders: dict[str, PreTrainedModel] | None = None):
         super().__init__(config)
-        self.model = TwoMNERModel(config, towers)
+        self.model = TwoMNERModel(config, encoders)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, len(config.labels))
         self.crf = LinearChainCRF(config.labels, config.constrain_transitions)
@@ -764,7 +765,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         pixel_values: Tensor | None = None,
         image_mask: Tensor | None = None,
         context_mask: Tensor | None = None,
-        regions: Tensor | None = None,
+        patches: Tensor | None = None,
         image_vectors: Tensor | None = None,
         global_vectors: Tensor | None = None,
         view: str = "image_text",
@@ -779,7 +780,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
 
         Args:
             input_ids, attention_mask, word_index, word_mask, pixel_values, image_mask,
-                context_mask, regions, image_vectors, global_vectors, view: as in [`TwoMNERModel`].
+                context_mask, patches, image_vectors, global_vectors, view: as in [`TwoMNERModel`].
                 In training with cross-view alignment the view "image_text" reads the other one as
                 well.
             labels: `[B, W]` long; -100 under `word_mask` is an unknown label, over which the
@@ -807,7 +808,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             **sentences,
             pixel_values=pixel_values,
             image_mask=image_mask,
-            regions=regions,
+            patches=patches,
             image_vectors=image_vectors,
             global_vectors=global_vectors,
             view=view,
@@ -824,11 +825,11 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             losses = {"nll": nll.mean()}
             loss = losses["nll"]
             if self.training and self.config.cross_view_weight > 0 and view == "image_text":
-                pictured = None
-                if pixel_values is not None or regions is not None:
+                imaged = None
+                if pixel_values is not None or patches is not None:
                     everywhere = torch.ones_like(word_index[:, 0], dtype=torch.bool)
-                    pictured = everywhere if image_mask is None else image_mask
-                chosen = illustrated(word_index, pictured, context_mask).nonzero()[:, 0]
+                    imaged = everywhere if image_mask is None else image_mask
+                chosen = illustrated(word_index, imaged, context_mask).nonzero()[:, 0]
                 losses |= self._cross_view_losses(sentences, labels, chosen, nll, emissions)
                 loss = (losses["nll"] + losses["nll_text"]) / 2
             if self.config.has_alignment:
@@ -847,7 +848,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             entity_scores=None if decoding is None else decoding.entity_scores,
             text_embeds=encoded.text_embeds,
             image_embeds=encoded.image_embeds,
-            region_attentions=encoded.region_attentions,
+            patch_attentions=encoded.patch_attentions,
             attentions=encoded.attentions,
             hidden_states=encoded.hidden_states,
         )
@@ -911,7 +912,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             sentences: the words and contexts of the batch, by the arguments' names.
             labels: `[B, W]`.
             chosen: the numbers of the sentences whose views differ, in order.
-            nll, emissions: `[B]`, `[B, W, K]` of the view with the pictures.
+            nll, emissions: `[B]`, `[B, W, K]` of the view with the images.
 
         Returns:
             Scalars, both means over all `B` sentences: `nll_text`, to which a sentence that is not
@@ -942,7 +943,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
     ) -> Tensor:
         """The contrastive loss at the configured level: a scalar.
 
-        Other processes may have pictures where this one has none, and gather them: it takes part.
+        Other processes may have images where this one has none, and gather them: it takes part.
         """
         pairs, alignment = word_mask.any(1), self.model.alignment
         if encoded.image_embeds is None:
@@ -954,6 +955,4 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         outside = self.config.label2id["O"]
         known = labels.masked_fill(labels == UNKNOWN, outside)
         entity_index = torch.where(known == outside, -1, self.crf.begins[known].cumsum(1) - 1)
-        return alignment.entity_loss(
-            encoded.word_states, encoded.region_states, entity_index, pairs
-        )
+        return alignment.entity_loss(encoded.word_states, encoded.patch_states, entity_index, pairs)

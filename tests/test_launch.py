@@ -52,7 +52,7 @@ def test_a_variant_is_one_that_accelerate_knows(beginning, kind, processes, tmp_
 
 
 def test_two_processes_are_launched_and_train_together_on_a_stream(
-    tmp_path, text_tower, vision_tower
+    tmp_path, text_encoder, vision_encoder
 ):
     settings = tmp_path / "accelerate.yaml"
     settings.write_text(yaml.safe_dump(variant("Two processes without")), encoding="utf-8")
@@ -65,8 +65,8 @@ def test_two_processes_are_launched_and_train_together_on_a_stream(
     recipe = tmp_path / "recipe.yaml"
     keys = {
         "output_dir": str(tmp_path / "run"),
-        "text_model": text_tower("xlm-roberta"),
-        "vision_model": vision_tower("clip"),
+        "text_model": text_encoder("xlm-roberta"),
+        "vision_model": vision_encoder("clip"),
         "model_config": {"collaboration_heads": 4},
         "dataset_name": str(tmp_path / "mmnerd"),
         "streaming": True,

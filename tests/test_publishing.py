@@ -72,7 +72,7 @@ def python_blocks(page: Path, heading: str) -> list[str]:
 
 
 def write_data(folder: Path) -> None:
-    """JSON lines in two languages and three parts, and their pictures."""
+    """JSON lines in two languages and three parts, and their images."""
     for language in ("en", "fr"):
         place = folder / language
         place.mkdir(parents=True)
@@ -85,10 +85,10 @@ def write_data(folder: Path) -> None:
                     "tokens": words.split(),
                     "ner_tags": tags.split(),
                     "lang": language,
-                    "image": picture,
+                    "image": image,
                 }
             )
-            for number, (words, tags, picture) in enumerate(ROWS)
+            for number, (words, tags, image) in enumerate(ROWS)
         ]
         for split in ("train", "validation", "test"):
             (place / f"{split}.jsonl").write_text("\n".join(lines))
@@ -121,7 +121,7 @@ AUTHOR = """
 import train
 from dataset_mmnerd.__main__ import main as dataset
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
-from training_2mner.publish import main as publish
+from training_2mner.push import main as publish
 
 with contextlib.redirect_stdout(sys.stderr):
     train.main([{recipe!r}, "--push_to_hub", "--hub_model_id", "me/2mner"])
@@ -247,12 +247,12 @@ def write_recipe(path: Path, data: Path, run: Path, **more: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def walk(text_tower, vision_tower, tmp_path_factory) -> Walk:
+def walk(text_encoder, vision_encoder, tmp_path_factory) -> Walk:
     root = tmp_path_factory.mktemp("walk")
     data, runs = root / "data", root / "runs"
     write_data(data)
-    towers = {"text_model": text_tower(), "vision_model": vision_tower()}
-    recipe = write_recipe(root / "recipe.yaml", data, runs / "model", **towers)
+    encoders = {"text_model": text_encoder(), "vision_model": vision_encoder()}
+    recipe = write_recipe(root / "recipe.yaml", data, runs / "model", **encoders)
     saved = {"model_name_or_path": "me/2mner", "lora": True}
     adapt = write_recipe(root / "adapt.yaml", data, runs / "adapter", **saved)
     pages = {"README.md": "Use it", "docs/publishing.md": "Load"}
@@ -376,11 +376,11 @@ def test_the_cards_on_the_hub_are_the_runs_own(walk):
 
 
 def test_a_push_without_a_token_ends_before_the_training_in_one_line(
-    hub, client, text_tower, tmp_path
+    hub, client, text_encoder, tmp_path
 ):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        f"text_model: {text_tower()}\ndataset_name: sample\noutput_dir: {tmp_path}/run\n"
+        f"text_model: {text_encoder()}\ndataset_name: sample\noutput_dir: {tmp_path}/run\n"
     )
     code = f"""
         import runpy, sys

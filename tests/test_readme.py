@@ -48,22 +48,22 @@ def fine_tuning(tmp_path, monkeypatch) -> str:
     return section.split("\n## ")[0].replace("me/tweets", "tweets")
 
 
-def test_fine_tuning_by_a_command(fine_tuning, text_tower, vision_tower, tmp_path):
+def test_fine_tuning_by_a_command(fine_tuning, text_encoder, vision_encoder, tmp_path):
     (command,) = re.findall(r"^    python train\.py configs/2mner\.yaml (.*)$", fine_tuning, re.M)
-    towers = ["--text_model", text_tower(), "--vision_model", vision_tower()]
+    encoders = ["--text_model", text_encoder(), "--vision_model", vision_encoder()]
     tiny = ["--model_config", '{"collaboration_heads": 4}', "--max_steps", "1", "--use_cpu", "true"]
     run = ["--output_dir", "run", "--controls", "no", "--bf16", "no"]
-    train.main([str(ROOT / "configs" / "2mner.yaml"), *command.split(), *towers, *tiny, *run])
+    train.main([str(ROOT / "configs" / "2mner.yaml"), *command.split(), *encoders, *tiny, *run])
     metrics = json.loads(Path("run/metrics.json").read_text(encoding="utf-8"))
     assert metrics["data"]["train"]["by_language"] == {"pt": 4}
-    assert metrics["data"]["train"]["with_picture"] == 2
+    assert metrics["data"]["train"]["with_image"] == 2
     assert metrics["test"]["overall"]["gold"] == 3
 
 
-def test_fine_tuning_in_code(fine_tuning, text_tower, vision_tower):
+def test_fine_tuning_in_code(fine_tuning, text_encoder, vision_encoder):
     code = re.search(r"```python\n(.*?)```", fine_tuning, re.DOTALL)[1]
-    code = code.replace('"xlm-roberta-base"', repr(text_tower()))
-    code = code.replace('"openai/clip-vit-base-patch32"', repr(vision_tower()))
+    code = code.replace('"xlm-roberta-base"', repr(text_encoder()))
+    code = code.replace('"openai/clip-vit-base-patch32"', repr(vision_encoder()))
     Path("snippet.py").write_text(code, encoding="utf-8")
     names = runpy.run_path("snippet.py")
     assert names["loss"] > 0

@@ -39,7 +39,7 @@ far\tO
 
 @pytest.fixture
 def files(tmp_path) -> Path:
-    """A folder of sentences in two languages with two pictures."""
+    """A folder of sentences in two languages with two images."""
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("train_en.txt", "train_de.txt", "dev_en.txt", "test_en.txt", "test_de.txt"):
@@ -50,13 +50,13 @@ def files(tmp_path) -> Path:
 
 
 @pytest.fixture
-def recipe(tmp_path, files, text_tower, vision_tower) -> list[str]:
-    """A recipe of tiny towers on those sentences, as one would type it."""
+def recipe(tmp_path, files, text_encoder, vision_encoder) -> list[str]:
+    """A recipe of tiny encoders on those sentences, as one would type it."""
     path = tmp_path / "tiny.yaml"
     keys = {
         "output_dir": tmp_path / "run",
-        "text_model": text_tower("xlm-roberta"),
-        "vision_model": vision_tower("clip"),
+        "text_model": text_encoder("xlm-roberta"),
+        "vision_model": vision_encoder("clip"),
         "model_config": {"collaboration_heads": 4},
         "train_files": [f"{files}/train_en.txt", f"{files}/train_de.txt"],
         "validation_files": [f"{files}/dev_en.txt"],
@@ -89,7 +89,7 @@ def test_a_recipe_ends_in_a_table_and_a_folder_that_loads(recipe, tmp_path):
     finished = run([*recipe, "--seed", "3"])
     assert finished.returncode == 0, finished.stderr
     assert "overall" in finished.stdout
-    assert "another's picture" in finished.stdout
+    assert "another's image" in finished.stdout
     assert "train: 6 sentences (3 de, 3 en)" in finished.stderr
     assert "1 process(es) (NO)" in finished.stderr
     for file in ("train_en.txt", "train_de.txt"):
@@ -103,7 +103,7 @@ def test_a_recipe_ends_in_a_table_and_a_folder_that_loads(recipe, tmp_path):
     assert metrics["data"]["train"] == {
         "sentences": 6,
         "by_language": {"de": 3, "en": 3},
-        "with_picture": 4,
+        "with_image": 4,
         "with_context": 0,
     }
     assert metrics["training"]["steps"] == metrics["training"]["kept_step"] == 3
@@ -112,7 +112,7 @@ def test_a_recipe_ends_in_a_table_and_a_folder_that_loads(recipe, tmp_path):
     assert metrics["controls"]["real"] == metrics["test"]
     assert metrics["controls"]["none"] == metrics["text_view"]
     assert "text view F1" in finished.stdout
-    assert metrics["test"]["pictures"] == {"given": 4, "read": 4, "unreadable": 0}
+    assert metrics["test"]["images"] == {"given": 4, "read": 4, "unreadable": 0}
     assert {"torch", "transformers", "python"} <= set(metrics["versions"])
 
     lines = (folder / "predictions.jsonl").read_text("utf-8").splitlines()
@@ -144,7 +144,7 @@ def test_a_recipe_ends_in_a_table_and_a_folder_that_loads(recipe, tmp_path):
 
 @pytest.fixture
 def with_context(files) -> Path:
-    """The same sentences as JSON lines, with what was made of their pictures."""
+    """The same sentences as JSON lines, with what was made of their images."""
     for part in ("train", "dev", "test"):
         rows = dataset_from_files(files / f"{part}_en.txt", files).to_list()
         names = dataset_from_files(files / f"{part}_en.txt").features["ner_tags"].feature.names
@@ -166,11 +166,11 @@ def with_context(files) -> Path:
 
 @pytest.mark.parametrize("name", ["ita", "ita_offline", "2mner_ita", "2mner_ita_offline"])
 def test_a_recipe_that_reads_context_trains_and_reports_both_views(
-    name, with_context, text_tower, vision_tower, tmp_path, capsys
+    name, with_context, text_encoder, vision_encoder, tmp_path, capsys
 ):
     path = ROOT / "configs" / f"{name}.yaml"
-    towers = ["--text_model", text_tower("xlm-roberta")]
-    towers += ["--vision_model", vision_tower("clip")] if "2mner" in name else []
+    encoders = ["--text_model", text_encoder("xlm-roberta")]
+    encoders += ["--vision_model", vision_encoder("clip")] if "2mner" in name else []
     files = [f"--{part}_files={with_context}/{part}.jsonl" for part in ("train", "test")]
     files.append(f"--validation_files={with_context}/dev.jsonl")
     budget = ["--processor_config", '{"context_budget": 16}']
@@ -178,11 +178,11 @@ def test_a_recipe_that_reads_context_trains_and_reports_both_views(
     tiny = ["--model_config", json.dumps(switches), "--freeze", "text_model.embeddings"]
     tiny += ["vision_model"] if "2mner" in name else []
     output = ["--output_dir", str(tmp_path / "run"), "--use_cpu", "true", "--bf16", "no"]
-    train.main([str(path), *towers, *files, *budget, *tiny, *output, "--max_steps", "1"])
+    train.main([str(path), *encoders, *files, *budget, *tiny, *output, "--max_steps", "1"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
     assert metrics["data"]["train"]["with_context"] == 2
     assert metrics["controls"]["none"] == metrics["text_view"]
-    assert metrics["test"]["pictures"] == {"given": 2, "read": 2, "unreadable": 0}
+    assert metrics["test"]["images"] == {"given": 2, "read": 2, "unreadable": 0}
     assert {"eval_f1_text_view", "eval_f1_both_views"} <= set(metrics["training"]["validation"])
     assert "text view F1" in capsys.readouterr().out
     card = (tmp_path / "run" / "README.md").read_text("utf-8")
@@ -202,9 +202,9 @@ def test_a_saved_model_goes_on_learning(recipe, tmp_path):
     first = tmp_path / "first"
     train.main([*recipe, "--output_dir", str(first), "--controls", "no"])
     lines = Path(recipe[0]).read_text("utf-8").splitlines()
-    towers = ("text_model", "vision_model", "model_config")
+    encoders = ("text_model", "vision_model", "model_config")
     onward = tmp_path / "onward.yaml"
-    kept = [line for line in lines if not line.startswith(towers)]
+    kept = [line for line in lines if not line.startswith(encoders)]
     onward.write_text("\n".join([*kept, f"model_name_or_path: {first}"]), encoding="utf-8")
     train.main([str(onward)])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
@@ -236,7 +236,7 @@ def test_a_folder_of_parquet_trains_too(recipe, tmp_path, files):
     train.main(recipe)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
     assert metrics["data"]["test"]["by_language"] == {"de": 3}
-    assert metrics["data"]["test"]["with_picture"] == 2
+    assert metrics["data"]["test"]["with_image"] == 2
 
 
 @pytest.mark.parametrize(
@@ -244,13 +244,13 @@ def test_a_folder_of_parquet_trains_too(recipe, tmp_path, files):
     [
         (["--languages", "fr"], "train: no sentence in fr; there are de, en"),
         (["--model_config", '{"fusoin": "gated"}'], "'fusoin', the nearest known one is 'fusion'"),
-        (["--model_config", '{"alpha": "1:30"}'], "model_config: .*'alpha'.* float.*'1:30'"),
+        (["--model_config", '{"alpha": "1:30"}'], "model_config: .*'alpha'.*'1:30'.* float"),
         (["--model_config", '{"alpha": 2}'], "model_config: .*alpha"),
         (["--processor_config", '{"context_bugdet": 1}'], "the nearest known one is 'context_bu"),
         (["--processor_config", '{"context_fields": ["objcts"]}'], "context_fields has 'objcts'"),
         (["--processor_config", '{"context_budget": 9}'], "no sentence has visual context .*fill"),
         (["--freeze", "text_encoder"], "freeze: 'text_encoder' matches no parameter"),
-        (["--vision_model", "no/such/tower"], "a tower cannot be loaded.*no/such/tower"),
+        (["--vision_model", "no/such/encoder"], "an encoder cannot be loaded.*no/such/encoder"),
         (["--model_name_or_path", "no/model"], "model no/model cannot be loaded, neither folder"),
     ],
 )
@@ -419,10 +419,10 @@ def test_a_run_goes_on_for_longer_and_from_a_checkpoint_that_is_named(
     assert "checkpoint-3 is of a run with languages the default, now it is ['en']" in caplog.text
 
 
-def test_frozen_towers_run_once(recipe, tmp_path):
+def test_frozen_encoders_run_once(recipe, tmp_path):
     train.main([*recipe, "--freeze", "vision_model", "--cache_vision_features"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
-    assert metrics["test"]["pictures"] == {"given": 4, "read": 4, "unreadable": 0}
+    assert metrics["test"]["images"] == {"given": 4, "read": 4, "unreadable": 0}
     assert set(metrics["controls"]) == {"real", "none", "shuffled", "blank"}
     assert len(list((tmp_path / "run" / "vision_features").glob("*/*.arrow"))) == 1
 
@@ -611,11 +611,11 @@ def test_an_interrupted_curve_goes_on_with_the_sizes_that_are_missing(
         train.main([*argv, "--learning_rate", "2e-3"])
 
 
-def test_the_sizes_of_a_curve_share_what_frozen_towers_gave(portuguese, files, caplog):
+def test_the_sizes_of_a_curve_share_what_frozen_encoders_gave(portuguese, files, caplog):
     new = ["--train_files", str(files / "train_de.txt"), "--learning_curve", "1,2"]
     new += ["--test_files", str(files / "test_de.txt")]
     train.main([*portuguese, *new, "--freeze", "vision_model", "--cache_vision_features"])
-    said = [line for line in caplog.messages if "pictures read" in line]
+    said = [line for line in caplog.messages if "images read" in line]
     assert [line.split()[0] for line in said] == ["3", "0"]  # red, blue and the grey one
 
 

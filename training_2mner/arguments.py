@@ -35,7 +35,7 @@ class RecipeError(ValueError):
 
 @dataclass
 class ModelArguments:
-    """Which model: towers to build one from, or a saved one to go on with, which then wins."""
+    """Which model: encoders to build one from, or a saved one to go on with, which then wins."""
 
     text_model: str | None = field(
         default=None,
@@ -43,17 +43,19 @@ class ModelArguments:
     )
     vision_model: str | None = field(
         default=None,
-        metadata={"help": "Vision tower that gives regions; none: a text-only tagger."},
+        metadata={"help": "Vision encoder that gives patches; none: a text-only tagger."},
     )
     global_vision_model: str | None = field(
-        default=None, metadata={"help": "Second vision tower that gives one vector a picture."}
+        default=None, metadata={"help": "Second vision encoder that gives one vector an image."}
     )
     model_name_or_path: str | None = field(
-        default=None, metadata={"help": "Saved 2M-NER to go on with, in place of the towers."}
+        default=None, metadata={"help": "Saved 2M-NER to go on with, in place of the encoders."}
     )
     model_config: dict | str | None = field(
         default=None,
-        metadata={"help": "Switches of TwoMNERConfig for a model built from towers; here as JSON."},
+        metadata={
+            "help": "Switches of TwoMNERConfig for a model built from encoders; here as JSON."
+        },
     )
     processor_config: dict | str | None = field(
         default=None,
@@ -67,7 +69,7 @@ class ModelArguments:
     )
     lora_rank: int = field(default=8, metadata={"help": "Rank of the adapter's matrices."})
     label_scheme: str = field(
-        default="BIO", metadata={"help": "Labels of a model built from towers: BIO or BIOES."}
+        default="BIO", metadata={"help": "Labels of a model built from encoders: BIO or BIOES."}
     )
 
     def __post_init__(self) -> None:
@@ -76,13 +78,13 @@ class ModelArguments:
         if self.label_scheme not in ("BIO", "BIOES"):
             raise ValueError(f"label_scheme is {self.label_scheme!r}, expected BIO or BIOES")
         if self.model_name_or_path is not None:
-            # Any recipe can go on with a saved model: what it says of towers does not count then.
+            # Any recipe can go on with a saved model: what it says of encoders does not count then.
             self.text_model = self.vision_model = self.global_vision_model = None
             self.model_config = self.processor_config = None
         elif self.text_model is None:
             raise ValueError(
-                "expected text_model (build from towers) or model_name_or_path (go on with a saved "
-                "model), found neither"
+                "expected text_model (build from encoders) or model_name_or_path (go on with a "
+                "saved model), found neither"
             )
         if self.lora and self.model_name_or_path is None:
             raise ValueError(
@@ -131,7 +133,7 @@ class DataArguments:
         default=None, metadata={"help": "Files that are scored once, at the end."}
     )
     image_dir: str | None = field(
-        default=None, metadata={"help": "Where the files' pictures are; else beside each file."}
+        default=None, metadata={"help": "Where the files' images are; else beside each file."}
     )
     languages: list[str] | None = field(
         default=None, metadata={"help": "Keep only sentences in these languages."}
@@ -143,7 +145,7 @@ class DataArguments:
     columns: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Other names of columns: tokens=words ner_tags=tags lang=language image=picture"
+            "help": "Other names of columns: tokens=words ner_tags=tags lang=language image=image"
         },
     )
     tag_names: list[str] | None = field(
@@ -223,7 +225,7 @@ class TwoMNERTrainingArguments(TrainingArguments):
 
     new_parts_learning_rate: float | None = field(
         default=None,
-        metadata={"help": "Rate of what no tower brings: fusion, projectors, classifier."},
+        metadata={"help": "Rate of what no encoder brings: fusion, projectors, classifier."},
     )
     crf_learning_rate: float | None = field(
         default=None, metadata={"help": "Rate of the CRF's transitions; else as the new parts."}
@@ -244,7 +246,7 @@ class TwoMNERTrainingArguments(TrainingArguments):
     )
     cache_vision_features: bool = field(
         default=False,
-        metadata={"help": "Run frozen vision towers once a picture, and keep what they give."},
+        metadata={"help": "Run frozen vision encoders once an image, and keep what they give."},
     )
     vision_cache_dir: str | None = field(
         default=None,
@@ -259,9 +261,7 @@ class TwoMNERTrainingArguments(TrainingArguments):
     )
     controls: bool = field(
         default=True,
-        metadata={
-            "help": "Score the test part also without, with shuffled and with blank pictures."
-        },
+        metadata={"help": "Score the test part also without, with shuffled and with blank images."},
     )
     bf16: str = field(
         default="auto",
@@ -295,15 +295,15 @@ class TwoMNERTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(
         default="f1_both_views",
         metadata={
-            "help": "Best by f1, f1_text_view (no pictures), f1_both_views (the mean of the two), "
-            "f1_de, picture_decided_accuracy or loss."
+            "help": "Best by f1, f1_text_view (no images), f1_both_views (the mean of the two), "
+            "f1_de, image_decided_accuracy or loss."
         },
     )
     hub_private_repo: bool = field(
         default=False, metadata={"help": "Push to a repository for its owner alone."}
     )
     remove_unused_columns: bool = field(
-        default=False, metadata={"help": "Stays off: the collator reads words and pictures."}
+        default=False, metadata={"help": "Stays off: the collator reads words and images."}
     )
 
     def __post_init__(self) -> None:

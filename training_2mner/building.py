@@ -1,4 +1,4 @@
-"""From a recipe's arguments to a trainer: the model is built from towers, or a saved one loaded.
+"""From a recipe's arguments to a trainer: the model is built from encoders, or a saved one loaded.
 
 trainer = new_trainer(model_arguments, processor, data, arguments)
 """
@@ -26,7 +26,7 @@ from modeling_2mner.labels_2mner import is_bioes, scheme_labels
 from .arguments import ModelArguments, RecipeError, TwoMNERTrainingArguments, unknown_key
 from .collator import WordCollator
 from .data import label_names, loading
-from .evaluation import blank_picture, context_keys, longest_first
+from .evaluation import blank_image, context_keys, longest_first
 from .lora import add_lora
 from .trainer import TwoMNERTrainer, freeze_parameters
 from .vision_cache import cache_vision_features
@@ -51,7 +51,7 @@ PROCESSOR_SWITCHES = (
 def load_model(
     arguments: ModelArguments, processor: TwoMNERProcessor | None, labels: Sequence[str]
 ) -> tuple[TwoMNERForTokenClassification, TwoMNERProcessor]:
-    """Build a model and its processor from towers, or load the saved one that `processor` is of;
+    """Build a model and its processor from encoders, or load the saved one that `processor` is of;
     where `labels` has other types, it keeps what it knows of those that it shares with them.
 
     The weights are float32, whatever type they were saved in: in bfloat16 a small step of the
@@ -72,17 +72,19 @@ def load_model(
         return model, processor
     switches = known_keys("model_config", arguments.model_config, MODEL_SWITCHES)
     settings = known_keys("processor_config", arguments.processor_config, PROCESSOR_SWITCHES)
-    towers = (arguments.text_model, arguments.vision_model, arguments.global_vision_model)
+    encoders = (arguments.text_model, arguments.vision_model, arguments.global_vision_model)
     spelled = scheme_labels(entity_types(labels), arguments.label_scheme)
     try:
-        with loading("a tower", OSError):
-            model = TwoMNERForTokenClassification.from_towers(*towers, labels=spelled, **switches)
+        with loading("an encoder", OSError):
+            model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+                *encoders, labels=spelled, **switches
+            )
     except (ValueError, StrictDataclassError) as error:
         if isinstance(error, RecipeError):
             raise
         raise RecipeError(f"model_config: {shorten(str(error))}") from error
     try:
-        processor = TwoMNERProcessor.from_towers(
+        processor = TwoMNERProcessor.from_text_vision_pretrained(
             arguments.text_model, arguments.vision_model, labels=model.config.labels, **settings
         )
     except ValueError as error:
@@ -105,7 +107,7 @@ def check_context(
     first rows are looked at, up to the first that has some.
 
     Raises:
-        RecipeError: if a model built from towers has none. A saved one may well go on with
+        RecipeError: if a model built from encoders has none. A saved one may well go on with
             sentences alone, and a stream may have some later, which the log then says.
     """
     if not processor.reads_context:
@@ -142,7 +144,7 @@ def new_trainer(
     freeze_parameters(model, arguments.freeze)
     trainer = build_trainer(model, processor, data, arguments)
     if arguments.cache_vision_features:
-        scored_blank = [blank_picture()] if arguments.controls and "test" in data else []
+        scored_blank = [blank_image()] if arguments.controls and "test" in data else []
         features = cache_vision_features(trainer, data.values(), scored_blank)
         trainer.data_collator.features = features
     return trainer

@@ -23,14 +23,14 @@ class WordCollator:
     Of each row it reads `tokens`, the words; `ner_tags`, their labels as ids into `label_names`;
     `image`, which may be missing, None, a path, or undecoded as {"bytes", "path"}; and, for a
     processor that reads visual context, `objects`, `captions` and `ocr`, which may be missing or
-    None. A picture that cannot be read costs its mask, not the batch: that is the processor's
+    None. An image that cannot be read costs its mask, not the batch: that is the processor's
     business.
 
     Args:
         processor: the model's; it knows the model's labels.
         label_names: the labels of the data set in the order of their ids, in BIO or BIOES,
             whichever of the two the model speaks.
-        features: what frozen towers gave of the pictures; those are then not decoded.
+        features: what frozen encoders gave of the images; those are then not decoded.
     """
 
     processor: ProcessorMixin

@@ -3,7 +3,7 @@
     data = load_data(data_arguments)
     data["train"][0]["tokens"], label_names(data["train"])
 
-Pictures stay undecoded, so that a data set is small in memory and a broken picture costs a mask,
+Images stay undecoded, so that a data set is small in memory and a broken image costs a mask,
 not the run. Data sets with other columns or label types are brought to the usual ones, and labels
 to valid IOB2 (`dataset_mmnerd.columns`).
 """
@@ -62,7 +62,7 @@ def refused(*errors: type[Exception]) -> Iterator[None]:
 
 
 def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> DatasetDict:
-    """Load the parts that there are of train, validation and test; pictures stay undecoded.
+    """Load the parts that there are of train, validation and test; images stay undecoded.
 
     Args:
         arguments: which data.
@@ -151,7 +151,7 @@ def prepare(
     arguments: DataArguments,
     columns: Mapping[str, str] | None = None,
 ) -> Dataset | Stream:
-    """Bring a part to the usual columns, leave pictures undecoded, keep the languages.
+    """Bring a part to the usual columns, leave images undecoded, keep the languages.
 
     Args:
         rows: the part.

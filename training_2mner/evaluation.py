@@ -1,17 +1,17 @@
-"""Scoring a model on a data set, in both views and with the controls that show what pictures do.
+"""Scoring a model on a data set, in both views and with the controls that show what images do.
 
     results, predictions = evaluate(trainer, dataset, with_controls=True, seed=19)
     results["test"]["overall"]["f1"], results["text_view"]["overall"]["f1"]
     results["controls"]["shuffled"]["overall"]["f1"]
 
 Four controls, of the same sentences and the same model: `real`, each sentence with its own
-picture; `none`, no pictures, which is the text view; `shuffled`, the picture of another sentence;
-`blank`, a grey surface for every picture. A model that reads its pictures is better with `real`
+image; `none`, no images, which is the text view; `shuffled`, the image of another sentence;
+`blank`, a grey surface for every image. A model that reads its images is better with `real`
 than with each of the others; one that only learned from having them is not.
 
-A picture comes with the text that was made from it: its visual context goes where it goes, and
-there is none of a grey surface. A sentence with visual context and no picture is one with a
-picture, the context being all that is left of it.
+An image comes with the text that was made from it: its visual context goes where it goes, and
+there is none of a grey surface. A sentence with visual context and no image is one with a
+image, the context being all that is left of it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from datasets import Dataset
 from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
 
-from dataset_mmnerd.parquet import picture_digest
 from dataset_mmnerd.schema import CONTEXT_COLUMNS
+from dataset_mmnerd.shards import image_digest
 from modeling_2mner.labels_2mner import Span, spans_from_labels
 
 from .metrics import f1_both_views, score
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTROLS",
-    "OtherPictures",
+    "OtherImages",
     "Predictions",
-    "blank_picture",
+    "blank_image",
     "context_keys",
     "controls",
     "derangement",
     "evaluate",
     "gold_spans",
-    "have_pictures",
+    "have_images",
+    "image_keys",
     "longest_first",
-    "picture_keys",
     "predict",
     "score_rows",
     "spans_from_predictions",
@@ -78,7 +78,7 @@ def longest_first(dataset: Dataset) -> list[int]:
     return sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
 
 
-def picture_keys(dataset: Dataset) -> list[str | None]:
+def image_keys(dataset: Dataset) -> list[str | None]:
     """What tells each row's image from others: a digest of its content, in the row or in a file,
     which is read once; its path if the file cannot be read; None without an image. `image` must be
     undecoded."""
@@ -89,17 +89,17 @@ def picture_keys(dataset: Dataset) -> list[str | None]:
     for row in dataset.select_columns("image"):
         image = row["image"]
         if image is None or image.get("bytes") is not None or image["path"] is None:
-            keys.append(picture_digest(image))
+            keys.append(image_digest(image))
             continue
         path = image["path"]
         if path not in by_path:
-            by_path[path] = picture_digest(path) or path
+            by_path[path] = image_digest(path) or path
         keys.append(by_path[path])
     return keys
 
 
-def have_pictures(dataset: Dataset) -> list[bool]:
-    """Whether each row comes with a picture, readable or not: its content is not looked at."""
+def have_images(dataset: Dataset) -> list[bool]:
+    """Whether each row comes with an image, readable or not: its content is not looked at."""
     if "image" not in dataset.column_names:
         return [False] * len(dataset)
     return [
@@ -124,30 +124,30 @@ def context_keys(dataset: Dataset, fields: Sequence[str] = CONTEXT_COLUMNS) -> l
 
 
 def score_rows(
-    dataset: Dataset | OtherPictures,
+    dataset: Dataset | OtherImages,
     predicted: Sequence[Sequence[Span]],
-    has_picture: Sequence[bool] | None = None,
+    has_image: Sequence[bool] | None = None,
 ) -> dict[str, Any]:
     """`metrics.score` of the rows of a data set."""
-    if isinstance(dataset, OtherPictures):
+    if isinstance(dataset, OtherImages):
         dataset = dataset.rows
     decidable = None
     if "decidable_from_text" in dataset.column_names:
         decidable = dataset["decidable_from_text"][:]
-    return score(gold_spans(dataset), predicted, dataset["lang"][:], has_picture, decidable)
+    return score(gold_spans(dataset), predicted, dataset["lang"][:], has_image, decidable)
 
 
 # Controls -----------------------------------------------------------------------------------------
 
 
-class OtherPictures(TorchDataset):
-    """A data set with other pictures and the visual context of these: the rows are read from it one
+class OtherImages(TorchDataset):
+    """A data set with other images and the visual context of these: the rows are read from it one
     by one, nothing is copied.
 
     Args:
         rows: the data set, `image` undecoded.
-        source: for each row, the number of the row whose picture it gets, or None for no picture.
-        blank: give every row that would have one this picture instead, with no context.
+        source: for each row, the number of the row whose image it gets, or None for no image.
+        blank: give every row that would have one this image instead, with no context.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class OtherPictures(TorchDataset):
     ) -> None:
         self.rows = rows
         columns = ("image", *CONTEXT_COLUMNS)
-        self.pictures = rows.select_columns([key for key in columns if key in rows.column_names])
+        self.images = rows.select_columns([key for key in columns if key in rows.column_names])
         self.source = source
         self.blank = blank
 
@@ -164,32 +164,32 @@ class OtherPictures(TorchDataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         source = self.source[index]
-        picture = dict.fromkeys(self.pictures.column_names)
+        image = dict.fromkeys(self.images.column_names)
         if source is not None and self.blank is not None:
-            picture["image"] = self.blank
+            image["image"] = self.blank
         elif source is not None:
-            picture = self.pictures[source]
-        return {**self.rows[index], **picture}
+            image = self.images[source]
+        return {**self.rows[index], **image}
 
 
-def blank_picture() -> Image.Image:
+def blank_image() -> Image.Image:
     """A grey surface."""
     return Image.new("RGB", BLANK_SIZE, (BLANK_GREY,) * 3)
 
 
 def derangement(keys: Sequence[str | None], seed: int) -> list[int | None]:
-    """Give every row the picture of another row, and never its own picture by another row.
+    """Give every row the image of another row, and never its own image by another row.
 
-    The rows with a picture are put in a random order in which equal pictures stand together, and
-    every row takes the picture from as many places further on as the commonest picture has rows.
-    Every picture is used as often as before.
+    The rows with an image are put in a random order in which equal images stand together, and
+    every row takes the image from as many places further on as the commonest image has rows.
+    Every image is used as often as before.
 
     Args:
-        keys: what tells a row's picture from others; None without a picture.
+        keys: what tells a row's image from others; None without an image.
         seed: of the order.
 
     Returns:
-        For each row, the row whose picture it gets; None where `keys` is None. If one picture is
+        For each row, the row whose image it gets; None where `keys` is None. If one image is
         that of more than half of the rows, some of them must keep it.
     """
     generator = random.Random(seed)
@@ -209,12 +209,12 @@ def derangement(keys: Sequence[str | None], seed: int) -> list[int | None]:
 
 def controls(
     rows: Dataset, keys: Sequence[str | None], seed: int
-) -> dict[str, Dataset | OtherPictures]:
-    """The data set itself as `real`, and with other pictures as `shuffled` and as `blank`.
+) -> dict[str, Dataset | OtherImages]:
+    """The data set itself as `real`, and with other images as `shuffled` and as `blank`.
 
     Args:
         rows: the data set, `image` undecoded.
-        keys: what tells a row's picture from others; None without a picture.
+        keys: what tells a row's image from others; None without an image.
         seed: of the shuffling.
     """
     shuffled = derangement(keys, seed)
@@ -223,12 +223,12 @@ def controls(
         for source, key in zip(shuffled, keys, strict=True)
     )
     if kept:
-        logger.warning("control `shuffled`: %d rows keep their picture, too few others", kept)
+        logger.warning("control `shuffled`: %d rows keep their image, too few others", kept)
     own = [None if key is None else row for row, key in enumerate(keys)]
     return {
         "real": rows,
-        "shuffled": OtherPictures(rows, shuffled),
-        "blank": OtherPictures(rows, own, blank=blank_picture()),
+        "shuffled": OtherImages(rows, shuffled),
+        "blank": OtherImages(rows, own, blank=blank_image()),
     }
 
 
@@ -242,7 +242,7 @@ class Predictions:
     Attributes:
         spans: the entities of each row.
         scores: the probability of each of them.
-        read: whether the row's picture or its visual context was read; False also where there is
+        read: whether the row's image or its visual context was read; False also where there is
             neither.
     """
 
@@ -270,12 +270,12 @@ def spans_from_predictions(predictions: np.ndarray, labels: Sequence[str]) -> li
     ]
 
 
-def predict(trainer: TwoMNERTrainer, rows: Dataset | OtherPictures) -> dict[str, Predictions]:
+def predict(trainer: TwoMNERTrainer, rows: Dataset | OtherImages) -> dict[str, Predictions]:
     """Predict every row, in the order of the rows.
 
     Returns:
         `image_text`, what the model says of the rows as they are; and `text`, what it says of their
-        words alone, unless the model reads nothing else or the rows have others' pictures.
+        words alone, unless the model reads nothing else or the rows have others' images.
     """
     labels, scores, read, *text_view = trainer.predict(rows).predictions
     names = trainer.processing_class.labels
@@ -288,7 +288,7 @@ def predict(trainer: TwoMNERTrainer, rows: Dataset | OtherPictures) -> dict[str,
 def _predictions(
     labels: np.ndarray, scores: np.ndarray, read: np.ndarray, names: Sequence[str]
 ) -> Predictions:
-    """From `[B, W]` label ids, `[B, W]` entity scores and `[B]` whether a picture was read."""
+    """From `[B, W]` label ids, `[B, W]` entity scores and `[B]` whether an image was read."""
     spans = spans_from_predictions(labels, names)
     return Predictions(
         spans=spans,
@@ -303,37 +303,37 @@ def _predictions(
 def evaluate(
     trainer: TwoMNERTrainer, dataset: Dataset, with_controls: bool, seed: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Score a data set: in both views if the model reads pictures or visual context, and under all
+    """Score a data set: in both views if the model reads images or visual context, and under all
     controls if there are some.
 
     Args:
         trainer: holds the model, the processor and the collator.
         dataset: the rows, `image` undecoded.
         with_controls: False scores it as it is only.
-        seed: of the shuffled pictures.
+        seed: of the shuffled images.
 
     Returns:
-        The figures: `test`, as `metrics.score` gives them with `pictures` (given, read,
+        The figures: `test`, as `metrics.score` gives them with `images` (given, read,
         unreadable); `text_view`, the same of the words alone, and `f1_both_views`; and `controls`
         with the same under each control's name (`real` is `test`, `none` is `text_view`).
         And one record a row, in the order of `dataset`: `id`, `lang`, `tokens`, `gold`, `predicted`
-        and, under `controls`, what was predicted without its own picture.
+        and, under `controls`, what was predicted without its own image.
     """
     order = longest_first(dataset)
     rows = dataset.select(order, keep_in_memory=True)
     keys = _keys_of_what_is_read(trainer, rows)
     predictions = _predict_all(trainer, rows, keys, with_controls, seed)
-    has_picture = [
-        picture or context is not None
-        for picture, context in zip(have_pictures(rows), context_keys(rows), strict=True)
+    has_image = [
+        image or context is not None
+        for image, context in zip(have_images(rows), context_keys(rows), strict=True)
     ]
     scores = {}
     for name, predicted in predictions.items():
-        scores[name] = score_rows(rows, predicted.spans, has_picture)
+        scores[name] = score_rows(rows, predicted.spans, has_image)
         if "none" in predictions:
             given = 0 if name == "none" else sum(key is not None for key in keys)
             read = sum(predicted.read)
-            scores[name]["pictures"] = {"given": given, "read": read, "unreadable": given - read}
+            scores[name]["images"] = {"given": given, "read": read, "unreadable": given - read}
     results: dict[str, Any] = {"test": scores["real"]}
     if "none" in scores:
         results["text_view"] = scores["none"]
@@ -359,14 +359,14 @@ def evaluate(
 
 
 def _keys_of_what_is_read(trainer: TwoMNERTrainer, rows: Dataset) -> list[str | None]:
-    """What tells the pictures apart that the model can read of each row: itself, else what was made
+    """What tells the images apart that the model can read of each row: itself, else what was made
     from it; None where there is nothing."""
     processor = trainer.processing_class
     keys: list[str | None] = [None] * len(rows)
     if processor.reads_context:
         keys = context_keys(rows, processor.context_fields)
-    if processor.reads_pictures:
-        keys = [own or other for own, other in zip(picture_keys(rows), keys, strict=True)]
+    if processor.reads_images:
+        keys = [own or other for own, other in zip(image_keys(rows), keys, strict=True)]
     return keys
 
 

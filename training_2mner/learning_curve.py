@@ -4,7 +4,7 @@
     curve.add({"sentences": 200, "steps": 100, "seconds": 61.0, "new": scores, "old": None})
     print(curve.table())
 
-The file is written after each size, and the same as a picture beside it. A curve that is opened
+The file is written after each size, and the same as an image beside it. A curve that is opened
 again goes on where it was stopped, if it is of the same settings.
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 
 from dataset_mmnerd.files import write_bytes, write_json
 from dataset_mmnerd.schema import LANGUAGES
+from reporting_2mner.charts import Chart, size_chart
 
 from .arguments import RecipeError, difference
-from .plots import Chart, size_chart
 
 __all__ = ["LearningCurve"]
 
@@ -32,7 +32,7 @@ class LearningCurve:
     """The points of a curve, ascending, and their file.
 
     Attributes:
-        path: of the JSON file; the picture beside it has the same name.
+        path: of the JSON file; the image beside it has the same name.
         settings: what must be the same for points to belong to one curve.
         points: each with the number of `sentences`, `steps`, `seconds`, and the scores of `new` and
             `old` test sentences; 0 sentences is the model as it was (zero-shot).

@@ -1,5 +1,5 @@
-"""Low-rank adapters (LoRA): a few small matrices beside the towers' attention are trained, and the
-towers themselves stay as they are.
+"""Low-rank adapters (LoRA): a few small matrices beside the encoders' attention are trained, and
+the encoders themselves stay as they are.
 
     model = TwoMNERForTokenClassification.from_pretrained("me/2mner")
     adapted = add_lora(model, rank=8)
@@ -39,12 +39,12 @@ ADAPTED_LAYERS = (
     r"model\.(?:text|vision|global_vision)_model\..*"
     r"\.(?:query|value|q_proj|v_proj|query_proj|value_proj|q_lin|v_lin)"
 )
-"""The towers' query and value layers by the names that the families of `transformers` give them. A
-tower without attention, such as a ResNet, has none and stays as it is."""
+"""The encoders' query and value layers by the names that the families of `transformers` give them.
+A encoder without attention, such as a ResNet, has none and stays as it is."""
 
 
 def add_lora(model: TwoMNERForTokenClassification, rank: int) -> PeftModel:
-    """Freeze a model but for its new parts, and put a new adapter beside its towers' attention.
+    """Freeze a model but for its new parts, and put a new adapter beside its encoders' attention.
 
     Args:
         model: with the name that it was loaded by, which the adapter will name as its base.

@@ -70,7 +70,7 @@ def score(
     gold: Sequence[Sequence[Span]],
     predicted: Sequence[Sequence[Span]],
     languages: Sequence[str] | None = None,
-    has_picture: Sequence[bool] | None = None,
+    has_image: Sequence[bool] | None = None,
     decidable_from_text: Sequence[bool] | None = None,
 ) -> dict[str, Any]:
     """Score the entities of many sentences.
@@ -79,14 +79,14 @@ def score(
         gold: the entities of each sentence, as (first word, word after the last, type).
         predicted: the same, as predicted.
         languages: each sentence's language; None leaves `by_language` out.
-        has_picture: whether each sentence comes with a picture; None leaves `by_picture` out.
-        decidable_from_text: False where only the picture says of what type a sentence's entities
-            are; None, or no such sentence, leaves `picture_decided` out.
+        has_image: whether each sentence comes with an image; None leaves `by_image` out.
+        decidable_from_text: False where only the image says of what type a sentence's entities
+            are; None, or no such sentence, leaves `image_decided` out.
 
     Returns:
         `overall` (micro average), `by_language`, `mean_over_languages`, `by_type`, `boundaries`
-        (types ignored), `by_picture` (`with` and `without`), each of `Counts.figures`; and
-        `picture_decided`, whose `accuracy` is the fraction of the entities that only a picture can
+        (types ignored), `by_image` (`with` and `without`), each of `Counts.figures`; and
+        `image_decided`, whose `accuracy` is the fraction of the entities that only an image can
         type for which an entity of the same words and the same type was predicted. An entity whose
         boundaries were missed counts as wrong: no model gains by staying silent.
 
@@ -96,7 +96,7 @@ def score(
     columns = {
         "predicted": predicted,
         "languages": languages,
-        "has_picture": has_picture,
+        "has_image": has_image,
         "decidable_from_text": decidable_from_text,
     }
     for name, column in columns.items():
@@ -120,15 +120,15 @@ def score(
         ),
         Counts(),
     ).figures()
-    if has_picture is not None:
-        groups = ["with" if has else "without" for has in has_picture]
-        scores["by_picture"] = _totals(groups, matches)
+    if has_image is not None:
+        groups = ["with" if has else "without" for has in has_image]
+        scores["by_image"] = _totals(groups, matches)
     if decidable_from_text is not None and not all(decidable_from_text):
         decided = sum(
             (match for match, text in zip(matches, decidable_from_text, strict=True) if not text),
             Counts(),
         )
-        scores["picture_decided"] = {
+        scores["image_decided"] = {
             "accuracy": decided.recall,
             "correct": decided.correct,
             "entities": decided.gold,
@@ -137,18 +137,18 @@ def score(
 
 
 def f1_both_views(scores: dict[str, Any], text_view: dict[str, Any]) -> float:
-    """The mean F1 of the sentences read with their pictures and read alone, as ITA chooses by."""
+    """The mean F1 of the sentences read with their images and read alone, as ITA chooses by."""
     return (scores["overall"]["f1"] + text_view["overall"]["f1"]) / 2
 
 
 def summary(scores: dict[str, Any], text_view: dict[str, Any] | None = None) -> dict[str, float]:
-    """The flat figures that a training log shows: `f1`, `f1_de`, `picture_decided_accuracy`, and
+    """The flat figures that a training log shows: `f1`, `f1_de`, `image_decided_accuracy`, and
     `f1_both_views`; with the scores of the text view besides `f1_text_view`."""
     flat = {key: scores["overall"][key] for key in ("precision", "recall", "f1")}
     for language, figures in scores.get("by_language", {}).items():
         flat[f"f1_{language}"] = figures["f1"]
-    if "picture_decided" in scores:
-        flat["picture_decided_accuracy"] = scores["picture_decided"]["accuracy"]
+    if "image_decided" in scores:
+        flat["image_decided_accuracy"] = scores["image_decided"]["accuracy"]
     if text_view is not None:
         flat["f1_text_view"] = text_view["overall"]["f1"]
     flat["f1_both_views"] = f1_both_views(scores, scores if text_view is None else text_view)

@@ -113,7 +113,7 @@ def nested_subset(rows: Dataset, size: int, seed: int) -> Dataset:
 
 def mixed(new: Dataset, old: Dataset) -> Dataset:
     """New and old rows in one data set, with the labels and the columns of the new one, and the
-    old one's pictures."""
+    old one's images."""
     old = relabelled(old, new.features["ner_tags"].feature.names)
     columns = dict(new.features)
     if "image" in old.column_names:

@@ -25,7 +25,7 @@ def refuse_endless(data: DataArguments, training: TwoMNERTrainingArguments) -> N
     """Stop a run that a stream cannot feed.
 
     Raises:
-        RecipeError: if the run's length depends on the number of sentences, all pictures are to be
+        RecipeError: if the run's length depends on the number of sentences, all images are to be
             read before, or workers are to share the stream.
     """
     if not data.streaming:
@@ -45,7 +45,7 @@ def refuse_endless(data: DataArguments, training: TwoMNERTrainingArguments) -> N
 
 
 def load_streamed(arguments: DataArguments) -> dict[str, Stream | Dataset]:
-    """The parts that there are: train as a stream, the others in memory; pictures stay undecoded.
+    """The parts that there are: train as a stream, the others in memory; images stay undecoded.
 
     Raises:
         RecipeError: if the data set does not say what its columns are.

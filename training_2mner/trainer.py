@@ -32,7 +32,7 @@ from dataset_mmnerd.files import replaced
 from modeling_2mner.modeling_2mner import illustrated
 
 from .arguments import RecipeError
-from .batches import SharedBatches, StreamedBatches
+from .batching import SharedBatches, StreamedBatches
 from .checkpoints import (
     LOSS_SUMS,
     TAUGHT,
@@ -44,7 +44,7 @@ from .checkpoints import (
     writing_checkpoint,
 )
 from .collator import LengthGroupedSampler
-from .evaluation import OtherPictures, score_rows, spans_from_predictions
+from .evaluation import OtherImages, score_rows, spans_from_predictions
 from .metrics import summary
 
 __all__ = ["TwoMNERTrainer", "freeze_parameters", "part_of"]
@@ -59,8 +59,8 @@ def part_of(name: str) -> str:
         return "adapter"
     if "crf" in pieces:
         return "crf"
-    towers = {"text_model", "vision_model", "global_vision_model"}
-    return "encoders" if towers.intersection(pieces) else "new_parts"
+    encoders = {"text_model", "vision_model", "global_vision_model"}
+    return "encoders" if encoders.intersection(pieces) else "new_parts"
 
 
 def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
@@ -99,7 +99,7 @@ class TwoMNERTrainer(Trainer):
     """`Trainer` for a `TwoMNERForTokenClassification`.
 
     Data sets keep their rows undecoded; the collator makes batches of them. Every evaluation logs
-    `eval_f1`, `eval_f1_<language>` and `eval_f1_both_views`; that of a model that reads pictures or
+    `eval_f1`, `eval_f1_<language>` and `eval_f1_both_views`; that of a model that reads images or
     visual context reads each batch in both views and logs `eval_f1_text_view` too. Training logs
     each part of the loss as `loss_<name>`.
 
@@ -115,7 +115,7 @@ class TwoMNERTrainer(Trainer):
         # `Trainer` sets a decoder's switch on every configuration, ours has none to save.
         del self.model.config.use_cache
         processor = self.processing_class
-        self._has_both_views = processor.reads_pictures or processor.reads_context
+        self._has_both_views = processor.reads_images or processor.reads_context
         self._reads_both_views = self._has_both_views
         # Since the last line of the log: the loss, its parts, and "shares", the number of steps.
         self._sums: defaultdict[str, Tensor | float] = defaultdict(float)
@@ -232,7 +232,7 @@ class TwoMNERTrainer(Trainer):
     # Evaluation -----------------------------------------------------------------------------------
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """One batch: its loss, (labels, entity scores, pictures read) and, where both views are
+        """One batch: its loss, (labels, entity scores, images read) and, where both views are
         read, (labels, entity scores) of the text view behind them; gold labels."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -261,8 +261,8 @@ class TwoMNERTrainer(Trainer):
         metric_key_prefix="eval",
     ) -> EvalLoopOutput:
         """As `Trainer`'s, and the scores of the rows that were evaluated."""
-        # With another's picture a sentence's text view is what it was with its own.
-        others = isinstance(dataloader.dataset, OtherPictures)
+        # With another's image a sentence's text view is what it was with its own.
+        others = isinstance(dataloader.dataset, OtherImages)
         self._reads_both_views = self._has_both_views and not others
         output = super().evaluation_loop(
             dataloader, description, False, ignore_keys, metric_key_prefix

@@ -1,14 +1,14 @@
-"""Frozen vision towers are run once: what they give of each distinct picture is kept on the disk.
+"""Frozen vision encoders are run once: what they give of each distinct image is kept on the disk.
 
     trainer.data_collator.features = cache_vision_features(trainer, [data["train"], data["test"]])
 
-What is unusual: a picture is known by its content, wherever it lies and however often it is used;
-towers by their weights, configuration and preparation of pictures. So a cache never has to be
-thrown away: other towers have another folder, other pictures are added. The features are float16
-in Arrow files that are mapped into memory, a few hundred pictures each and written whole, so that a
+What is unusual: an image is known by its content, wherever it lies and however often it is used;
+encoders by their weights, configuration and preparation of images. So a cache never has to be
+thrown away: other encoders have another folder, other images are added. The features are float16
+in Arrow files that are mapped into memory, a few hundred images each and written whole, so that a
 killed run goes on where it was.
 
-Shapes: `B` sentences, `P` regions, `C` a tower's feature size, as in the model's `read_pictures`.
+Shapes: `B` sentences, `P` patches, `C` an encoder's feature size, as in the model's `read_images`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from dataset_mmnerd.files import replaced
-from dataset_mmnerd.parquet import picture_digest
+from dataset_mmnerd.shards import image_digest
 
 from .arguments import RecipeError, TwoMNERTrainingArguments
 
@@ -41,23 +41,23 @@ __all__ = [
     "VisionFeatures",
     "cache_folder",
     "cache_vision_features",
-    "read_pictures_once",
-    "tower_digest",
+    "encoder_digest",
+    "read_images_once",
 ]
 
 logger = logging.getLogger(__name__)
 
-TOWERS = ("vision_model", "global_vision_model")
-FILE_PICTURES = 512
-"""Pictures of one file: what a killed run has to read again, at most."""
+ENCODERS = ("vision_model", "global_vision_model")
+FILE_IMAGES = 512
+"""Images of one file: what a killed run has to read again, at most."""
 
 
 # Names --------------------------------------------------------------------------------------------
 
 
-def tower_digest(model: nn.Module, processor: ProcessorMixin) -> str:
-    """What tells a model's vision towers from others: their weights, configurations, and what is
-    done to a picture before they see it.
+def encoder_digest(model: nn.Module, processor: ProcessorMixin) -> str:
+    """What tells a model's vision encoders from others: their weights, configurations, and what is
+    done to an image before they see it.
 
     Args:
         model: a `TwoMNERModel`.
@@ -68,11 +68,11 @@ def tower_digest(model: nn.Module, processor: ProcessorMixin) -> str:
         key: value for key, value in processor.image_processor.to_dict().items() if key[0] != "_"
     }
     digest.update(json.dumps(prepared, sort_keys=True, default=str).encode())
-    for name in TOWERS:
-        tower: PreTrainedModel | None = getattr(model, name)
-        if tower is not None:
-            digest.update(tower.config.to_json_string(use_diff=False).encode())
-            for key, value in tower.state_dict().items():
+    for name in ENCODERS:
+        encoder: PreTrainedModel | None = getattr(model, name)
+        if encoder is not None:
+            digest.update(encoder.config.to_json_string(use_diff=False).encode())
+            for key, value in encoder.state_dict().items():
                 digest.update(key.encode())
                 digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
@@ -85,7 +85,7 @@ class VisionFeatures:
     """The features that lie in a folder.
 
     Args:
-        folder: of one set of towers; it may hold nothing yet.
+        folder: of one set of encoders; it may hold nothing yet.
 
     Raises:
         RecipeError: if a file in it is broken.
@@ -105,7 +105,7 @@ class VisionFeatures:
                 ) from error
             self._blank = self._blank or features
             readable = table["readable"].to_pylist()
-            for row, key in enumerate(table["picture"].to_pylist()):
+            for row, key in enumerate(table["image"].to_pylist()):
                 self._place[key] = (features if readable[row] else None, row)
 
     def __contains__(self, digest: str) -> bool:
@@ -114,18 +114,18 @@ class VisionFeatures:
     def __len__(self) -> int:
         return len(self._place)
 
-    def of(self, pictures: Sequence[Any]) -> dict[str, Tensor] | None:
-        """What the model takes in place of these pictures' pixels; None if one of them has not been
-        read before, so that the pictures themselves are needed.
+    def of(self, images: Sequence[Any]) -> dict[str, Tensor] | None:
+        """What the model takes in place of these images' pixels; None if one of them has not been
+        read before, so that the images themselves are needed.
 
         Args:
-            pictures: `B`, each as for `picture_digest`.
+            images: `B`, each as for `image_digest`.
 
         Returns:
-            `regions` `[B, P, C]`, `image_vectors` `[B, C]` and so on, float16, zeros where there is
-            no picture or none that can be read; and `image_mask` `[B]`.
+            `patches` `[B, P, C]`, `image_vectors` `[B, C]` and so on, float16, zeros where there is
+            no image or none that can be read; and `image_mask` `[B]`.
         """
-        digests = [self.digest(picture) for picture in pictures]
+        digests = [self.digest(image) for image in images]
         if self._blank is None or any(key not in self for key in digests if key is not None):
             return None
         found = [(None, 0) if key is None else self._place[key] for key in digests]
@@ -138,15 +138,15 @@ class VisionFeatures:
             batch[name] = torch.from_numpy(values)
         return batch
 
-    def digest(self, picture: Any) -> str | None:
-        """`picture_digest`, each file read only once."""
-        path = picture
-        if isinstance(picture, dict):
-            path = picture["path"] if picture.get("bytes") is None else None
+    def digest(self, image: Any) -> str | None:
+        """`image_digest`, each file read only once."""
+        path = image
+        if isinstance(image, dict):
+            path = image["path"] if image.get("bytes") is None else None
         if not isinstance(path, str | Path):
-            return picture_digest(picture)
+            return image_digest(image)
         if str(path) not in self._digests:
-            self._digests[str(path)] = picture_digest(path)
+            self._digests[str(path)] = image_digest(path)
         return self._digests[str(path)]
 
 
@@ -171,32 +171,32 @@ def cache_folder(arguments: TwoMNERTrainingArguments) -> Path:
 def cache_vision_features(
     trainer: TwoMNERTrainer, parts: Iterable[Dataset], extra: Sequence[Image.Image] = ()
 ) -> VisionFeatures:
-    """Read every distinct picture of some rows once, each process a part of them.
+    """Read every distinct image of some rows once, each process a part of them.
 
     Args:
         trainer: holds the model, its processor, and the folder in its arguments.
         parts: the rows, `image` undecoded.
-        extra: further pictures.
+        extra: further images.
 
     Raises:
-        RecipeError: if a vision tower is trained, or there is none.
+        RecipeError: if a vision encoder is trained, or there is none.
     """
     arguments = trainer.args
     model = trainer.accelerator.unwrap_model(trainer.model)
     trained = [
         name
         for name, parameter in model.named_parameters()
-        if parameter.requires_grad and set(TOWERS).intersection(name.split("."))
+        if parameter.requires_grad and set(ENCODERS).intersection(name.split("."))
     ]
     if model.config.vision_config is None:
-        raise RecipeError("cache_vision_features: the model has no vision tower")
+        raise RecipeError("cache_vision_features: the model has no vision encoder")
     if trained:
         raise RecipeError(
-            f"cache_vision_features: {trained[0]} is trained, so a picture's features change; "
+            f"cache_vision_features: {trained[0]} is trained, so an image's features change; "
             "expected freeze to hold vision_model and, if there is one, global_vision_model"
         )
-    base = next(module for module in model.modules() if hasattr(module, "read_pictures"))
-    return read_pictures_once(
+    base = next(module for module in model.modules() if hasattr(module, "read_images"))
+    return read_images_once(
         base,
         trainer.processing_class,
         [*(rows["image"] for rows in parts if "image" in rows.column_names), extra],
@@ -209,7 +209,7 @@ def cache_vision_features(
     )
 
 
-def read_pictures_once(
+def read_images_once(
     model: nn.Module,
     processor: ProcessorMixin,
     sources: Iterable[Sequence[Any]],
@@ -220,36 +220,36 @@ def read_pictures_once(
     wait: Callable[[], Any] = lambda: None,
     quiet: bool = False,
 ) -> VisionFeatures:
-    """Bring a cache up to date with some pictures, and open it.
+    """Bring a cache up to date with some images, and open it.
 
     Args:
         model: a `TwoMNERModel`.
         processor: its processor.
-        sources: pictures in any number, with repetitions, None among them. They are taken from
+        sources: images in any number, with repetitions, None among them. They are taken from
             their sequences when they are read, not before.
-        folder: where the caches of all towers lie; this one's is a folder in it.
-        batch_size: pictures that are read at once.
+        folder: where the caches of all encoders lie; this one's is a folder in it.
+        batch_size: images that are read at once.
         process, processes: whose part of the work is done here.
         wait: returns when all processes have come to it.
         quiet: show no progress.
     """
-    folder = folder / tower_digest(model, processor)[:16]
+    folder = folder / encoder_digest(model, processor)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     known = VisionFeatures(folder)
     missing: dict[str, tuple[Sequence[Any], int]] = {}
     for source in sources:
-        for place, picture in enumerate(source):
-            digest = known.digest(picture)
+        for place, image in enumerate(source):
+            digest = known.digest(image)
             if digest is not None and digest not in known:
                 missing.setdefault(digest, (source, place))
-    wait()  # until then nobody writes, so that all find the same pictures missing
+    wait()  # until then nobody writes, so that all find the same images missing
     mine = list(missing.items())[process::processes]
-    with tqdm(total=len(mine), desc="pictures", disable=quiet or process > 0) as progress:
-        for first in range(0, len(mine), FILE_PICTURES):
-            file = mine[first : first + FILE_PICTURES]
+    with tqdm(total=len(mine), desc="images", disable=quiet or process > 0) as progress:
+        for first in range(0, len(mine), FILE_IMAGES):
+            file = mine[first : first + FILE_IMAGES]
             _write(folder, list(_read(model, processor, file, batch_size, progress)))
     wait()
-    logger.info("%d pictures read, the features of all are in %s", len(missing), folder)
+    logger.info("%d images read, the features of all are in %s", len(missing), folder)
     return VisionFeatures(folder)
 
 
@@ -257,7 +257,7 @@ def read_pictures_once(
 def _read(
     model: nn.Module,
     processor: ProcessorMixin,
-    pictures: Sequence[tuple[str, tuple[Sequence[Any], int]]],
+    images: Sequence[tuple[str, tuple[Sequence[Any], int]]],
     batch_size: int,
     progress: tqdm,
 ) -> Iterator[tuple[list[str], Tensor, dict[str, Tensor]]]:
@@ -265,11 +265,11 @@ def _read(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    for first in range(0, len(pictures), batch_size):
-        batch = pictures[first : first + batch_size]
-        images = [source[place] for _, (source, place) in batch]
-        inputs = processor([["."]] * len(batch), images=images)
-        features = model.read_pictures(inputs["pixel_values"].to(device))
+    for first in range(0, len(images), batch_size):
+        batch = images[first : first + batch_size]
+        given = [source[place] for _, (source, place) in batch]
+        inputs = processor([["."]] * len(batch), images=given)
+        features = model.read_images(inputs["pixel_values"].to(device))
         yield (
             [digest for digest, _ in batch],
             inputs["image_mask"],
@@ -299,7 +299,7 @@ def _write(folder: Path, batches: list[tuple[list[str], Tensor, dict[str, Tensor
     """Write one file; it has its name when it is whole."""
     digests = [digest for names, _, _ in batches for digest in names]
     columns = {
-        "picture": pa.array(digests),
+        "image": pa.array(digests),
         "readable": pa.array([bool(value) for _, readable, _ in batches for value in readable]),
     }
     shapes = {}

@@ -19,7 +19,7 @@ from .metrics import f1_both_views, score
 _DESCRIPTION = """\
 Exact-span scores for named entities: an entity is right when its first word, its last word and its
 type are right, as in `seqeval` with `mode="strict"` and `scheme=IOB2`. Overall, by type, by
-language, boundaries alone, with and without a picture, and for entities that only a picture can
+language, boundaries alone, with and without an image, and for entities that only an image can
 type.
 """
 
@@ -28,15 +28,15 @@ Args:
     predictions: for each sentence the predicted label of each word, in BIO or BIOES.
     references: the same, as they should be.
     languages: each sentence's language (optional).
-    has_picture: whether each sentence comes with a picture (optional).
-    decidable_from_text: False where only the picture says of what type a sentence's entities are
+    has_image: whether each sentence comes with an image (optional).
+    decidable_from_text: False where only the image says of what type a sentence's entities are
         (optional).
     text_view: the labels predicted from the words alone (optional).
 
 Returns:
     `overall`, `by_type` and `boundaries` (types ignored), each of `precision`, `recall`, `f1`,
     `correct`, `predicted`, `gold`; with `languages` also `by_language` and `mean_over_languages`;
-    with `has_picture` also `by_picture`; with `decidable_from_text` also `picture_decided`; with
+    with `has_image` also `by_image`; with `decidable_from_text` also `image_decided`; with
     `text_view` also the same under `text_view`, and `f1_both_views`, the mean of the two F1.
 
 Examples:
@@ -76,7 +76,7 @@ class MMNER(evaluate.Metric):
         predictions: list[list[str]],
         references: list[list[str]],
         languages: list[str] | None = None,
-        has_picture: list[bool] | None = None,
+        has_image: list[bool] | None = None,
         decidable_from_text: list[bool] | None = None,
         text_view: list[list[str]] | None = None,
     ) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class MMNER(evaluate.Metric):
             ValueError: if a sentence has not as many predicted labels as it should, one of them is
                 no label, or a column has another length.
         """
-        columns = (languages, has_picture, decidable_from_text)
+        columns = (languages, has_image, decidable_from_text)
         scores = _scores(predictions, references, *columns)
         if text_view is not None:
             alone = scores["text_view"] = _scores(text_view, references, *columns)

@@ -9,7 +9,7 @@ from tests.campaigns.cases import Case, Outcome, Surface, check
 from tests.campaigns.commands import ROOT, judged_command, start
 from tests.campaigns.files import FORMS, edit_files, write_files
 from tests.campaigns.folders import CARD_FIELDS, EDITS, build_set
-from tests.campaigns.models import FILES, write_model, write_towers
+from tests.campaigns.models import FILES, write_encoders, write_model
 from tests.campaigns.mutators import edit_bytes, edit_json
 from tests.campaigns.readers import FIELDS
 from tests.campaigns.recipes import edit_recipe
@@ -25,7 +25,7 @@ class CommandLines(Surface):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         build_set(folder / "set", folder)
-        text, vision = write_towers(folder)
+        text, vision = write_encoders(folder)
         write_model(folder / "model", text, vision)
 
     def run(self, case: Case, folder: Path) -> Outcome:
@@ -98,7 +98,7 @@ class CommandLines(Surface):
         name = case.random("name").choice(("me/x", "x" * 200, "a/b/c", "", "\x1b[1m", "-x", "é/é"))
         return (
             ["model", "HF_HUB_OFFLINE", "token", "repository", name[:50] or "''"],
-            ["-m", "training_2mner.publish", str(model), "--", name],
+            ["-m", "training_2mner.push", str(model), "--", name],
         )
 
     def report(self, case: Case, folder: Path) -> tuple[list[str], list[str]]:
@@ -108,4 +108,4 @@ class CommandLines(Surface):
         for edit in case.edit_randoms():
             content = edit_json(content, edit)
         (run / "metrics.json").write_bytes(content)
-        return ["metrics.json", "run"], ["-m", "training_2mner.report", str(run)]
+        return ["metrics.json", "run"], ["-m", "reporting_2mner.tables", str(run)]

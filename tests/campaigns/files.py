@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.campaigns.mutators import edit_bytes, edit_json_lines, edit_lines
-from tests.dataset_mmnerd.conftest import SENTENCES, conll, picture_bytes
+from tests.dataset_mmnerd.conftest import SENTENCES, conll, image_bytes
 
 Files = dict[str, bytes]
 Sentence = tuple[tuple[str, ...], tuple[str, ...]]
@@ -26,7 +26,7 @@ SPLITS = ("train", "valid", "test")
 
 
 def _images(folder: str = "") -> Files:
-    return {f"{folder}{name}": picture_bytes(seed, kind) for name, (kind, seed) in IMAGES.items()}
+    return {f"{folder}{name}": image_bytes(seed, kind) for name, (kind, seed) in IMAGES.items()}
 
 
 def mmnerd_files() -> Files:

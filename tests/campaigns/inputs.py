@@ -15,9 +15,9 @@ from PIL import Image
 
 from modeling_2mner import MultimodalNERPipeline, TwoMNERForTokenClassification, TwoMNERProcessor
 from tests.campaigns.cases import ACCEPTED, Case, Outcome, Surface, check, judged
-from tests.campaigns.models import LABELS, write_model, write_towers
+from tests.campaigns.models import LABELS, write_encoders, write_model
 from tests.campaigns.mutators import HOSTILE_TEXTS, any_hostile, edit_bytes, edit_value
-from tests.dataset_mmnerd.conftest import picture_bytes
+from tests.dataset_mmnerd.conftest import image_bytes
 
 TEXTS = (
     "Angela Merkel besucht Paris.",
@@ -44,8 +44,8 @@ def hostile_object(random: Random) -> Any:
     makers: tuple[Callable[[], Any], ...] = (
         lambda: b"",
         lambda: random.randbytes(40),
-        lambda: bytearray(picture_bytes()),
-        lambda: edit_bytes(picture_bytes(), random),
+        lambda: bytearray(image_bytes()),
+        lambda: edit_bytes(image_bytes(), random),
         lambda: np.zeros(shape, random.choice((np.uint8, np.float32, np.int64, bool, complex))),
         lambda: np.full(shape, random.choice((np.nan, np.inf, -1.0, 1e9))),
         lambda: torch.zeros(shape),
@@ -72,7 +72,7 @@ def hostile_object(random: Random) -> Any:
 
 def hostile_answer(random: Random) -> bytes:
     """What a server may answer, byte by byte: sound, cut off, too long, or leading astray."""
-    content = picture_bytes(random.randrange(3))
+    content = image_bytes(random.randrange(3))
     length = random.choice((len(content), len(content), len(content) * 3, 0, -1, 10**12))
     status = random.choice(("200 OK", "200 OK", "404 Not Found", "500 X", "204 No Content", "999"))
     kind = random.choice(("image/png", "text/html", "\xe9\x00".encode().decode("latin-1"), ""))
@@ -120,13 +120,13 @@ class Inputs(Surface):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        text, vision = write_towers(folder)
+        text, vision = write_encoders(folder)
         write_model(folder / "model", text, vision, context_budget=8)
         self.model = TwoMNERForTokenClassification.from_pretrained(folder / "model")
         self.processor = TwoMNERProcessor.from_pretrained(folder / "model")
         self.pipeline = MultimodalNERPipeline(model=self.model, processor=self.processor)
         self.photo = folder / "photo.png"
-        self.photo.write_bytes(picture_bytes())
+        self.photo.write_bytes(image_bytes())
         self.server = _Server()
 
     def run(self, case: Case, folder: Path) -> Outcome:
@@ -139,9 +139,9 @@ class Inputs(Surface):
         kinds: tuple[Callable[[], Any], ...] = (
             lambda: None,
             lambda: str(self.photo),
-            lambda: picture_bytes(),
+            lambda: image_bytes(),
             lambda: Image.new("RGB", (20, 30)),
-            lambda: {"bytes": picture_bytes(), "path": None},
+            lambda: {"bytes": image_bytes(), "path": None},
             lambda: self.server.url,
         )
         return random.choice(kinds)()

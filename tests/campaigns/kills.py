@@ -29,10 +29,10 @@ from dataset_mmnerd.__main__ import main as dataset_main
 from tests.campaigns.cases import ACCEPTED, Case, Fault, Outcome, Surface, check
 from tests.campaigns.files import mmnerd_files, write_files
 from tests.campaigns.folders import write_tagger
-from tests.campaigns.models import write_model, write_towers
-from tests.dataset_mmnerd.conftest import conll, picture_bytes
+from tests.campaigns.models import write_encoders, write_model
+from tests.dataset_mmnerd.conftest import conll, image_bytes
 from tests.hub_server import HubServer
-from training_2mner.publish import main as publish_main
+from training_2mner.push import main as publish_main
 
 FILE_EVENTS = (
     *("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"),
@@ -256,13 +256,13 @@ class KilledTrainings(Kills):
     main = staticmethod(train.main)
 
     def prepare(self, folder: Path) -> None:
-        text, vision = write_towers(folder)
+        text, vision = write_encoders(folder)
         sentences = [
             (f"{'ab'[n % 2]}", ["Ana", "saw", f"Rome{n}"], ["B-PER", "O", "B-LOC"])
             for n in range(6)
         ]
         files = {f"{name}_en.txt": conll(*sentences).encode() for name in ("train", "dev", "test")}
-        files |= {"a.png": picture_bytes(1), "b.png": picture_bytes(2)}
+        files |= {"a.png": image_bytes(1), "b.png": image_bytes(2)}
         write_files(files, folder / "data")
         recipe = {
             "text_model": text,
@@ -331,7 +331,7 @@ class KilledPushes(Kills):
         return dataset_main(rest) if kind == "datasets" else publish_main(rest)
 
     def prepare(self, folder: Path) -> None:
-        text, vision = write_towers(folder)
+        text, vision = write_encoders(folder)
         for name, parts in (("older", (text,)), ("newer", (text, vision))):
             write_model(folder / f"models-{name}", *parts)
             (folder / f"models-{name}" / "README.md").write_text("---\nlicense: mit\n---\n")

@@ -20,8 +20,8 @@ from modeling_2mner import (
 )
 from tests.campaigns.cases import ACCEPTED, Case, Outcome, Surface, check, judged
 from tests.campaigns.mutators import edit_bytes, edit_json
-from tests.conftest import TEXT_CONFIGS, VISION_CONFIGS, write_tokenizer, write_tower
-from tests.dataset_mmnerd.conftest import picture_bytes
+from tests.conftest import TEXT_CONFIGS, VISION_CONFIGS, write_encoder, write_tokenizer
+from tests.dataset_mmnerd.conftest import image_bytes
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 FILES = (
@@ -33,26 +33,26 @@ FILES = (
 )
 
 
-def write_towers(folder: Path) -> tuple[str, str]:
+def write_encoders(folder: Path) -> tuple[str, str]:
     """Write a tiny text encoder and a tiny vision encoder; return their folders."""
     text, vision = folder / "text", folder / "vision"
     size = {"height": 32, "width": 32}
     pieces = write_tokenizer(text, "xlm-roberta")
-    write_tower(text, TEXT_CONFIGS["xlm-roberta"](pieces))
+    write_encoder(text, TEXT_CONFIGS["xlm-roberta"](pieces))
     processor = CLIPImageProcessorPil(size=size, crop_size=size, do_center_crop=False)
     processor.save_pretrained(vision)
-    write_tower(vision, VISION_CONFIGS["clip"]())
+    write_encoder(vision, VISION_CONFIGS["clip"]())
     return str(text), str(vision)
 
 
 def write_model(folder: Path, text: str, vision: str | None = None, **options: int) -> None:
     """Write a tiny 2M-NER with its processor. `options` are the processor's."""
     torch.manual_seed(0)
-    model = TwoMNERForTokenClassification.from_towers(
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(
         text, vision, labels=LABELS, collaboration_heads=4
     )
     model.save_pretrained(folder)
-    processor = TwoMNERProcessor.from_towers(text, vision, labels=LABELS, **options)
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text, vision, labels=LABELS, **options)
     processor.save_pretrained(folder)
 
 
@@ -80,10 +80,10 @@ class Models(Surface):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        text, vision = write_towers(folder)
+        text, vision = write_encoders(folder)
         write_model(folder / "whole-text", text)
         write_model(folder / "whole-both", text, vision, context_budget=8)
-        self.image = picture_bytes(1)
+        self.image = image_bytes(1)
 
     def run(self, case: Case, folder: Path) -> Outcome:
         random = case.random()

@@ -22,9 +22,9 @@ from tests.campaigns.files import (
     spoil_file,
     write_files,
 )
-from tests.dataset_mmnerd.conftest import picture_bytes
+from tests.dataset_mmnerd.conftest import image_bytes
 
-SECRET = picture_bytes(99)
+SECRET = image_bytes(99)
 FIELDS = ("tokens", "ner_tags", "image", "lang", "id", "story", "labels", "source", "languages")
 
 

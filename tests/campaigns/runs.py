@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from reporting_2mner.tables import main
 from tests.campaigns.cases import ACCEPTED, Case, Outcome, Surface, check
 from tests.campaigns.commands import call, judged_command
 from tests.campaigns.files import spoil_file
 from tests.campaigns.kills import KilledTrainings, run_process
 from tests.campaigns.mutators import edit_bytes, edit_json, edit_json_lines
-from training_2mner.report import main
 
 EDITS = {
     "metrics.json": edit_json,

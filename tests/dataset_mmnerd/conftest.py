@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from PIL import Image, ImageDraw
 
-from dataset_mmnerd.publish import build
+from dataset_mmnerd.build import build
 
 SENTENCES = {
     "en": (["Ana", "sings", "in", "Leeds"], ["B-PER", "O", "O", "B-LOC"]),
@@ -21,17 +21,17 @@ SENTENCES = {
 }
 
 
-def picture_bytes(seed: int = 0, format: str = "PNG", size: tuple[int, int] = (64, 48)) -> bytes:
-    """A picture whose shapes depend on the seed."""
+def image_bytes(seed: int = 0, format: str = "PNG", size: tuple[int, int] = (64, 48)) -> bytes:
+    """An image whose shapes depend on the seed."""
     random = Random(seed)
-    picture = Image.new("RGB", (64, 48), "white")
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (64, 48), "white")
+    draw = ImageDraw.Draw(image)
     for _ in range(6):
         x, y, radius = random.randrange(64), random.randrange(48), random.randrange(6, 20)
         color = tuple(random.randrange(256) for _ in range(3))
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=color)
     file = io.BytesIO()
-    picture.resize(size, Image.Resampling.BICUBIC).save(file, format)
+    image.resize(size, Image.Resampling.BICUBIC).save(file, format)
     return file.getvalue()
 
 
@@ -59,16 +59,16 @@ def conll(*sentences: tuple[str | None, list[str], list[str]]) -> str:
 
 @pytest.fixture
 def mmnerd_folder(tmp_path) -> Path:
-    """MMNERD's own layout in four languages: two sentences with one picture, one with another."""
+    """MMNERD's own layout in four languages: two sentences with one image, one with another."""
     root = tmp_path / "MMNERD"
-    pictures = root / "twitter_and_image_caption_images"
-    pictures.mkdir(parents=True)
+    images = root / "twitter_and_image_caption_images"
+    images.mkdir(parents=True)
     for number, (lang, (tokens, tags)) in enumerate(SENTENCES.items()):
         folder = root / "train_valid_test" / f"train_valid_test_{lang}"
         folder.mkdir(parents=True)
         for place, split in enumerate(("train", "valid", "test")):
             name = f"{lang}_{split}"
-            (pictures / f"{name}.jpg").write_bytes(picture_bytes(number * 3 + place, "JPEG"))
+            (images / f"{name}.jpg").write_bytes(image_bytes(number * 3 + place, "JPEG"))
             sentences = [
                 (name, [*tokens, split], [*tags, "O"]),
                 (name, [split, *tokens], ["O", *tags]),
@@ -80,17 +80,17 @@ def mmnerd_folder(tmp_path) -> Path:
 
 @pytest.fixture
 def built(tmp_path) -> Callable[..., Path]:
-    """Build a data set from rows: `built(name, train=[...], test=[...], pictures={...})`.
+    """Build a data set from rows: `built(name, train=[...], test=[...], images={...})`.
 
-    A row is (tokens, tags) or (tokens, tags, more fields); `pictures` are contents by file name.
+    A row is (tokens, tags) or (tokens, tags, more fields); `images` are contents by file name.
     """
 
     def make(
-        name: str = "set", pictures: dict[str, bytes] | None = None, **splits: list[tuple]
+        name: str = "set", images: dict[str, bytes] | None = None, **splits: list[tuple]
     ) -> Path:
         source = tmp_path / f"{name}-files"
         source.mkdir()
-        for file_name, content in (pictures or {}).items():
+        for file_name, content in (images or {}).items():
             (source / file_name).write_bytes(content)
         for split, rows in splits.items():
             lines = []

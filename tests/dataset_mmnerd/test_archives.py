@@ -12,7 +12,7 @@ import pytest
 
 from dataset_mmnerd.__main__ import main
 from dataset_mmnerd.archives import ArchiveError, unpacked
-from dataset_mmnerd.publish import build
+from dataset_mmnerd.build import build
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
@@ -26,7 +26,7 @@ def test_an_archive_is_as_good_as_its_folder(mmnerd_folder, tmp_path, kind):
         with tarfile.open(path, "w:gz") as archive:
             archive.add(mmnerd_folder, "MMNERD")
     report = build("mmnerd", path, tmp_path / "set", with_audit=False)
-    assert sum(part.pictures for part in report.parts.values()) == 24
+    assert sum(part.images for part in report.parts.values()) == 24
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt", "a/../../outside.txt"])

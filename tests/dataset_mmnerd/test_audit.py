@@ -7,10 +7,10 @@ import pytest
 
 from dataset_mmnerd import audit as audit_module
 from dataset_mmnerd.audit import audit, normalised
-from dataset_mmnerd.parquet import ShardWriter, read_shard, replace_shard
 from dataset_mmnerd.schema import bio_labels, features
+from dataset_mmnerd.shards import ShardWriter, read_shard, replace_shard
 
-from .conftest import enormous_png, picture_bytes
+from .conftest import enormous_png, image_bytes
 
 
 def found(report):
@@ -30,16 +30,16 @@ def write_shard(folder, split, rows):
     """Rows as they are, faults included, which `build` would not have made."""
     columns = features(bio_labels())
     writer = ShardWriter(folder / "data" / "en", split, columns)
-    for number, (fields, picture) in enumerate(rows):
+    for number, (fields, image) in enumerate(rows):
         empty = dict.fromkeys(columns) | {"id": f"{split}-{number}", "lang": "en"}
-        writer.add(empty | {"tokens": ["a"], "ner_tags": ["O"]} | fields, picture)
+        writer.add(empty | {"tokens": ["a"], "ner_tags": ["O"]} | fields, image)
     writer.close()
     return folder
 
 
 def test_a_clean_data_set_has_no_finding(built):
     folder = built(
-        pictures={"a.png": picture_bytes(1), "b.png": picture_bytes(2)},
+        images={"a.png": image_bytes(1), "b.png": image_bytes(2)},
         train=[("Ana sings", "B-PER O", {"image": "a.png"})],
         test=[("Bea dances", "B-PER O", {"image": "b.png"})],
     )
@@ -70,8 +70,8 @@ def test_faults_of_words_labels_and_ids(tmp_path):
     ]
 
 
-def test_pictures_that_are_missing_broken_or_enormous(tmp_path):
-    whole = picture_bytes(format="JPEG")
+def test_images_that_are_missing_broken_or_enormous(tmp_path):
+    whole = image_bytes(format="JPEG")
     rows = [
         ({"image_id": "gone.jpg"}, None),
         ({"image_id": "cut.jpg"}, whole[:-300]),
@@ -81,12 +81,12 @@ def test_pictures_that_are_missing_broken_or_enormous(tmp_path):
     ]
     report = audit(write_shard(tmp_path, "train", rows))
     assert found(report) == {
-        "pictures missing": ("warning", 1),
-        "pictures broken": ("error", 1),
-        "pictures enormous": ("error", 1),
+        "images missing": ("warning", 1),
+        "images broken": ("error", 1),
+        "images enormous": ("error", 1),
     }
-    assert finding(report, "pictures broken").of == 3
-    assert "[gone.jpg]" in finding(report, "pictures missing").examples[0]
+    assert finding(report, "images broken").of == 3
+    assert "[gone.jpg]" in finding(report, "images missing").examples[0]
 
 
 def flipped(folder, place: bytes, new: bytes) -> str:
@@ -234,15 +234,15 @@ def test_sentences_without_a_word_are_only_the_same_if_they_are():
     assert normalised(["🙂"]) != normalised(["🙁"])
 
 
-def test_the_same_picture_in_two_splits_by_content_and_by_look(built):
+def test_the_same_image_in_two_splits_by_content_and_by_look(built):
     folder = built(
-        pictures={
-            "one.png": picture_bytes(1),
-            "same.png": picture_bytes(1),
-            "two.png": picture_bytes(2),
-            "smaller.jpg": picture_bytes(2, "JPEG", (40, 30)),
-            "three.png": picture_bytes(3),
-            "four.png": picture_bytes(4),
+        images={
+            "one.png": image_bytes(1),
+            "same.png": image_bytes(1),
+            "two.png": image_bytes(2),
+            "smaller.jpg": image_bytes(2, "JPEG", (40, 30)),
+            "three.png": image_bytes(3),
+            "four.png": image_bytes(4),
         },
         train=[
             ("a", "O", {"image": "one.png"}),
@@ -257,16 +257,16 @@ def test_the_same_picture_in_two_splits_by_content_and_by_look(built):
     )
     report = audit(folder)
     assert found(report) == {
-        "pictures of test in train": ("warning", 1),
-        "pictures of test in train, nearly": ("warning", 1),
+        "images of test in train": ("warning", 1),
+        "images of test in train, nearly": ("warning", 1),
     }
-    (example,) = finding(report, "pictures of test in train, nearly").examples
+    (example,) = finding(report, "images of test in train, nearly").examples
     assert "smaller.jpg" in example and "two.png" in example
 
 
-def test_a_picture_shared_within_a_split_is_no_leak(built):
+def test_a_image_shared_within_a_split_is_no_leak(built):
     folder = built(
-        pictures={"one.png": picture_bytes(1)},
+        images={"one.png": image_bytes(1)},
         train=[("a", "O", {"image": "one.png"}), ("b", "O", {"image": "one.png"})],
         test=[("c", "O")],
     )
@@ -317,14 +317,14 @@ def test_a_language_that_is_not_known_is_skipped(built):
 def test_without_the_libraries_their_checks_are_skipped(built, monkeypatch):
     monkeypatch.setattr(audit_module, "_has", lambda library: False)
     folder = built(
-        pictures={"one.png": picture_bytes(1)},
+        images={"one.png": image_bytes(1)},
         train=[("a", "O", {"image": "one.png"})],
         test=[("b", "O", {"image": "one.png"})],
     )
     report = audit(folder)
     skipped = {finding.check for finding in report.findings if finding.severity == "skipped"}
-    assert skipped == {"pictures of test in train, nearly", "language contradicted"}
-    assert found(report) == {"pictures of test in train": ("warning", 1)}
+    assert skipped == {"images of test in train, nearly", "language contradicted"}
+    assert found(report) == {"images of test in train": ("warning", 1)}
     assert "imagehash is not installed" in str(report)
 
 
@@ -336,7 +336,7 @@ def test_the_twitter_2017_leak_is_found(built):
     tweet = "RT @JGreenDC : Vince plays Tulsa tonight http://t.co/x1"
     mmnerd = built(
         "mmnerd",
-        pictures={"17_1.png": picture_bytes(1), "17_2.png": picture_bytes(2)},
+        images={"17_1.png": image_bytes(1), "17_2.png": image_bytes(2)},
         train=[
             (tweet, "O O O B-PER O B-LOC O O", {"image": "17_1.png"}),
             ("Ana sings", "B-PER O", {"image": "17_2.png"}),
@@ -345,14 +345,14 @@ def test_the_twitter_2017_leak_is_found(built):
     )
     twitter = built(
         "twitter2017",
-        pictures={"1.jpg": picture_bytes(1, "JPEG")},
+        images={"1.jpg": image_bytes(1, "JPEG")},
         train=[("Carl runs", "B-PER O"), ("bea dances all night", "B-PER O O O")],
         test=[("Vince plays Tulsa tonight", "B-PER O B-LOC O", {"image": "1.jpg"})],
     )
     report = audit(mmnerd, against=twitter)
     assert found(report) == {
         "sentences of train in twitter2017's test": ("error", 1),
-        "pictures of train in twitter2017's test, nearly": ("warning", 1),
+        "images of train in twitter2017's test, nearly": ("warning", 1),
         "sentences of test in twitter2017's train": ("error", 1),
     }
     (example,) = finding(report, "sentences of train in twitter2017's test").examples

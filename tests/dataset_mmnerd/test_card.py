@@ -10,11 +10,11 @@ import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
+from dataset_mmnerd.build import build
 from dataset_mmnerd.card import CardFacts, code, escaped
 from dataset_mmnerd.charts import label_chart
-from dataset_mmnerd.publish import build
 
-from .conftest import conll, picture_bytes
+from .conftest import conll, image_bytes
 
 
 @pytest.fixture
@@ -68,12 +68,12 @@ def test_it_counts_and_shows_the_data(card):
         assert len(plot.getcolors(maxcolors=100_000)) > 10
 
 
-def test_it_says_what_shared_pictures_save(card):
+def test_it_says_what_shared_images_save(card):
     text = card()[0].text
-    assert "0.0 MiB of pictures instead of 0.0 MiB" in text
+    assert "0.0 MiB of images instead of 0.0 MiB" in text
 
 
-def test_a_set_without_pictures_shows_none(built):
+def test_a_set_without_images_shows_none(built):
     text = (built(train=[("Ana", "B-PER")]) / "README.md").read_text()
     assert "examples.png" not in text
     assert "there are none" in text
@@ -82,7 +82,7 @@ def test_a_set_without_pictures_shows_none(built):
 
 def test_words_of_the_data_are_no_markup(tmp_path):
     words = ["<img", "src=x>", "|", "*b*", "[link](x)", "`c`", "&amp;", "Ana"]
-    (tmp_path / "a.png").write_bytes(picture_bytes())
+    (tmp_path / "a.png").write_bytes(image_bytes())
     (tmp_path / "train_en.txt").write_text(conll(("a", words, ["O"] * 7 + ["B-PER"])))
     build("conll", tmp_path, tmp_path / "out" / "set")
     text = (tmp_path / "out" / "set" / "README.md").read_text()
@@ -120,7 +120,7 @@ def test_a_chart_shows_names_of_any_characters():
 
 
 def test_a_nul_in_a_token_is_shown_as_it_is(tmp_path):
-    (tmp_path / "a.png").write_bytes(picture_bytes())
+    (tmp_path / "a.png").write_bytes(image_bytes())
     words, tags = ["\0", "A\0na", "\0x\0"], ["O", "B-PER", "I-PER"]
     (tmp_path / "train_en.txt").write_text(conll(("a", words, tags)))
     build("conll", tmp_path, tmp_path / "out" / "set")
@@ -137,7 +137,7 @@ def test_names_of_types_and_of_the_set_are_no_markup(tmp_path):
     tags = [f"B-{name}" for name in HOSTILE]
     source = tmp_path / "files"
     source.mkdir()
-    (source / "a.png").write_bytes(picture_bytes())
+    (source / "a.png").write_bytes(image_bytes())
     (source / "train_en.txt").write_text(conll(("a", [f"w{n}" for n in range(len(tags))], tags)))
     name = 'a"b`c|<i>'
     facts = CardFacts("T: <b>\n---\nlicense: mit", "x: [", "o|`r`\n# not a heading")

@@ -12,7 +12,7 @@ from dataset_mmnerd.__main__ import main
 from dataset_mmnerd.columns import ColumnError, parse_columns, usual_columns
 from dataset_mmnerd.readers import MalformedLineError, dataset_from_files
 
-from .conftest import picture_bytes
+from .conftest import image_bytes
 
 CONLL = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
 TOKENS = [["Ana", "Ruiz", "lives"], ["Lima"], ["ok"]]
@@ -222,23 +222,23 @@ def test_a_data_set_of_the_usual_form_is_built(saved, tmp_path, capsys):
 
 
 def test_images_inside_a_data_set_are_kept_and_broken_ones_left_out(saved, tmp_path, capsys):
-    whole = {"bytes": picture_bytes(1), "path": "a.png"}
+    whole = {"bytes": image_bytes(1), "path": "a.png"}
     broken = {"bytes": b"no image", "path": "b.png"}
     rows = data_set().add_column("image", [whole, broken, None], feature=ImageFeature())
     assert main(f"build --source dataset --data-dir {saved(rows)} --out mine".split()) == 0
     rows = built_rows(tmp_path / "mine").cast_column("image", ImageFeature(decode=False))
     assert rows["image"][:] == [whole, None, None]
-    assert "1 pictures are broken and left out" in (tmp_path / "mine" / "README.md").read_text()
+    assert "1 images are broken and left out" in (tmp_path / "mine" / "README.md").read_text()
 
 
 def test_images_that_a_data_set_only_names_are_read_from_one_folder_alone(saved, tmp_path):
     """A row of a stranger's data set may name any file of this machine: it is not published."""
-    for place in ("pictures", "private"):
+    for place in ("images", "private"):
         (tmp_path / place).mkdir()
         Image.new("RGB", (3, 2)).save(tmp_path / place / "a.png")
     names = ["a.png", str(tmp_path / "private" / "a.png"), "../private/a.png"]
     command = f"build --source dataset --data-dir {saved(data_set(image=names))} --out mine"
-    assert main([*command.split(), "--image-dir", "pictures", "--no-audit"]) == 0
+    assert main([*command.split(), "--image-dir", "images", "--no-audit"]) == 0
     rows = built_rows(tmp_path / "mine").cast_column("image", ImageFeature(decode=False))
     assert [image is not None for image in rows["image"][:]] == [True, False, False]
     assert Image.open(io.BytesIO(rows[0]["image"]["bytes"])).size == (3, 2)

@@ -19,30 +19,30 @@ from huggingface_hub import DatasetCard
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from dataset_mmnerd.__main__ import main
+from dataset_mmnerd.build import push
 from dataset_mmnerd.card_reading import CardError
 from dataset_mmnerd.context_folder import fill_context
-from dataset_mmnerd.parquet import ShardError
+from dataset_mmnerd.extractors import ContextError
 from dataset_mmnerd.processes import ProcessesError
-from dataset_mmnerd.publish import push
-from dataset_mmnerd.visual_context import ContextError
+from dataset_mmnerd.shards import ShardError
 
-from .conftest import picture_bytes
+from .conftest import image_bytes
 
 ROOT = Path(__file__).parents[2]
 disable_progress_bars()
 
 
 class Widths:
-    """Says how wide a picture is, and counts the pictures it is given."""
+    """Says how wide an image is, and counts the images it is given."""
 
     column, name, key, batch_size, by_language = "objects", "widths", "widths 1", 2, False
 
     def __init__(self) -> None:
         self.seen: Counter[int] = Counter()
 
-    def read(self, pictures, lang="und"):
-        self.seen.update(picture.width for picture in pictures)
-        return [[f"{picture.width} wide"] for picture in pictures]
+    def read(self, images, lang="und"):
+        self.seen.update(image.width for image in images)
+        return [[f"{image.width} wide"] for image in images]
 
 
 def filled(folder, *extractors):
@@ -67,17 +67,17 @@ def rows(folder: Path) -> dict[str, list[dict]]:
 
 @pytest.fixture
 def folder(built) -> Path:
-    """Four pictures: one in both splits and twice in train, one in test alone; a row without."""
-    pictures = {f"{n}.png": picture_bytes(n, size=(40 + n, 30)) for n in range(4)}
+    """Four images: one in both splits and twice in train, one in test alone; a row without."""
+    images = {f"{n}.png": image_bytes(n, size=(40 + n, 30)) for n in range(4)}
     shown = ({"image": f"{n}.png"} for n in (0, 1, 2, 0))
     train = [("Ana sings", "B-PER O", row) for row in shown]
     given = {"objects": ["a given one"], "ocr": ["KEPT"]}
     test = [("Ana", "B-PER", {"image": f"{n}.png", **given}) for n in (0, 3)]
     test.append(("Leeds", "B-LOC", given))
-    return built("set", pictures, train=train, test=test)
+    return built("set", images, train=train, test=test)
 
 
-def test_the_column_is_filled_each_picture_is_read_once_and_all_else_stays(folder):
+def test_the_column_is_filled_each_image_is_read_once_and_all_else_stays(folder):
     before, labels = rows(folder), load_dataset(str(folder), split="train").features
     reader = Widths()
     report = filled(folder, reader)
@@ -94,7 +94,7 @@ def test_the_column_is_filled_each_picture_is_read_once_and_all_else_stays(folde
     assert objects["test"] == [["40 wide"], ["43 wide"], ["a given one"]]
 
 
-def test_a_picture_is_still_stored_once_a_shard(folder):
+def test_a_image_is_still_stored_once_a_shard(folder):
     filled(folder, Widths())
     (path,) = folder.glob("data/en/train-*.parquet")
     with pq.ParquetFile(path, read_dictionary=["image.bytes"]) as file:
@@ -121,7 +121,7 @@ def test_the_card_says_what_made_each_column_and_keeps_the_rest(folder):
     card = DatasetCard.load(folder / "README.md")
     text = (folder / "README.md").read_text()
     assert "\n| captions | captions | 6 | 4 | 4 | 0 | 0 |\n| objects | widths | 7 | 4 | 4 |" in text
-    assert text.count("## Text made from the pictures") == 1
+    assert text.count("## Text made from the images") == 1
     for heading in ("## Columns", "## Sizes", "## Entities", "## Storage"):
         assert before[before.index("## Sizes") :] == text[text.index("## Sizes") :]
         assert text.count(f"\n{heading}\n") == 1
@@ -130,7 +130,7 @@ def test_the_card_says_what_made_each_column_and_keeps_the_rest(folder):
     sizes = {each["config_name"]: each["download_size"] for each in info}
     assert sizes == {"all": stored, "en": stored}
     made = json.loads((folder / "context.json").read_text())
-    assert made["objects"]["made_by"] == "widths" and made["captions"]["pictures"] == 4
+    assert made["objects"]["made_by"] == "widths" and made["captions"]["images"] == 4
 
 
 def test_what_is_pushed_holds_the_columns_and_not_the_store(folder, online):
@@ -202,11 +202,11 @@ def test_flipped_bytes_in_a_shard_are_an_error_that_names_it(folder):
 
 
 @pytest.mark.tesseract
-def test_a_broken_picture_is_listed_with_its_reason_and_not_fatal(built, capsys):
-    whole = picture_bytes(1, "JPEG")
-    pictures = {"good.jpg": picture_bytes(0, "JPEG"), "cut.jpg": whole}
-    train = [("Ana", "B-PER", {"image": name}) for name in pictures]
-    folder = built("set", pictures, train=train)
+def test_a_broken_image_is_listed_with_its_reason_and_not_fatal(built, capsys):
+    whole = image_bytes(1, "JPEG")
+    images = {"good.jpg": image_bytes(0, "JPEG"), "cut.jpg": whole}
+    train = [("Ana", "B-PER", {"image": name}) for name in images]
+    folder = built("set", images, train=train)
     (shard,) = folder.glob("data/en/*.parquet")  # a build would leave out what is cut short
     cut = whole[: len(whole) // 2].ljust(len(whole), b"\xd9")
     shard.write_bytes(shard.read_bytes().replace(whole, cut))
@@ -223,10 +223,10 @@ def test_the_next_run_tries_again_what_could_not_be_read_and_nothing_else(folder
             super().__init__()
             self.unreadable = set(widths)
 
-        def read(self, pictures, lang="und"):
-            if self.unreadable.intersection(picture.width for picture in pictures):
+        def read(self, images, lang="und"):
+            if self.unreadable.intersection(image.width for image in images):
                 raise RuntimeError("out of time")
-            return super().read(pictures, lang)
+            return super().read(images, lang)
 
     failed = [("1.png", "out of time"), ("2.png", "out of time")]
     for number, (read, written) in enumerate([(4, 2), (2, 0)]):
@@ -245,16 +245,16 @@ def test_the_next_run_tries_again_what_could_not_be_read_and_nothing_else(folder
 
 def test_an_extractor_that_can_read_nothing_is_an_error_and_changes_nothing(folder):
     class Useless(Widths):
-        def read(self, pictures, lang="und"):
+        def read(self, images, lang="und"):
             raise RuntimeError("no more memory")
 
     before = files(folder)
-    with pytest.raises(ContextError, match="found no more memory at each of 2 pictures"):
+    with pytest.raises(ContextError, match="found no more memory at each of 2 images"):
         filled(folder, Useless())
     assert {name: before.get(name, b"\n") for name in files(folder)} == files(folder)
 
 
-def test_a_data_set_without_pictures_stays_as_it_is(built):
+def test_a_data_set_without_images_stays_as_it_is(built):
     folder = built("set", train=[("Ana", "B-PER")], test=[("Leeds", "B-LOC")])
     before = rows(folder)
     report = filled(folder, Widths())
@@ -310,11 +310,11 @@ def run(*command: str, **environment: str) -> subprocess.Popen:
 
 @pytest.mark.tesseract
 def test_a_killed_run_goes_on_where_it_stopped(built, tmp_path):
-    pictures = {f"{n}.png": picture_bytes(n, size=(40 + n, 30)) for n in range(36)}
-    train = [("Ana", "B-PER", {"image": name}) for name in pictures]
-    folder = built("set", pictures, train=train)
+    images = {f"{n}.png": image_bytes(n, size=(40 + n, 30)) for n in range(36)}
+    train = [("Ana", "B-PER", {"image": name}) for name in images]
+    folder = built("set", images, train=train)
     before = {name: content for name, content in files(folder).items() if ".context" not in name}
-    # The real program, with a list of its calls; from the 21st picture on it hangs if told to.
+    # The real program, with a list of its calls; from the 21st image on it hangs if told to.
     calls, hold = tmp_path / "calls", tmp_path / "hold"
     program = tmp_path / "bin" / "tesseract"
     program.parent.mkdir()

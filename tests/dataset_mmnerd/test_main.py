@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from dataset_mmnerd.__main__ import main
 from tests.conftest import full_disk
 
-from .conftest import conll, enormous_png, picture_bytes
+from .conftest import conll, enormous_png, image_bytes
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_an_audit_writes_its_findings_to_a_regular_file_only(built, tmp_path, ca
 
 @pytest.mark.parametrize("free", [0, 100, 5000])
 def test_a_full_disk_is_one_line_and_nothing_is_lost(folder, capsys, free):
-    (folder / "data" / "a.png").write_bytes(picture_bytes())
+    (folder / "data" / "a.png").write_bytes(image_bytes())
     (folder / "data" / "any_en.txt").write_text(conll(("a", ["Ana"], ["B-PER"])))
     build = "build --source conll --data-dir data --out set --split 1/0/0"
     assert main(build.split()) == 0
@@ -202,7 +202,7 @@ def test_audit_and_push_read_every_form_of_card_or_say_one_line(built, capsys, c
 BAD_FILES = {
     "three columns": (b"ok\tO\nAna\tX\tB-PER\n", "line 2: found 3 columns"),
     "another encoding": ("ok\tO\nBär\tO\n".encode("latin-1"), "line 2: found byte 0xe4"),
-    "a name that climbs": (b"IMGID:../../etc/passwd\na\tO\n", "picture '../../etc/passwd'"),
+    "a name that climbs": (b"IMGID:../../etc/passwd\na\tO\n", "image '../../etc/passwd'"),
 }
 
 
@@ -221,7 +221,7 @@ def test_strict_turns_a_counted_warning_into_an_error(folder, capsys):
     build = "build --source conll --data-dir data --no-audit --out"
     assert main([*build.split(), "set"]) == 0
     assert main([*build.split(), "strict_set", "--strict"]) == 1
-    assert "1 pictures are enormous and left out" in capsys.readouterr().err
+    assert "1 images are enormous and left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shares", ["80/20", "a/b/c", ""])

@@ -54,7 +54,7 @@ def write(tmp_path):
     return write
 
 
-def picture(path, color="red"):
+def image(path, color="red"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (3, 2), color).save(path)
     return path
@@ -75,11 +75,11 @@ def test_iob1_is_repaired_and_counted(write, caplog):
 # Formats ------------------------------------------------------------------------------------------
 
 
-def test_imgid_conll_gives_words_labels_and_picture(write, tmp_path):
+def test_imgid_conll_gives_words_labels_and_image(write, tmp_path):
     path = write("valid_en.txt", TWEETS)
-    first = picture(tmp_path / "pictures" / "17_06_1.jpg")
-    second = picture(tmp_path / "pictures" / "17_06_2.jpg")
-    ana, bonn = rows(path, image_dir=tmp_path / "pictures")
+    first = image(tmp_path / "images" / "17_06_1.jpg")
+    second = image(tmp_path / "images" / "17_06_2.jpg")
+    ana, bonn = rows(path, image_dir=tmp_path / "images")
     assert ana["tokens"] == ["Ana", "Ruiz", "sings"]
     assert ana["ner_tags"] == ["B-PER", "I-PER", "O"]
     assert (ana["id"], ana["lang"]) == ("en-valid_en-0", "en")
@@ -89,7 +89,7 @@ def test_imgid_conll_gives_words_labels_and_picture(write, tmp_path):
     assert ana["objects"] is ana["captions"] is ana["ocr"] is None
 
 
-def test_conll_without_pictures_and_a_forgotten_blank_line_before_imgid(write):
+def test_conll_without_images_and_a_forgotten_blank_line_before_imgid(write):
     path = write("a.txt", "Ana\tB-PER\nIMGID:9\nok\tO\n\n\n\nIMGID:8\n\nyes\tO")
     found = [(row["tokens"], row["image_id"]) for row in rows(path)]
     assert found == [(["Ana"], None), (["ok"], "9"), ([], "8"), (["yes"], None)]
@@ -122,7 +122,7 @@ def test_json_lines(write, tmp_path):
     }
     bare = {"tokens": [], "ner_tags": [], "image": None}
     path = write("de_val.jsonl", "\n".join(map(json.dumps, [full, bare])))
-    ana = picture(tmp_path / "deep/er/ana.png")
+    ana = image(tmp_path / "deep/er/ana.png")
     first, second = rows(path)
     assert (first["id"], first["lang"], first["group"]) == ("5", "pt", "s1")
     assert (first["image"], first["image_id"]) == (str(ana), "deep/er/ana.png")
@@ -178,7 +178,7 @@ def test_whatever_tokens_are_written_are_read(tmp_path_factory, sentences, index
     assert found == sentences
 
 
-def test_a_token_may_look_like_a_picture_id(write):
+def test_a_token_may_look_like_a_image_id(write):
     assert rows(write("a.txt", "IMGID:7\nIMGID:8\tO\n"))[0]["tokens"] == ["IMGID:8"]
 
 
@@ -198,7 +198,7 @@ def test_json_lines_may_have_tabs_between_their_parts(write):
         ("ok\tO\n\tO\n", 2, "2 columns '\\tO'", "two columns"),
         ("Ana\tPER\n", 1, "label 'PER'", "O, B-TYPE or I-TYPE"),
         ("Ana\tE-PER\n", 1, "label 'E-PER'", "O, B-TYPE or I-TYPE"),
-        ("IMGID:\nAna\tO\n", 1, "no picture id", "IMGID:<image id>"),
+        ("IMGID:\nAna\tO\n", 1, "no image id", "IMGID:<image id>"),
         ("IMGID:../../etc/passwd\nAna\tO\n", 1, "'../../etc/passwd'", "relative name"),
         ("ok\tO\n\nIMGID:/etc/passwd\n", 3, "'/etc/passwd'", "relative name"),
         ("0\ta\tO\n1\tb\n", 2, "2 columns", "three columns"),
@@ -244,34 +244,34 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         rows(tmp_path / "nowhere.txt")
 
 
-# Pictures -----------------------------------------------------------------------------------------
+# Images -----------------------------------------------------------------------------------------
 
 
-def test_missing_pictures_are_counted_once_a_file(write, tmp_path, caplog):
-    picture(tmp_path / "17_06_2.jpg")
+def test_missing_images_are_counted_once_a_file(write, tmp_path, caplog):
+    image(tmp_path / "17_06_2.jpg")
     path = write("a.txt", TWEETS)
     with caplog.at_level(logging.WARNING):
         first, second = rows(path)
     assert (first["image"], first["image_id"]) == (None, "17_06_1")
     assert second["image"] is not None
     (record,) = caplog.records
-    assert "1 of 2 pictures named are not in" in record.getMessage()
+    assert "1 of 2 images named are not in" in record.getMessage()
     assert "17_06_1" in record.getMessage()
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png"])
 @pytest.mark.parametrize("name", ["7_a.b", "7_a.b.jpg", "7_a.b.png"])
-def test_a_picture_is_found_with_its_suffix_another_or_none(tmp_path, name, suffix):
-    expected = picture(tmp_path / f"7_a.b.{suffix}")
+def test_a_image_is_found_with_its_suffix_another_or_none(tmp_path, name, suffix):
+    expected = image(tmp_path / f"7_a.b.{suffix}")
     assert find_image(name, tmp_path) == expected
 
 
 @pytest.fixture
 def linked(tmp_path):
     """An image folder of links: to files outside of it, by a folder outside of it, and inside."""
-    outside = picture(tmp_path / "private" / "secret.jpg")
+    outside = image(tmp_path / "private" / "secret.jpg")
     folder = tmp_path / "images"
-    picture(folder / "own.jpg", "blue")
+    image(folder / "own.jpg", "blue")
     (folder / "absolute.jpg").symlink_to(outside)
     (folder / "relative.jpg").symlink_to("../private/secret.jpg")
     (folder / "chain.jpg").symlink_to("absolute.jpg")
@@ -294,7 +294,7 @@ def test_links_that_leave_the_image_folder_are_not_followed(linked):
 
 
 def test_an_image_beside_a_link_that_leaves_is_found(linked):
-    expected = picture(linked / "absolute.png")
+    expected = image(linked / "absolute.png")
     assert find_image("absolute", linked) == expected
 
 
@@ -315,7 +315,7 @@ def test_links_that_leave_the_image_folder_are_counted_as_missing_images(
     assert [row["image"] is not None for row in found] == [False] * len(LEAVING) + [True]
     assert [row["image_id"] for row in found] == names
     (record,) = caplog.records
-    assert "6 of 7 pictures named are not in" in record.getMessage()
+    assert "6 of 7 images named are not in" in record.getMessage()
     assert "(or links out of it), the first is absolute.jpg" in record.getMessage()
 
 
@@ -385,7 +385,7 @@ def test_brackets_that_are_part_of_a_name_are_no_slice(write):
 
 
 def test_a_data_set_of_mixed_formats_has_the_union_of_their_labels(write, tmp_path):
-    picture(tmp_path / "17_06_1.jpg", "blue")
+    image(tmp_path / "17_06_1.jpg", "blue")
     files = [
         write("x_en.txt", TWEETS.replace("PER", "GENE")),
         write("fr/val.conllu", WIKI),
@@ -452,7 +452,7 @@ def test_an_image_name_that_is_longer_than_the_file_system_allows_is_missing(wri
     path = write("a.txt", f"IMGID:{'x' * 5000}\nAna\tB-PER\n")
     (row,) = rows(path)
     assert row["image"] is None
-    assert "1 of 1 pictures named are not in" in caplog.text
+    assert "1 of 1 images named are not in" in caplog.text
     assert len(caplog.text) < 1000
 
 

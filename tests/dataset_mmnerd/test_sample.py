@@ -14,16 +14,17 @@ from datasets import Image
 from PIL import Image as PilImage
 
 from dataset_mmnerd.labels import repair_labels
-from dataset_mmnerd.sample import SAMPLE_LANGUAGES, _sections, load_sample, sample_rows
-from dataset_mmnerd.sample_pictures import SCENES
+from dataset_mmnerd.sample import SAMPLE_LANGUAGES, load_sample, sample_rows
+from dataset_mmnerd.sample.drawings import SCENES
+from dataset_mmnerd.sample.rows import _sections
 from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels
 
-FRAME_SECTIONS = ("picture decides", "words decide", "no entity")
+FRAME_SECTIONS = ("image decides", "words decide", "no entity")
 
 
 @pytest.fixture(scope="module")
 def sample():
-    """Split -> rows with pictures as bytes and labels as names."""
+    """Split -> rows with images as bytes and labels as names."""
     data = load_sample(sentences=100).cast_column("image", Image(decode=False))
     names = data["train"].features["ner_tags"].feature.names
     return {
@@ -43,7 +44,7 @@ def entities(row):
     return [(entity_type, " ".join(words)) for entity_type, words in found]
 
 
-def picture_decided(rows):
+def image_decided(rows):
     return [row for row in rows if not row["decidable_from_text"]]
 
 
@@ -88,11 +89,11 @@ def test_each_language_has_sixty_frames_of_its_own():
     )
 
 
-def test_the_frames_where_the_picture_decides_hold_one_name_and_others_none_of_that_kind():
+def test_the_frames_where_the_image_decides_hold_one_name_and_others_none_of_that_kind():
     for lang in SAMPLE_LANGUAGES:
         sections = _sections(f"{lang}.txt")
-        assert all(frame.count("{?}") == 1 for frame in sections["picture decides"])
-        assert all("{" not in frame.replace("{?}", "") for frame in sections["picture decides"])
+        assert all(frame.count("{?}") == 1 for frame in sections["image decides"])
+        assert all("{" not in frame.replace("{?}", "") for frame in sections["image decides"])
         assert not any("{?}" in frame for frame in sections["words decide"])
         assert all("{" in frame for frame in sections["words decide"])
         assert not any("{" in frame for frame in sections["no entity"])
@@ -137,19 +138,19 @@ def test_some_names_have_several_words(sample):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_where_the_picture_decides_there_is_one_entity_and_a_picture(sample, split):
-    rows = picture_decided(sample[split])
+def test_where_the_image_decides_there_is_one_entity_and_a_image(sample, split):
+    rows = image_decided(sample[split])
     assert rows
     assert all(len(entities(row)) == 1 and row["image"] is not None for row in rows)
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_where_the_picture_decides_types_are_balanced_in_each_language_and_for_each_name(
+def test_where_the_image_decides_types_are_balanced_in_each_language_and_for_each_name(
     sample, split
 ):
     types_by_language = Counter()
     types_by_name = Counter()
-    for row in picture_decided(sample[split]):
+    for row in image_decided(sample[split]):
         ((entity_type, name),) = entities(row)
         types_by_language[row["lang"], entity_type] += 1
         types_by_name[name, entity_type] += 1
@@ -159,12 +160,12 @@ def test_where_the_picture_decides_types_are_balanced_in_each_language_and_for_e
         assert len({types_by_name[name, entity_type] for entity_type in DEFAULT_ENTITY_TYPES}) == 1
 
 
-def test_about_two_in_five_sentences_with_entity_and_picture_need_the_picture(sample):
+def test_about_two_in_five_sentences_with_entity_and_image_need_the_image(sample):
     rows = [row for rows in sample.values() for row in rows if entities(row) and row["image"]]
-    assert 0.35 < len(picture_decided(rows)) / len(rows) < 0.5
+    assert 0.35 < len(image_decided(rows)) / len(rows) < 0.5
 
 
-def test_every_mix_of_entities_and_picture_occurs(sample):
+def test_every_mix_of_entities_and_image_occurs(sample):
     found = {
         (min(len(entities(row)), 2), row["image"] is not None)
         for row in sample["train"]
@@ -173,20 +174,20 @@ def test_every_mix_of_entities_and_picture_occurs(sample):
     assert found == {(count, shown) for count in (0, 1, 2) for shown in (True, False)}
 
 
-def test_pictures_are_small_jpegs_of_many_shapes(sample):
+def test_images_are_small_jpegs_of_many_shapes(sample):
     sizes = set()
     for row in sample["test"]:
         assert (row["image"] is None) == (row["image_id"] is None)
         if row["image"] is not None:
-            picture = PilImage.open(io.BytesIO(row["image"]["bytes"]))
-            picture.load()
-            assert picture.format == "JPEG"
-            assert 160 <= max(picture.size) <= 360
-            sizes.add(picture.size)
+            image = PilImage.open(io.BytesIO(row["image"]["bytes"]))
+            image.load()
+            assert image.format == "JPEG"
+            assert 160 <= max(image.size) <= 360
+            sizes.add(image.size)
     assert len(sizes) > 30
-    pictures = [row["image"]["bytes"] for rows in sample.values() for row in rows if row["image"]]
-    assert len(set(pictures)) == len(pictures)
-    assert sum(map(len, pictures)) / len(pictures) < 18_000
+    images = [row["image"]["bytes"] for rows in sample.values() for row in rows if row["image"]]
+    assert len(set(images)) == len(images)
+    assert sum(map(len, images)) / len(images) < 18_000
 
 
 def test_every_scene_can_be_written_about_in_every_language():

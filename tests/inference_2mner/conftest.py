@@ -9,13 +9,13 @@ from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory, text_tower, vision_tower) -> Path:
+def model(tmp_path_factory, text_encoder, vision_encoder) -> Path:
     """The folder of a model of random weights that reads images."""
     torch.manual_seed(1)
-    encoders = [text_tower(), vision_tower()]
-    made = TwoMNERForTokenClassification.from_towers(*encoders)
+    encoders = [text_encoder(), vision_encoder()]
+    made = TwoMNERForTokenClassification.from_text_vision_pretrained(*encoders)
     torch.nn.init.normal_(made.classifier.weight)
     folder = tmp_path_factory.mktemp("model")
     made.save_pretrained(folder)
-    TwoMNERProcessor.from_towers(*encoders).save_pretrained(folder)
+    TwoMNERProcessor.from_text_vision_pretrained(*encoders).save_pretrained(folder)
     return folder

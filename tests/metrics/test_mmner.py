@@ -26,7 +26,7 @@ def test_it_gives_the_scores_of_training(mmner):
     )
     columns = {
         "languages": generator.choices(["en", "de", "fr"], k=100),
-        "has_picture": generator.choices([True, False], k=100),
+        "has_image": generator.choices([True, False], k=100),
         "decidable_from_text": generator.choices([True, False], k=100),
     }
     spans = [[spans_from_labels(labels) for labels in side] for side in (gold, predicted)]

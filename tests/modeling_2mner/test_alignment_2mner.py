@@ -76,7 +76,7 @@ def test_views_that_say_the_same_diverge_by_exactly_nothing():
 
 
 @pytest.mark.parametrize("objective", [nt_xent, info_nce])
-def test_sentences_without_a_picture_take_no_part(objective):
+def test_sentences_without_a_image_take_no_part(objective):
     text, image = unit(6, 8), unit(6, 8, seed=1)
     pairs = torch.tensor([True, False, True, True, False, False])
     alone = objective(text[pairs], image[pairs], pairs[pairs], 0.5)
@@ -85,20 +85,20 @@ def test_sentences_without_a_picture_take_no_part(objective):
     assert (among_others[~pairs] == 0).all()
 
 
-def test_an_entity_is_pulled_to_its_own_picture():
-    """The loss is small if it is one of the picture's regions, large if another picture's."""
-    regions = torch.eye(6).view(3, 2, 6)  # three pictures of two regions, all different
+def test_an_entity_is_pulled_to_its_own_image():
+    """The loss is small if it is one of the image's patches, large if another image's."""
+    patches = torch.eye(6).view(3, 2, 6)  # three images of two patches, all different
     pairs = torch.ones(3, dtype=torch.bool)
-    entity = regions[1, 0][None]
-    losses = [entity_nce(entity, torch.tensor([own]), regions, pairs, 0.05) for own in range(3)]
+    entity = patches[1, 0][None]
+    losses = [entity_nce(entity, torch.tensor([own]), patches, pairs, 0.05) for own in range(3)]
     assert losses[1] < 0.01
     assert min(losses[0], losses[2]) > 5
 
 
-def test_entities_of_sentences_without_a_picture_take_no_part():
-    regions = unit(3, 2, 8)
+def test_entities_of_sentences_without_a_image_take_no_part():
+    patches = unit(3, 2, 8)
     pairs = torch.tensor([True, False, True])
-    losses = entity_nce(unit(3, 8, seed=1), torch.arange(3), regions, pairs, 0.5)
+    losses = entity_nce(unit(3, 8, seed=1), torch.arange(3), patches, pairs, 0.5)
     assert losses[1] == 0
     assert (losses[[0, 2]] > 0).all()
 
@@ -109,10 +109,10 @@ def module(objective="nt_xent"):
 
 
 @pytest.mark.parametrize("level", ["sentence", "entity"])
-@pytest.mark.parametrize("pictures", [0, 1])
-def test_fewer_than_two_pictures_give_zero_and_no_nan(level, pictures):
+@pytest.mark.parametrize("images", [0, 1])
+def test_fewer_than_two_images_give_zero_and_no_nan(level, images):
     alignment = module()
-    pairs = torch.arange(3) < pictures
+    pairs = torch.arange(3) < images
     if level == "sentence":
         text = alignment.embed_text(torch.randn(3, 8))
         loss = alignment.sentence_loss(text, alignment.embed_image(torch.randn(3, 6)), pairs)
@@ -126,18 +126,18 @@ def test_fewer_than_two_pictures_give_zero_and_no_nan(level, pictures):
 
 def test_entity_vectors_are_means_over_their_words():
     alignment = module()
-    words, regions = torch.randn(2, 4, 8), torch.randn(2, 5, 6)
+    words, patches = torch.randn(2, 4, 8), torch.randn(2, 5, 6)
     entities = torch.tensor([[0, 0, -1, 1], [-1, 0, 0, 0]])
     pairs = torch.ones(2, dtype=torch.bool)
     means = torch.stack([words[0, :2].mean(0), words[0, 3], words[1, 1:].mean(0)])
     expected = entity_nce(
         alignment.embed_text(means),
         torch.tensor([0, 0, 1]),
-        alignment.embed_image(regions),
+        alignment.embed_image(patches),
         pairs,
         0.5,
     ).mean()
-    torch.testing.assert_close(alignment.entity_loss(words, regions, entities, pairs), expected)
+    torch.testing.assert_close(alignment.entity_loss(words, patches, entities, pairs), expected)
 
 
 def test_no_entities_give_zero():
@@ -160,16 +160,16 @@ TWO_PROCESSES = textwrap.dedent(
     torch.manual_seed(0)
     alignment = Alignment(8, 6, 4, 0.5, "nt_xent")
     torch.manual_seed(1)
-    words, regions = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
+    words, patches = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
     entities = torch.tensor([[0, -1, 1], [0, 0, -1], [-1, -1, -1], [0, 1, 2], [-1, 0, -1]])
     pairs = torch.tensor([True, True, True, False, True])
     mine = slice(0, 3) if rank == 0 else slice(3, 5)  # unequal shares
     if level == "sentence":
         text = alignment.embed_text(words[mine].mean(1))
-        image = alignment.embed_image(regions[mine].mean(1))
+        image = alignment.embed_image(patches[mine].mean(1))
         loss = alignment.sentence_loss(text, image, pairs[mine])
     else:
-        loss = alignment.entity_loss(words[mine], regions[mine], entities[mine], pairs[mine])
+        loss = alignment.entity_loss(words[mine], patches[mine], entities[mine], pairs[mine])
     loss.backward()
     gradients = {}
     for name, parameter in alignment.named_parameters():
@@ -207,14 +207,14 @@ def test_two_processes_give_the_loss_and_gradient_of_one(level, tmp_path):
 
     alignment = module()
     torch.manual_seed(1)
-    words, regions = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
+    words, patches = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
     entities = torch.tensor([[0, -1, 1], [0, 0, -1], [-1, -1, -1], [0, 1, 2], [-1, 0, -1]])
     pairs = torch.tensor([True, True, True, False, True])
     if level == "sentence":
         text = alignment.embed_text(words.mean(1))
-        loss = alignment.sentence_loss(text, alignment.embed_image(regions.mean(1)), pairs)
+        loss = alignment.sentence_loss(text, alignment.embed_image(patches.mean(1)), pairs)
     else:
-        loss = alignment.entity_loss(words, regions, entities, pairs)
+        loss = alignment.entity_loss(words, patches, entities, pairs)
     loss.backward()
     torch.testing.assert_close(found.pop("loss"), loss.detach())
     for name, parameter in alignment.named_parameters():

@@ -20,11 +20,15 @@ LABELS = ["O", "B-PER", "I-PER"]
 
 
 @pytest.fixture(scope="module")
-def whole(text_tower, tmp_path_factory) -> Path:
+def whole(text_encoder, tmp_path_factory) -> Path:
     """A model and its processor, as they were saved."""
     folder = tmp_path_factory.mktemp("models") / "whole"
-    TwoMNERForTokenClassification.from_towers(text_tower(), labels=LABELS).save_pretrained(folder)
-    TwoMNERProcessor.from_towers(text_tower(), labels=LABELS).save_pretrained(folder)
+    TwoMNERForTokenClassification.from_text_vision_pretrained(
+        text_encoder(), labels=LABELS
+    ).save_pretrained(folder)
+    TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), labels=LABELS).save_pretrained(
+        folder
+    )
     return folder
 
 

@@ -197,8 +197,8 @@ def test_an_id2label_that_numbers_nothing_is_refused(id2label):
 
 
 @pytest.mark.parametrize("labels", [["B-PER", "I-PER"], [], ["O", 5], "O"])
-def test_a_model_does_not_take_such_labels_later(text_tower, labels):
-    model = TwoMNERForTokenClassification.from_towers(text_tower())
+def test_a_model_does_not_take_such_labels_later(text_encoder, labels):
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(text_encoder())
     with pytest.raises(ValueError, match="labels"):
         model.resize_labels(labels)
     assert len(model.config.labels) == 9

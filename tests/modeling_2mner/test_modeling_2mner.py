@@ -28,32 +28,34 @@ LABELS = [
 ]
 
 
-def picture(seed):
+def image(seed):
     pixels = torch.randint(0, 255, (40, 30, 3), generator=torch.Generator().manual_seed(seed))
     return Image.fromarray(pixels.numpy().astype("uint8"))
 
 
-PICTURES = [picture(0), picture(1), None, picture(3)]
+IMAGES = [image(0), image(1), None, image(3)]
 
 
 @pytest.fixture(scope="module")
-def towers(text_tower, vision_tower):
-    """From the kinds of the towers to a model in evaluation mode and its processor."""
+def encoders(text_encoder, vision_encoder):
+    """From the kinds of the encoders to a model in evaluation mode and its processor."""
 
     def build(text="xlm-roberta", vision="clip", global_vision=None, **config):
         torch.manual_seed(0)
-        names = [text_tower(text), vision and vision_tower(vision)]
-        other = global_vision and vision_tower(global_vision)
-        model = TwoMNERForTokenClassification.from_towers(*names, other, **config).eval()
+        names = [text_encoder(text), vision and vision_encoder(vision)]
+        other = global_vision and vision_encoder(global_vision)
+        model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+            *names, other, **config
+        ).eval()
         labels = {"labels": config["labels"]} if "labels" in config else {}
-        return model, TwoMNERProcessor.from_towers(*names, **labels)
+        return model, TwoMNERProcessor.from_text_vision_pretrained(*names, **labels)
 
     return build
 
 
 @pytest.fixture(scope="module")
-def pair(towers):
-    return towers()
+def pair(encoders):
+    return encoders()
 
 
 def run(model, batch, **options):
@@ -64,7 +66,7 @@ def run(model, batch, **options):
 def outputs_of(model, processor, rows=range(4)):
     """The outputs for some of the sentences, as a batch."""
     rows = list(rows)
-    batch = processor([SENTENCES[row] for row in rows], images=[PICTURES[row] for row in rows])
+    batch = processor([SENTENCES[row] for row in rows], images=[IMAGES[row] for row in rows])
     return run(model, batch)
 
 
@@ -72,27 +74,27 @@ def close(one, two):
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
 
 
-# Towers
+# Encoders
 
 
 @pytest.mark.parametrize("text", ["xlm-roberta", "bert", "distilbert", "deberta-v2"])
-def test_any_text_encoder(towers, text):
-    model, processor = towers(text=text)
+def test_any_text_encoder(encoders, text):
+    model, processor = encoders(text=text)
     outputs = outputs_of(model, processor)
     assert outputs.logits.shape == (4, 60, 9)
     assert outputs.logits.isfinite().all()
 
 
 @pytest.mark.parametrize(
-    ("vision", "regions"),
+    ("vision", "patches"),
     [("clip", 5), ("siglip", 4), ("vit", 5), ("dinov2", 5), ("resnet", 16), ("efficientnet", 1)],
 )
-def test_any_vision_tower(towers, vision, regions):
-    """Patches and map cells alike; each picture changes its sentence's words and gets gradients."""
-    model, processor = towers(vision=vision)
-    batch = processor(SENTENCES, images=PICTURES, labels=LABELS)
-    attention = run(model, batch, output_attentions=True).region_attentions
-    assert attention[0].shape == (4, 8, 60, regions)
+def test_any_vision_encoder(encoders, vision, patches):
+    """Patches and map cells alike; each image changes its sentence's words and gets gradients."""
+    model, processor = encoders(vision=vision)
+    batch = processor(SENTENCES, images=IMAGES, labels=LABELS)
+    attention = run(model, batch, output_attentions=True).patch_attentions
+    assert attention[0].shape == (4, 8, 60, patches)
     close(attention[0].sum(-1), torch.ones(4, 8, 60))
 
     model.train()
@@ -106,21 +108,21 @@ def test_any_vision_tower(towers, vision, regions):
 
 
 @pytest.mark.parametrize("fusion", ["gated", "concat"])
-def test_a_second_global_tower_is_seen(towers, fusion):
-    model, processor = towers(vision="clip", global_vision="resnet", fusion=fusion)
-    batch = processor(SENTENCES, images=PICTURES)
+def test_a_second_global_encoder_is_seen(encoders, fusion):
+    model, processor = encoders(vision="clip", global_vision="resnet", fusion=fusion)
+    batch = processor(SENTENCES, images=IMAGES)
     outputs = run(model, batch, output_attentions=True)
-    assert [weights.shape[-1] for weights in outputs.region_attentions] == [5, 1]
+    assert [weights.shape[-1] for weights in outputs.patch_attentions] == [5, 1]
     with torch.no_grad():
         for parameter in model.model.global_vision_model.parameters():
             parameter.mul_(1.5)
     changed = run(model, batch).logits
     assert not torch.allclose(changed[0, :5], outputs.logits[0, :5])
-    close(changed[2, :1], outputs.logits[2, :1])  # the sentence without a picture
+    close(changed[2, :1], outputs.logits[2, :1])  # the sentence without an image
 
 
-def test_the_second_tower_sees_its_own_normalisation(towers):
-    model, _ = towers(vision="clip", global_vision="resnet")
+def test_the_second_encoder_sees_its_own_normalisation(encoders):
+    model, _ = encoders(vision="clip", global_vision="resnet")
     model.config.global_image_mean, model.config.global_image_std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
     raw = torch.rand(1, 3, 4, 4)
 
@@ -131,10 +133,10 @@ def test_the_second_tower_sees_its_own_normalisation(towers):
     close(model.model._renormalise(first), normalise([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]))
 
 
-def test_without_a_vision_tower_it_is_the_plain_encoder_and_a_crf(towers, text_tower):
-    model, processor = towers(vision=None)
+def test_without_a_vision_encoder_it_is_the_plain_encoder_and_a_crf(encoders, text_encoder):
+    model, processor = encoders(vision=None)
     batch = processor(SENTENCES[:3])
-    encoder = AutoModel.from_pretrained(text_tower(), add_pooling_layer=False).eval()
+    encoder = AutoModel.from_pretrained(text_encoder(), add_pooling_layer=False).eval()
     with torch.no_grad():
         states = encoder(batch["input_ids"], batch["attention_mask"]).last_hidden_state
     expected = model.classifier(states.flatten(0, 1)[batch["word_index"]])
@@ -143,20 +145,20 @@ def test_without_a_vision_tower_it_is_the_plain_encoder_and_a_crf(towers, text_t
 
 
 @pytest.mark.parametrize("kind", ["clip", "efficientnet"])
-def test_a_tower_gives_the_regions_that_it_gives_alone(towers, vision_tower, kind):
-    model, processor = towers(vision=kind)
-    batch = processor(SENTENCES, images=PICTURES)
+def test_a_encoder_gives_the_patches_that_it_gives_alone(encoders, vision_encoder, kind):
+    model, processor = encoders(vision=kind)
+    batch = processor(SENTENCES, images=IMAGES)
     with torch.no_grad():
-        regions = model.model(**batch).region_states
-        alone = AutoModel.from_pretrained(vision_tower(kind)).eval()
+        patches = model.model(**batch).patch_states
+        alone = AutoModel.from_pretrained(vision_encoder(kind)).eval()
         alone = alone(batch["pixel_values"]).last_hidden_state
     if alone.ndim == 4:
         alone = alone.flatten(2).transpose(1, 2)
-    close(regions[batch["image_mask"]], alone[batch["image_mask"]])
+    close(patches[batch["image_mask"]], alone[batch["image_mask"]])
 
 
-def test_a_full_clip_or_siglip_gives_its_vision_part(tmp_path, text_tower):
-    """`openai/clip-vit-base-patch32` holds two towers; the vision one is taken."""
+def test_a_full_clip_or_siglip_gives_its_vision_part(tmp_path, text_encoder):
+    """`openai/clip-vit-base-patch32` holds two encoders; the vision one is taken."""
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
     tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -166,7 +168,7 @@ def test_a_full_clip_or_siglip_gives_its_vision_part(tmp_path, text_tower):
     full = CLIPModel(config)
     full.save_pretrained(tmp_path)
     CLIPImageProcessorPil().save_pretrained(tmp_path)
-    model = TwoMNERForTokenClassification.from_towers(text_tower(), str(tmp_path))
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(text_encoder(), str(tmp_path))
     assert model.config.vision_config.model_type == "clip_vision_model"
     kept = dict(full.vision_model.named_parameters())
     assert all(
@@ -186,8 +188,8 @@ def test_every_word_gets_exactly_one_label(pair):
 
 
 @pytest.mark.parametrize("fusion", ["gated", "concat"])
-def test_a_sentence_scores_the_same_whatever_else_is_in_its_batch(towers, fusion):
-    model, processor = towers(fusion=fusion)
+def test_a_sentence_scores_the_same_whatever_else_is_in_its_batch(encoders, fusion):
+    model, processor = encoders(fusion=fusion)
     together = outputs_of(model, processor)
     for row, sentence in enumerate(SENTENCES):
         alone = outputs_of(model, processor, [row])
@@ -196,18 +198,18 @@ def test_a_sentence_scores_the_same_whatever_else_is_in_its_batch(towers, fusion
 
 
 @pytest.mark.parametrize("vision", ["resnet", "efficientnet"])
-def test_batch_normalisation_never_mixes_pictures_not_even_in_training(towers, vision):
-    model, processor = towers(vision=vision)
+def test_batch_normalisation_never_mixes_images_not_even_in_training(encoders, vision):
+    model, processor = encoders(vision=vision)
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
         if hasattr(module, "drop_rate"):
             module.drop_rate = 0.0
-    batch = processor(SENTENCES, images=PICTURES)
+    batch = processor(SENTENCES, images=IMAGES)
     with torch.no_grad():
-        together = model.model(**batch).region_states
-        alone = model.model(**processor(SENTENCES[:1], images=PICTURES[:1])).region_states
+        together = model.model(**batch).patch_states
+        alone = model.model(**processor(SENTENCES[:1], images=IMAGES[:1])).patch_states
     close(together[0], alone[0])
     statistics = [buffer.clone() for _, buffer in model.named_buffers()]
     model(**batch)
@@ -222,7 +224,7 @@ def test_the_order_of_a_batch_changes_nothing(pair):
 
 def test_padding_changes_nothing(pair):
     model, processor = pair
-    batch = processor(SENTENCES[:2], images=PICTURES[:2])
+    batch = processor(SENTENCES[:2], images=IMAGES[:2])
     length = batch["input_ids"].shape[1]
     rows, places = batch["word_index"] // length, batch["word_index"] % length
     padded = {
@@ -237,41 +239,41 @@ def test_padding_changes_nothing(pair):
 
 
 @pytest.mark.parametrize("fusion", ["gated", "concat"])
-def test_fused_equals_words_exactly_where_there_is_no_picture(towers, fusion):
-    model, processor = towers(fusion=fusion)
+def test_fused_equals_words_exactly_where_there_is_no_image(encoders, fusion):
+    model, processor = encoders(fusion=fusion)
     with torch.no_grad():
-        outputs = model.model(**processor(SENTENCES, images=PICTURES))
+        outputs = model.model(**processor(SENTENCES, images=IMAGES))
     assert torch.equal(outputs.last_hidden_state[2], outputs.word_states[2])
     for row in (0, 1, 3):
         assert not torch.allclose(outputs.last_hidden_state[row], outputs.word_states[row])
 
 
-def test_no_picture_at_all_is_the_same_as_every_picture_masked(pair):
+def test_no_image_at_all_is_the_same_as_every_image_masked(pair):
     model, processor = pair
     masked = processor(SENTENCES, images=[None] * 4)
     without = {key: masked[key] for key in masked if key not in ("pixel_values", "image_mask")}
     assert torch.equal(run(model, masked).logits, run(model, without).logits)
 
 
-def test_what_stands_in_the_row_of_a_missing_picture_does_not_matter(pair):
+def test_what_stands_in_the_row_of_a_missing_image_does_not_matter(pair):
     model, processor = pair
-    batch = processor(SENTENCES, images=PICTURES)
+    batch = processor(SENTENCES, images=IMAGES)
     expected = run(model, batch).logits
     batch["pixel_values"][2] = float("nan")
     assert torch.equal(run(model, batch).logits, expected)
 
 
-def test_a_picture_changes_its_own_sentence_alone(pair):
+def test_a_image_changes_its_own_sentence_alone(pair):
     model, processor = pair
-    one = run(model, processor(SENTENCES, images=PICTURES)).logits
-    two = run(model, processor(SENTENCES, images=[picture(9), *PICTURES[1:]])).logits
+    one = run(model, processor(SENTENCES, images=IMAGES)).logits
+    two = run(model, processor(SENTENCES, images=[image(9), *IMAGES[1:]])).logits
     assert not torch.allclose(one[0, :5], two[0, :5])
     close(one[1:], two[1:])
 
 
 def test_an_empty_sentence_is_labelled_with_nothing(pair):
     model, processor = pair
-    outputs = run(model, processor([["Hola"], []], images=[None, picture(0)]))
+    outputs = run(model, processor([["Hola"], []], images=[None, image(0)]))
     assert processor.post_process_entities(outputs, [["Hola"], []])[1] == []
     assert outputs.logits.isfinite().all()
     close(outputs.logits[:1], run(model, processor([["Hola"]])).logits)
@@ -298,7 +300,7 @@ def test_a_copy_that_data_parallel_made_is_refused(pair):
 @pytest.mark.parametrize("most", [1, 200, 10**6])
 def test_the_text_encoder_reads_no_more_sub_words_at_once_than_it_may(pair, most):
     model, processor = pair
-    batch = processor(SENTENCES, images=PICTURES)
+    batch = processor(SENTENCES, images=IMAGES)
     windows, _ = batch["input_ids"].shape
     assert windows > 4
     read = []
@@ -327,10 +329,10 @@ def test_embedded_sub_words_are_read_like_their_ids(pair):
         model(**batch, inputs_embeds=embedded)
 
 
-def test_a_text_only_model_refuses_pictures(towers, pair):
-    model, _ = towers(vision=None)
-    with pytest.raises(ValueError, match="pictures were given to a model without a vision"):
-        model(**pair[1](SENTENCES, images=PICTURES))
+def test_a_text_only_model_refuses_images(encoders, pair):
+    model, _ = encoders(vision=None)
+    with pytest.raises(ValueError, match="images were given to a model without a vision"):
+        model(**pair[1](SENTENCES, images=IMAGES))
 
 
 # Losses
@@ -338,7 +340,7 @@ def test_a_text_only_model_refuses_pictures(towers, pair):
 
 def test_the_loss_is_the_weighted_sum_of_its_named_parts(pair):
     model, processor = pair
-    outputs = run(model, processor(SENTENCES, images=PICTURES, labels=LABELS))
+    outputs = run(model, processor(SENTENCES, images=IMAGES, labels=LABELS))
     assert set(outputs.losses) == {"nll", "alignment"}
     assert outputs.losses["alignment"] > 0
     close(outputs.loss, 0.8 * outputs.losses["nll"] + 0.2 * outputs.losses["alignment"])
@@ -348,8 +350,8 @@ def test_the_loss_is_the_weighted_sum_of_its_named_parts(pair):
     close(outputs.losses["nll"], -likelihood.mean().detach())
 
 
-def test_the_loss_of_a_text_only_model_is_the_likelihood_alone(towers):
-    model, processor = towers(vision=None)
+def test_the_loss_of_a_text_only_model_is_the_likelihood_alone(encoders):
+    model, processor = encoders(vision=None)
     outputs = run(model, processor(SENTENCES, labels=LABELS))
     assert set(outputs.losses) == {"nll"}
     assert outputs.loss == outputs.losses["nll"]
@@ -364,10 +366,10 @@ def test_the_loss_of_a_text_only_model_is_the_likelihood_alone(towers):
     ],
     ids=str,
 )
-def test_every_kind_of_alignment_has_a_gradient(towers, config):
-    model, processor = towers(**config)
+def test_every_kind_of_alignment_has_a_gradient(encoders, config):
+    model, processor = encoders(**config)
     model.train()
-    outputs = model(**processor(SENTENCES, images=PICTURES, labels=LABELS))
+    outputs = model(**processor(SENTENCES, images=IMAGES, labels=LABELS))
     outputs.losses["alignment"].backward()
     assert outputs.losses["alignment"] > 0
     for part in (model.model.alignment, model.model.text_model, model.model.vision_model):
@@ -378,14 +380,14 @@ def test_every_kind_of_alignment_has_a_gradient(towers, config):
         )
 
 
-def test_alignment_can_be_left_out(towers):
-    model, processor = towers(alignment_level="none")
-    outputs = run(model, processor(SENTENCES, images=PICTURES, labels=LABELS))
+def test_alignment_can_be_left_out(encoders):
+    model, processor = encoders(alignment_level="none")
+    outputs = run(model, processor(SENTENCES, images=IMAGES, labels=LABELS))
     assert outputs.loss == outputs.losses["nll"]
     assert outputs.image_embeds is None
 
 
-def test_embeddings_are_unit_vectors_and_zero_without_a_picture(pair):
+def test_embeddings_are_unit_vectors_and_zero_without_a_image(pair):
     outputs = outputs_of(*pair)
     close(outputs.text_embeds.norm(dim=-1), torch.ones(4))
     close(outputs.image_embeds.norm(dim=-1), torch.tensor([1.0, 1.0, 0.0, 1.0]))
@@ -402,12 +404,12 @@ def test_sentence_vectors_come_from_the_first_window(pair):
     close(whole, first)
 
 
-@pytest.mark.parametrize("pictures", [PICTURES[:2], [None, None]], ids=["pictures", "no pictures"])
-def test_every_parameter_takes_part_in_each_training_step(towers, pictures):
-    """With pictures or without: data-parallel processes wait for one another's gradients."""
-    model, processor = towers(vision="efficientnet")
+@pytest.mark.parametrize("images", [IMAGES[:2], [None, None]], ids=["images", "no images"])
+def test_every_parameter_takes_part_in_each_training_step(encoders, images):
+    """With images or without: data-parallel processes wait for one another's gradients."""
+    model, processor = encoders(vision="efficientnet")
     model.train()
-    model(**processor(SENTENCES[:2], images=pictures, labels=LABELS[:2])).loss.backward()
+    model(**processor(SENTENCES[:2], images=images, labels=LABELS[:2])).loss.backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
@@ -421,9 +423,9 @@ def learn(model, batch, steps: int) -> None:
     model.eval()
 
 
-def test_it_learns_one_sentence_by_heart(towers):
-    model, processor = towers()
-    batch = processor(SENTENCES[:2], images=PICTURES[:2], labels=LABELS[:2])
+def test_it_learns_one_sentence_by_heart(encoders):
+    model, processor = encoders()
+    batch = processor(SENTENCES[:2], images=IMAGES[:2], labels=LABELS[:2])
     learn(model, batch, steps=150)
     outputs = run(model, batch)
     entities = processor.post_process_entities(outputs, SENTENCES[:2])
@@ -434,12 +436,12 @@ def test_it_learns_one_sentence_by_heart(towers):
     assert entities[0][0]["score"] > 0.9
 
 
-def test_it_learns_what_only_the_picture_tells(towers):
-    """The same sentence twice, with two pictures and two types."""
-    model, processor = towers()
+def test_it_learns_what_only_the_image_tells(encoders):
+    """The same sentence twice, with two images and two types."""
+    model, processor = encoders()
     sentences = [["I", "saw", "Valdora"]] * 2
     labels = [["O", "O", "B-PER"], ["O", "O", "B-LOC"]]
-    batch = processor(sentences, images=PICTURES[:2], labels=labels)
+    batch = processor(sentences, images=IMAGES[:2], labels=labels)
     learn(model, batch, steps=200)
     entities = processor.post_process_entities(run(model, batch), sentences)
     assert [entity["label"] for (entity,) in entities] == ["PER", "LOC"]
@@ -449,26 +451,30 @@ def test_it_learns_what_only_the_picture_tells(towers):
 
 
 def test_only_the_new_parts_are_newly_initialised_and_the_log_says_which(
-    text_tower, vision_tower, caplog
+    text_encoder, vision_encoder, caplog
 ):
-    model = TwoMNERForTokenClassification.from_towers(text_tower(), vision_tower())
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+        text_encoder(), vision_encoder()
+    )
     assert caplog.messages[-1] == (
         "Newly initialised, to be trained: "
         "model.collaborations, model.fusion, model.alignment, classifier, crf"
     )
-    for tower, folder, options in (
-        (model.model.text_model, text_tower(), {"add_pooling_layer": False}),
-        (model.model.vision_model, vision_tower(), {}),
+    for encoder, folder, options in (
+        (model.model.text_model, text_encoder(), {"add_pooling_layer": False}),
+        (model.model.vision_model, vision_encoder(), {}),
     ):
         pretrained = AutoModel.from_pretrained(folder, **options).state_dict()
-        assert tower.state_dict().keys() == pretrained.keys()
-        assert all(torch.equal(tower.state_dict()[key], pretrained[key]) for key in pretrained)
+        assert encoder.state_dict().keys() == pretrained.keys()
+        assert all(torch.equal(encoder.state_dict()[key], pretrained[key]) for key in pretrained)
 
 
-def test_nothing_is_uninitialised_after_loading_other_shapes(text_tower, vision_tower, tmp_path):
+def test_nothing_is_uninitialised_after_loading_other_shapes(
+    text_encoder, vision_encoder, tmp_path
+):
     """`from_pretrained` leaves what has another shape as raw memory: each of it is written."""
-    model = TwoMNERForTokenClassification.from_towers(
-        text_tower(), vision_tower(), labels=["O", "B-PER", "I-PER"]
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+        text_encoder(), vision_encoder(), labels=["O", "B-PER", "I-PER"]
     )
     model.save_pretrained(tmp_path)
     config = TwoMNERConfig(
@@ -498,15 +504,15 @@ def test_nothing_is_uninitialised_after_loading_other_shapes(text_tower, vision_
         assert crf.continues.sum() == 8
 
 
-def test_save_and_load_change_nothing_and_need_no_towers(pair, text_tower, tmp_path):
+def test_save_and_load_change_nothing_and_need_no_encoders(pair, text_encoder, tmp_path):
     model, processor = pair
     model.save_pretrained(tmp_path / "run")
-    assert text_tower() not in (tmp_path / "run" / "config.json").read_text()
+    assert text_encoder() not in (tmp_path / "run" / "config.json").read_text()
     loaded, report = TwoMNERForTokenClassification.from_pretrained(
         tmp_path / "run", output_loading_info=True
     )
     assert not any(report.values())
-    batch = processor(SENTENCES, images=PICTURES)
+    batch = processor(SENTENCES, images=IMAGES)
     one, two = run(model, batch), run(loaded.eval(), batch)
     close(one.logits, two.logits)
     close(one.entity_scores, two.entity_scores)
@@ -532,7 +538,7 @@ def test_the_base_model_loads_from_a_checkpoint_with_a_head_without_complaint(
     base = AutoModel.from_pretrained(tmp_path)
     assert isinstance(base, TwoMNERModel)
     assert caplog.messages == []
-    batch = processor(SENTENCES, images=PICTURES)
+    batch = processor(SENTENCES, images=IMAGES)
     with torch.no_grad():
         states = base(**batch).last_hidden_state
         close(model.classifier(states), model(**batch).logits)
@@ -540,7 +546,7 @@ def test_the_base_model_loads_from_a_checkpoint_with_a_head_without_complaint(
 
 def test_return_dict(pair):
     model, processor = pair
-    batch = processor(SENTENCES, images=PICTURES, labels=LABELS)
+    batch = processor(SENTENCES, images=IMAGES, labels=LABELS)
     as_dict = run(model, batch)
     as_tuple = run(model, batch, return_dict=False)
     assert isinstance(as_tuple, tuple)
@@ -550,15 +556,15 @@ def test_return_dict(pair):
 
 def test_output_hidden_states(pair):
     model, processor = pair
-    batch = processor(SENTENCES, images=PICTURES)
+    batch = processor(SENTENCES, images=IMAGES)
     layers = run(model, batch, output_hidden_states=True).hidden_states
     assert [tuple(layer.shape) for layer in layers] == [(*batch["input_ids"].shape, 32)] * 3
 
 
-def test_eager_and_sdpa_attention_agree(towers, text_tower, vision_tower, tmp_path):
-    model, processor = towers()
+def test_eager_and_sdpa_attention_agree(encoders, text_encoder, vision_encoder, tmp_path):
+    model, processor = encoders()
     model.save_pretrained(tmp_path)
-    batch = processor(SENTENCES, images=PICTURES)
+    batch = processor(SENTENCES, images=IMAGES)
     found = {}
     for kind in ("eager", "sdpa"):
         loaded = TwoMNERForTokenClassification.from_pretrained(tmp_path, attn_implementation=kind)
@@ -573,10 +579,10 @@ def test_eager_and_sdpa_attention_agree(towers, text_tower, vision_tower, tmp_pa
     assert attentions[0].shape[-2:] == (batch["input_ids"].shape[1],) * 2
 
 
-def test_gradient_checkpointing_gives_the_same_gradients(towers):
+def test_gradient_checkpointing_gives_the_same_gradients(encoders):
     gradients = []
     for checkpointing in (False, True):
-        model, processor = towers(classifier_dropout=0.0, collaboration_dropout=0.0)
+        model, processor = encoders(classifier_dropout=0.0, collaboration_dropout=0.0)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
@@ -584,30 +590,30 @@ def test_gradient_checkpointing_gives_the_same_gradients(towers):
         if checkpointing:
             model.activation_checkpointing_enable()
             assert model.is_activation_checkpointing
-        model(**processor(SENTENCES, images=PICTURES, labels=LABELS)).loss.backward()
+        model(**processor(SENTENCES, images=IMAGES, labels=LABELS)).loss.backward()
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     for name, gradient in gradients[0].items():
         if gradient is not None:
             close(gradients[1][name], gradient)
 
 
-def test_bfloat16_keeps_the_crf_in_float32(towers, tmp_path):
-    model, processor = towers()
+def test_bfloat16_keeps_the_crf_in_float32(encoders, tmp_path):
+    model, processor = encoders()
     model.save_pretrained(tmp_path)
     half = TwoMNERForTokenClassification.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
     assert half.model.text_model.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in half.crf.parameters()} == {torch.float32}
-    batch = processor(SENTENCES, images=PICTURES, labels=LABELS)
+    batch = processor(SENTENCES, images=IMAGES, labels=LABELS)
     one, two = run(model, batch), run(half, batch)
     assert two.loss.dtype == torch.float32
     assert two.loss.item() == pytest.approx(one.loss.item(), rel=0.05)
 
 
-def test_autocast_to_bfloat16_trains(towers):
-    model, processor = towers()
+def test_autocast_to_bfloat16_trains(encoders):
+    model, processor = encoders()
     model.train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = model(**processor(SENTENCES, images=PICTURES, labels=LABELS)).loss
+        loss = model(**processor(SENTENCES, images=IMAGES, labels=LABELS)).loss
     loss.backward()
     assert loss.dtype == torch.float32
     assert all(
@@ -617,8 +623,8 @@ def test_autocast_to_bfloat16_trains(towers):
     )
 
 
-def test_resize_token_embeddings(towers):
-    model, processor = towers()
+def test_resize_token_embeddings(encoders):
+    model, processor = encoders()
     before = outputs_of(model, processor).logits
     size = len(processor.tokenizer)
     model.resize_token_embeddings(size + 5)
@@ -627,8 +633,8 @@ def test_resize_token_embeddings(towers):
     close(outputs_of(model, processor).logits, before)
 
 
-def test_get_and_set_input_embeddings(towers):
-    model, _ = towers()
+def test_get_and_set_input_embeddings(encoders):
+    model, _ = encoders()
     embeddings = model.get_input_embeddings()
     assert embeddings is model.model.text_model.embeddings.word_embeddings
     new = torch.nn.Embedding.from_pretrained(embeddings.weight.detach().clone())
@@ -636,9 +642,9 @@ def test_get_and_set_input_embeddings(towers):
     assert model.get_input_embeddings() is new
 
 
-def test_the_forward_pass_compiles(towers):
-    model, processor = towers()
-    batch = processor(SENTENCES, images=PICTURES, labels=LABELS)
+def test_the_forward_pass_compiles(encoders):
+    model, processor = encoders()
+    batch = processor(SENTENCES, images=IMAGES, labels=LABELS)
     compiled = torch.compile(model, backend="aot_eager")
     one, two = run(model, batch), run(compiled, batch)
     close(two.logits, one.logits)
@@ -646,8 +652,8 @@ def test_the_forward_pass_compiles(towers):
     assert torch.equal(two.predictions, one.predictions)
 
 
-def test_a_new_label_set_is_new_rows_in_the_head_alone(towers, tmp_path):
-    model, _ = towers()
+def test_a_new_label_set_is_new_rows_in_the_head_alone(encoders, tmp_path):
+    model, _ = encoders()
     model.save_pretrained(tmp_path)
     config = TwoMNERConfig.from_pretrained(tmp_path)
     labels = ["O", "B-DRUG", "I-DRUG"]

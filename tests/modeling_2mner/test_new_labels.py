@@ -19,16 +19,20 @@ def scheme(request) -> str:
 
 
 @pytest.fixture
-def saved(tmp_path, text_tower, vision_tower, scheme) -> str:
+def saved(tmp_path, text_encoder, vision_encoder, scheme) -> str:
     """The folder of a model whose CRF has learned something of every transition."""
-    towers = text_tower(), vision_tower()
+    encoders = text_encoder(), vision_encoder()
     labels = scheme_labels(OLD_TYPES, scheme)
-    model = TwoMNERForTokenClassification.from_towers(*towers, labels=labels, collaboration_heads=4)
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+        *encoders, labels=labels, collaboration_heads=4
+    )
     with torch.no_grad():
         for parameter in (*model.crf.parameters(), *model.classifier.parameters()):
             parameter.normal_()
     model.save_pretrained(tmp_path / "base")
-    TwoMNERProcessor.from_towers(*towers, labels=labels).save_pretrained(tmp_path / "base")
+    TwoMNERProcessor.from_text_vision_pretrained(*encoders, labels=labels).save_pretrained(
+        tmp_path / "base"
+    )
     return str(tmp_path / "base")
 
 

@@ -1,4 +1,4 @@
-"""Raw text and pictures in, entities with character offsets out."""
+"""Raw text and images in, entities with character offsets out."""
 
 import http.server
 import socket
@@ -25,13 +25,15 @@ TEXT = "Angela Merkel's visit: l'Élysée, 東京 👩🏽‍🚀 cafe\u0301."
 
 
 @pytest.fixture(scope="module")
-def ner(text_tower, vision_tower):
+def ner(text_encoder, vision_encoder):
     """A pipeline of random weights that finds plenty of entities."""
     torch.manual_seed(1)
-    towers = [text_tower(), vision_tower()]
-    model = TwoMNERForTokenClassification.from_towers(*towers)
+    encoders = [text_encoder(), vision_encoder()]
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(*encoders)
     torch.nn.init.normal_(model.classifier.weight)
-    return MultimodalNERPipeline(model=model, processor=TwoMNERProcessor.from_towers(*towers))
+    return MultimodalNERPipeline(
+        model=model, processor=TwoMNERProcessor.from_text_vision_pretrained(*encoders)
+    )
 
 
 class Rows(Dataset):
@@ -45,7 +47,7 @@ class Rows(Dataset):
         return self.rows[index]
 
 
-def pictures():
+def images():
     red, blue = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
     return red, blue
 
@@ -84,8 +86,8 @@ def test_a_text_of_many_apostrophes_is_read(ner):
     assert all(text[one["start"] : one["end"]] == one["word"] for one in ner(text))
 
 
-def test_a_picture_counts_and_may_come_in_any_form(ner, tmp_path):
-    red, blue = pictures()
+def test_a_image_counts_and_may_come_in_any_form(ner, tmp_path):
+    red, blue = images()
     path = tmp_path / "red.png"
     red.save(path)
     with_red = ner({"text": TEXT, "image": red})
@@ -96,11 +98,11 @@ def test_a_picture_counts_and_may_come_in_any_form(ner, tmp_path):
     assert ner({"text": TEXT, "image": None}) == ner(TEXT)
 
 
-def test_visual_context_counts_and_may_come_with_the_input_or_the_row(text_tower):
+def test_visual_context_counts_and_may_come_with_the_input_or_the_row(text_encoder):
     torch.manual_seed(1)
-    model = TwoMNERForTokenClassification.from_towers(text_tower())
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(text_encoder())
     torch.nn.init.normal_(model.classifier.weight)
-    processor = TwoMNERProcessor.from_towers(text_tower(), context_budget=10)
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), context_budget=10)
     ner = MultimodalNERPipeline(model=model, processor=processor)
     words = ["Who", "is", "it"]
     bare, read = ner({"words": words}), ner({"words": words, "ocr": ["LIVE"], "objects": None})
@@ -110,8 +112,8 @@ def test_visual_context_counts_and_may_come_with_the_input_or_the_row(text_tower
     assert all(close(one, two) for one, two in zip([read, bare], together, strict=True))
 
 
-def test_a_picture_is_fetched_from_the_address_that_the_user_gives(ner, tmp_path):
-    red, _ = pictures()
+def test_a_image_is_fetched_from_the_address_that_the_user_gives(ner, tmp_path):
+    red, _ = images()
     red.save(tmp_path / "red.png")
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -134,7 +136,7 @@ def dead_address():
 
 
 def test_an_address_that_is_dead_costs_its_image_and_not_the_batch(ner, dead_address, caplog):
-    red, _ = pictures()
+    red, _ = images()
     inputs = [{"text": TEXT, "image": image} for image in (red, dead_address, b"no image")]
     expected = [ner(inputs[0]), ner(TEXT), ner(TEXT)]
     for given, size in (
@@ -168,7 +170,7 @@ def close(one, two):
 
 
 def test_lists_batches_and_generators_give_what_single_calls_give(ner):
-    red, blue = pictures()
+    red, blue = images()
     inputs = [
         {"text": TEXT, "image": red},
         "Hola",
@@ -254,11 +256,11 @@ def test_none_gives_every_labelled_word_with_its_marginal(ner):
     assert ner(TEXT, aggregation_strategy="max") == entities
 
 
-def test_it_labels_without_a_picture_tower_too(text_tower, dead_address):
-    model = TwoMNERForTokenClassification.from_towers(text_tower())
-    processor = TwoMNERProcessor.from_towers(text_tower())
+def test_it_labels_without_a_image_encoder_too(text_encoder, dead_address):
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(text_encoder())
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder())
     ner = MultimodalNERPipeline(model=model, processor=processor)
-    for image in (pictures()[0], dead_address, b"no image"):  # not read, and not fetched
+    for image in (images()[0], dead_address, b"no image"):  # not read, and not fetched
         assert ner({"text": TEXT, "image": image}) == ner(TEXT)
 
 

@@ -16,20 +16,20 @@ TEXT = "Angela Merkel's visit: l'Élysée, Paris."
 RED, BLUE = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
 
 
-def build(text_tower, vision_tower, **options):
-    towers = [text_tower(), vision_tower and vision_tower()]
+def build(text_encoder, vision_encoder, **options):
+    encoders = [text_encoder(), vision_encoder and vision_encoder()]
     torch.manual_seed(1)
-    model = TwoMNERForTokenClassification.from_towers(*towers)
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(*encoders)
     torch.nn.init.normal_(model.classifier.weight, std=0.4)
     torch.nn.init.normal_(model.crf.transitions)
-    processor = TwoMNERProcessor.from_towers(*towers)
+    processor = TwoMNERProcessor.from_text_vision_pretrained(*encoders)
     return MultimodalNERPipeline(model=model, processor=processor, **options)
 
 
 @pytest.fixture(scope="module")
-def ner(text_tower, vision_tower):
+def ner(text_encoder, vision_encoder):
     """A pipeline of random weights that finds plenty of entities."""
-    return build(text_tower, vision_tower)
+    return build(text_encoder, vision_encoder)
 
 
 @pytest.fixture
@@ -269,11 +269,11 @@ def test_all_three_reasons_are_given(ner, monkeypatch):
         assert found["score_without_image"] == pytest.approx(row[own])
 
 
-def test_visual_context_is_compared_with_the_text_view_too(text_tower):
+def test_visual_context_is_compared_with_the_text_view_too(text_encoder):
     torch.manual_seed(1)
-    model = TwoMNERForTokenClassification.from_towers(text_tower())
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(text_encoder())
     torch.nn.init.normal_(model.classifier.weight)
-    processor = TwoMNERProcessor.from_towers(text_tower(), context_budget=10)
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), context_budget=10)
     ner = MultimodalNERPipeline(model=model, processor=processor, explain=True)
     assert all("typed_from" in entity for entity in ner({"text": TEXT, "ocr": ["LIVE"]}))
     assert all("typed_from" not in entity for entity in ner({"text": TEXT, "ocr": []}))
@@ -283,8 +283,8 @@ def test_visual_context_is_compared_with_the_text_view_too(text_tower):
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16", "int8"])
-def test_every_precision_gives_nearly_the_same(text_tower, vision_tower, ner, precision):
-    other = build(text_tower, vision_tower, precision=precision)
+def test_every_precision_gives_nearly_the_same(text_encoder, vision_encoder, ner, precision):
+    other = build(text_encoder, vision_encoder, precision=precision)
     given = {"text": TEXT, "image": RED}
     spans = [(0, 13), (33, 38)]
     for one, two in zip(other(given, spans=spans), ner(given, spans=spans), strict=True):
@@ -293,9 +293,9 @@ def test_every_precision_gives_nearly_the_same(text_tower, vision_tower, ner, pr
         assert other(given) == ner(given)
 
 
-def test_the_log_states_precision_and_threads_once(text_tower, caplog):
+def test_the_log_states_precision_and_threads_once(text_encoder, caplog):
     with caplog.at_level(logging.INFO, "modeling_2mner.pipeline_2mner"):
-        ner = build(text_tower, None, precision="bfloat16", device="cpu")
+        ner = build(text_encoder, None, precision="bfloat16", device="cpu")
         ner([TEXT, "a"])
     threads = torch.get_num_threads()
     stated = [message for message in caplog.messages if message.startswith("Inference")]
@@ -363,6 +363,6 @@ def test_what_cannot_be_asked_for_is_refused(ner, inputs, options, error, messag
 
 
 @pytest.mark.parametrize("precision", ["half", 16])
-def test_an_unknown_precision_is_refused(text_tower, precision):
+def test_an_unknown_precision_is_refused(text_encoder, precision):
     with pytest.raises(ValueError, match=r"precision is .*, expected 'auto', 'float32', 'bfl"):
-        build(text_tower, None, precision=precision)
+        build(text_encoder, None, precision=precision)

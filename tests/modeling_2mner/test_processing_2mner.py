@@ -1,4 +1,4 @@
-"""Words and pictures into tensors, and scores back into entities."""
+"""Words and images into tensors, and scores back into entities."""
 
 import io
 import json
@@ -21,13 +21,13 @@ WORDS = ["Angela", "Merkel", "besucht", "Paris", "."]
 
 
 @pytest.fixture(scope="module")
-def processor(text_tower, vision_tower):
-    return TwoMNERProcessor.from_towers(text_tower(), vision_tower())
+def processor(text_encoder, vision_encoder):
+    return TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), vision_encoder())
 
 
-def encoded(picture, image_format="PNG", **options):
+def encoded(image, image_format="PNG", **options):
     buffer = io.BytesIO()
-    picture.save(buffer, image_format, **options)
+    image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
@@ -127,8 +127,8 @@ def test_an_empty_sentence_has_a_window_and_no_words(processor):
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "deberta-v2"])
-def test_wordpiece_tokenizers_work_alike(text_tower, kind):
-    processor = TwoMNERProcessor.from_towers(text_tower(kind))
+def test_wordpiece_tokenizers_work_alike(text_encoder, kind):
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder(kind))
     batch = processor([WORDS])
     assert processor.tokenizer.convert_ids_to_tokens(
         batch["input_ids"].flatten()[batch["word_index"][0]]
@@ -146,11 +146,13 @@ def test_labels_by_name_and_by_number_are_the_same(processor):
     assert torch.equal(by_name, processor([WORDS], labels=[ids])["labels"])
 
 
-def test_names_are_changed_into_the_models_scheme(text_tower):
-    bioes = TwoMNERProcessor.from_towers(text_tower(), labels=["O", "B-X", "I-X", "E-X", "S-X"])
+def test_names_are_changed_into_the_models_scheme(text_encoder):
+    bioes = TwoMNERProcessor.from_text_vision_pretrained(
+        text_encoder(), labels=["O", "B-X", "I-X", "E-X", "S-X"]
+    )
     batch = bioes([["a", "b", "c"]], labels=[["B-X", "I-X", "B-X"]])
     assert [bioes.labels[label] for label in batch["labels"][0]] == ["B-X", "E-X", "S-X"]
-    bio = TwoMNERProcessor.from_towers(text_tower(), labels=["O", "B-X", "I-X"])
+    bio = TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), labels=["O", "B-X", "I-X"])
     batch = bio([["a", "b", "c"]], labels=[["B-X", "E-X", "S-X"]])
     assert [bio.labels[label] for label in batch["labels"][0]] == ["B-X", "I-X", "B-X"]
 
@@ -158,10 +160,10 @@ def test_names_are_changed_into_the_models_scheme(text_tower):
 @pytest.mark.parametrize("by_id", [False, True])
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 def test_invalid_iob2_is_repaired_and_counted_by_name_and_by_number(
-    text_tower, caplog, by_id, scheme
+    text_encoder, caplog, by_id, scheme
 ):
     names = scheme_labels(["PER", "LOC"], scheme)
-    processor = TwoMNERProcessor.from_towers(text_tower(), labels=names)
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), labels=names)
     given = [["I-PER", "I-PER", "I-LOC"], ["O"]]
     if by_id:
         given = [[names.index(name) for name in row] for row in given]
@@ -174,8 +176,10 @@ def test_invalid_iob2_is_repaired_and_counted_by_name_and_by_number(
     assert caplog.text == ""
 
 
-def test_unknown_labels_stay_unknown_and_their_neighbours_as_they_are(text_tower):
-    processor = TwoMNERProcessor.from_towers(text_tower(), labels=["O", "B-X", "I-X"])
+def test_unknown_labels_stay_unknown_and_their_neighbours_as_they_are(text_encoder):
+    processor = TwoMNERProcessor.from_text_vision_pretrained(
+        text_encoder(), labels=["O", "B-X", "I-X"]
+    )
     batch = processor([["a", "b", "c"]], labels=[[-100, 2, 2]])
     assert batch["labels"].tolist() == [[-100, 2, 2]]
 
@@ -292,7 +296,7 @@ def test_half_of_a_utf_16_pair_is_read_as_unknown(processor):
     assert torch.equal(places["input_ids"], processor([["a", "\ufffd", "b\ufffd"]])["input_ids"])
 
 
-# Pictures
+# Images
 
 GRADIENT = np.linspace(0, 255, 8 * 6 * 3).reshape(6, 8, 3).astype(np.uint8)
 
@@ -322,7 +326,7 @@ def test_a_batch_of_images_may_be_one_array_or_tensor(processor):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (500, 1), (1, 4000), (3, 3)])
-def test_pictures_of_odd_sizes_are_read(processor, size):
+def test_images_of_odd_sizes_are_read(processor, size):
     batch = processor([["a"]], images=[Image.new("RGB", size, "red")])
     assert batch["image_mask"].all()
     assert batch["pixel_values"].isfinite().all()
@@ -369,15 +373,15 @@ def test_what_is_no_image_is_refused_and_its_place_is_named(processor):
         processor([["a"]] * 2, images=[None, 7])
 
 
-def test_a_text_only_processor_leaves_pictures_aside(text_tower):
-    processor = TwoMNERProcessor.from_towers(text_tower())
+def test_a_text_only_processor_leaves_images_aside(text_encoder):
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder())
     batch = processor([["a"]], images=["nowhere.jpg"])
     assert set(batch) == set(processor.model_input_names)
     assert "pixel_values" not in batch
 
 
-def test_every_picture_processor_is_asked_for_its_own_size(text_tower, vision_tower):
-    processor = TwoMNERProcessor.from_towers(text_tower(), vision_tower())
+def test_every_image_processor_is_asked_for_its_own_size(text_encoder, vision_encoder):
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), vision_encoder())
     assert processor([["a"]])["pixel_values"].shape == (1, 3, 32, 32)
 
 
@@ -428,6 +432,6 @@ def test_a_saved_processor_loads_and_gives_the_same(processor, tmp_path):
     processor.save_pretrained(tmp_path)
     again = TwoMNERProcessor.from_pretrained(tmp_path)
     assert again.labels == processor.labels
-    picture = ImageOps.mirror(Image.fromarray(GRADIENT))
-    one, two = processor([WORDS], images=[picture]), again([WORDS], images=[picture])
+    image = ImageOps.mirror(Image.fromarray(GRADIENT))
+    one, two = processor([WORDS], images=[image]), again([WORDS], images=[image])
     assert all(torch.equal(one[key], two[key]) for key in one)

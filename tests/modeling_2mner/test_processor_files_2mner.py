@@ -22,9 +22,11 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def whole(text_tower, vision_tower, tmp_path_factory) -> Path:
+def whole(text_encoder, vision_encoder, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("processors") / "whole"
-    TwoMNERProcessor.from_towers(text_tower(), vision_tower()).save_pretrained(folder)
+    TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), vision_encoder()).save_pretrained(
+        folder
+    )
     return folder
 
 
@@ -72,7 +74,7 @@ def test_a_broken_file_is_named(saved, file, harm):
             ("max_length", None, "max_length is None"),
             ("window_overlap", -1, "window_overlap is -1"),
             ("window_overlap", "x", "window_overlap is 'x'"),
-            ("reads_pictures", "no", "reads_pictures is 'no', expected true or false"),
+            ("reads_images", "no", "reads_images is 'no', expected true or false"),
             ("context_fields", "ocr", "context_fields is 'ocr', expected a list"),
             ("context_fields", ["smell"], "context_fields has 'smell'"),
             ("context_separator", 5, "context_separator is 5, expected a string"),

@@ -61,13 +61,13 @@ STRANGER = textwrap.dedent(
 )
 
 
-@pytest.mark.parametrize("vision", ["clip", None], ids=["pictures", "text only"])
+@pytest.mark.parametrize("vision", ["clip", None], ids=["images", "text only"])
 def test_the_auto_classes_load_it_and_give_the_same_logits(
-    text_tower, vision_tower, tmp_path, vision
+    text_encoder, vision_encoder, tmp_path, vision
 ):
-    towers = [text_tower(), vision and vision_tower(vision)]
-    model = TwoMNERForTokenClassification.from_towers(*towers).eval()
-    processor = TwoMNERProcessor.from_towers(*towers)
+    encoders = [text_encoder(), vision and vision_encoder(vision)]
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(*encoders).eval()
+    processor = TwoMNERProcessor.from_text_vision_pretrained(*encoders)
     folder = tmp_path / "2mner-tiny.v1"
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -93,9 +93,11 @@ def test_the_auto_classes_load_it_and_give_the_same_logits(
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
-def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_tower, tmp_path):
-    TwoMNERForTokenClassification.from_towers(text_tower()).save_pretrained(tmp_path)
-    TwoMNERProcessor.from_towers(text_tower()).save_pretrained(tmp_path)
+def test_the_folder_holds_the_code_that_it_needs_and_no_other(text_encoder, tmp_path):
+    TwoMNERForTokenClassification.from_text_vision_pretrained(text_encoder()).save_pretrained(
+        tmp_path
+    )
+    TwoMNERProcessor.from_text_vision_pretrained(text_encoder()).save_pretrained(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "alignment_2mner.py",
         "checks_2mner.py",

@@ -63,7 +63,7 @@ def test_each_module_says_the_sentence_whichever_is_imported_first(tmp_path, mod
 
 
 def test_the_documents_say_the_least_version():
-    for place in ("README.md", "docs/publishing.md", "training_2mner/card_template.md"):
+    for place in ("README.md", "docs/publishing.md", "reporting_2mner/card_template.md"):
         assert f"transformers >= {LEAST_TRANSFORMERS}" in (ROOT / place).read_text("utf-8"), place
 
 

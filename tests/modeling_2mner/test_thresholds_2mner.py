@@ -67,9 +67,7 @@ def test_without_the_file_or_an_entry_the_message_names_the_command(saved):
 
 def test_a_level_that_no_threshold_reaches_is_said_and_leaves_the_others(saved):
     file = saved(SAVED | {"risk": {"0.01": None, "0.05": {"": 0.9}}})
-    with pytest.raises(
-        ValueError, match=r"json: no threshold reaches risk=0\.01 on"
-    ):
+    with pytest.raises(ValueError, match=r"json: no threshold reaches risk=0\.01 on"):
         limits_from_file(file, "risk", 0.01, "m")
     assert limits_from_file(file, "risk", 0.05, "m").least == {"": 0.9}
 

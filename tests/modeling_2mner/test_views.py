@@ -1,4 +1,4 @@
-"""Two views of a sentence: with its picture and its visual context, and without them."""
+"""Two views of a sentence: with its image and its visual context, and without them."""
 
 import pytest
 import torch
@@ -25,19 +25,19 @@ CONTEXT = [
     {"captions": ["two people in front of a house"]},
 ]
 ILLUSTRATED = [True, False, False, True]
-PICTURES = [Image.new("RGB", (32, 32), "red"), None, None, Image.new("RGB", (32, 32), "blue")]
+IMAGES = [Image.new("RGB", (32, 32), "red"), None, None, Image.new("RGB", (32, 32), "blue")]
 TEACHING = {"cross_view_weight": 0.5, "cross_view_temperature": 2}
 
 
 @pytest.fixture(scope="module")
-def family(text_tower, vision_tower):
-    """From whether it has a vision tower, and its switches, to a model and its processor."""
+def family(text_encoder, vision_encoder):
+    """From whether it has a vision encoder, and its switches, to a model and its processor."""
 
     def build(vision=None, budget=16, **config):
         torch.manual_seed(0)
-        names = [text_tower(), vision and vision_tower(vision)]
-        model = TwoMNERForTokenClassification.from_towers(*names, **config)
-        return model, TwoMNERProcessor.from_towers(*names, context_budget=budget)
+        names = [text_encoder(), vision and vision_encoder(vision)]
+        model = TwoMNERForTokenClassification.from_text_vision_pretrained(*names, **config)
+        return model, TwoMNERProcessor.from_text_vision_pretrained(*names, context_budget=budget)
 
     return build
 
@@ -96,9 +96,12 @@ def test_context_stands_behind_the_words(family):
     assert "".join(marked).replace("▁", " ") == " suit <unk> flag <unk> CDU</s>"
 
 
-def test_order_and_separator_are_a_choice(text_tower):
-    processor = TwoMNERProcessor.from_towers(
-        text_tower(), context_budget=20, context_fields=["ocr", "objects"], context_separator=" - "
+def test_order_and_separator_are_a_choice(text_encoder):
+    processor = TwoMNERProcessor.from_text_vision_pretrained(
+        text_encoder(),
+        context_budget=20,
+        context_fields=["ocr", "objects"],
+        context_separator=" - ",
     )
     context = {"objects": ["b"], "captions": ["not read"], "ocr": ["a", "c"]}
     batch = processor(["x"], context=context)
@@ -112,7 +115,7 @@ def test_context_keeps_its_budget(family):
     assert batch["context_mask"].sum() == 5 + 1  # and what closes it
 
 
-def test_a_picture_full_of_text_pushes_no_word_out(family):
+def test_a_image_full_of_text_pushes_no_word_out(family):
     """Whatever is written on it, each word is read, at the same place, in a window of its own."""
     model, processor = family(budget=30)
     for count in range(1, 33):
@@ -187,9 +190,9 @@ def test_wrong_context_is_refused(family, context, error, message):
         ),
     ],
 )
-def test_wrong_settings_are_refused(text_tower, options, message):
+def test_wrong_settings_are_refused(text_encoder, options, message):
     with pytest.raises(ValueError, match=message):
-        TwoMNERProcessor.from_towers(text_tower(), **options)
+        TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), **options)
 
 
 # The text view
@@ -197,11 +200,11 @@ def test_wrong_settings_are_refused(text_tower, options, message):
 
 @pytest.mark.parametrize("vision", [None, "clip"])
 @pytest.mark.parametrize("rows", [[0], [1, 2], [0, 1, 2, 3]])
-def test_the_text_view_is_what_there_is_without_the_picture(family, vision, rows):
+def test_the_text_view_is_what_there_is_without_the_image(family, vision, rows):
     model, processor = family(vision)
     words = [SENTENCES[row] for row in rows]
-    pictures = {"images": [PICTURES[row] for row in rows]}
-    full = processor(words, context=[CONTEXT[row] for row in rows], **pictures)
+    images = {"images": [IMAGES[row] for row in rows]}
+    full = processor(words, context=[CONTEXT[row] for row in rows], **images)
     expected = run(model, processor(words))
     found = run(model, full, view="text")
     assert torch.equal(found.predictions, expected.predictions)
@@ -241,24 +244,24 @@ def test_there_are_two_views(family):
 
 
 @pytest.mark.parametrize("second", [None, "resnet"])
-def test_features_of_earlier_are_as_good_as_the_pictures(text_tower, vision_tower, second):
+def test_features_of_earlier_are_as_good_as_the_images(text_encoder, vision_encoder, second):
     torch.manual_seed(0)
-    model = TwoMNERForTokenClassification.from_towers(
-        text_tower(), vision_tower("clip"), second and vision_tower(second)
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+        text_encoder(), vision_encoder("clip"), second and vision_encoder(second)
     )
-    processor = TwoMNERProcessor.from_towers(text_tower(), vision_tower("clip"))
-    batch = processor(SENTENCES, images=PICTURES)
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), vision_encoder("clip"))
+    batch = processor(SENTENCES, images=IMAGES)
     expected = run(model, batch, output_attentions=True)
     pixels = batch.pop("pixel_values")
-    features = model.model.read_pictures(pixels)
-    assert set(features) == {"regions", "image_vectors"} | ({"global_vectors"} if second else set())
+    features = model.model.read_images(pixels)
+    assert set(features) == {"patches", "image_vectors"} | ({"global_vectors"} if second else set())
     for states in features.values():
         states[~batch["image_mask"]] = torch.nan  # what stands there does not matter
     found = run(model, {**batch, **features}, output_attentions=True)
     for name in ("logits", "image_embeds", "text_embeds"):
         torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=1e-4)
     features.pop("image_vectors")
-    with pytest.raises(ValueError, match="regions were given without image_vectors"):
+    with pytest.raises(ValueError, match="patches were given without image_vectors"):
         run(model, {**batch, **features})
 
 
@@ -269,7 +272,7 @@ def test_features_of_earlier_are_as_good_as_the_pictures(text_tower, vision_towe
 def test_training_reads_both_views(family, vision, budget):
     """For ITA, for 2M-NER and for both: the losses are those of the two views, each by itself."""
     model, processor = family(vision, budget, **TEACHING)
-    batch = processor(SENTENCES, images=PICTURES, context=CONTEXT, labels=LABELS)
+    batch = processor(SENTENCES, images=IMAGES, context=CONTEXT, labels=LABELS)
     without_chance(model)
     outputs = model(**batch)
     words = processor(SENTENCES, labels=LABELS)
@@ -315,7 +318,7 @@ def test_views_that_are_the_same_teach_nothing(family):
         for gate in model.model.fusion.gates:
             gate.weight.zero_()
             gate.bias.fill_(-torch.inf)
-    batch = processor(SENTENCES[:1], images=PICTURES[:1], labels=LABELS[:1])
+    batch = processor(SENTENCES[:1], images=IMAGES[:1], labels=LABELS[:1])
     outputs = model(**batch)
     assert outputs.losses["cross_view"].item() == pytest.approx(0, abs=1e-6)
     torch.testing.assert_close(outputs.losses["nll"], outputs.losses["nll_text"])
@@ -323,7 +326,7 @@ def test_views_that_are_the_same_teach_nothing(family):
     assert gradient.abs().max() < 1e-5
 
 
-def test_sentences_without_a_picture_are_read_once(family):
+def test_sentences_without_a_image_are_read_once(family):
     model, processor = family("clip", **TEACHING)
     without_chance(model)
     read = []
@@ -331,7 +334,7 @@ def test_sentences_without_a_picture_are_read_once(family):
         lambda module, args, kwargs, output: read.append(len(kwargs["attention_mask"])),
         with_kwargs=True,
     )
-    batch = processor(SENTENCES, images=PICTURES, context=CONTEXT, labels=LABELS)
+    batch = processor(SENTENCES, images=IMAGES, context=CONTEXT, labels=LABELS)
     model(**batch)
     windows = len(batch["input_ids"])
     assert read == [windows, windows - 2]
@@ -344,7 +347,7 @@ def test_sentences_without_a_picture_are_read_once(family):
 
 def test_without_its_weight_there_is_one_view(family):
     model, processor = family("clip")
-    batch = processor(SENTENCES, images=PICTURES, context=CONTEXT, labels=LABELS)
+    batch = processor(SENTENCES, images=IMAGES, context=CONTEXT, labels=LABELS)
     assert set(model.train()(**batch).losses) == {"nll", "alignment"}
 
 

@@ -22,9 +22,11 @@ PATCHES = "model.vision_model.embeddings.patch_embedding.weight"
 
 
 @pytest.fixture(scope="module")
-def whole(text_tower, vision_tower, tmp_path_factory) -> Path:
+def whole(text_encoder, vision_encoder, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "whole"
-    model = TwoMNERForTokenClassification.from_towers(text_tower(), vision_tower(), labels=LABELS)
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+        text_encoder(), vision_encoder(), labels=LABELS
+    )
     model.save_pretrained(folder)
     return folder
 
@@ -159,11 +161,11 @@ def test_a_model_without_a_head_lacks_nothing_else(saved, tmp_path):
     ],
     ids=["missing", "nan"],
 )
-def test_an_encoder_to_start_from_is_checked(text_tower, tmp_path, harm, message):
-    folder = Path(shutil.copytree(text_tower(), tmp_path / "encoder"))
+def test_an_encoder_to_start_from_is_checked(text_encoder, tmp_path, harm, message):
+    folder = Path(shutil.copytree(text_encoder(), tmp_path / "encoder"))
     change(folder, harm)
     with pytest.raises(OSError, match=rf"encoder: .*{message}.*layer\.1\.output\.dense\.bias"):
-        TwoMNERForTokenClassification.from_towers(str(folder))
+        TwoMNERForTokenClassification.from_text_vision_pretrained(str(folder))
 
 
 def test_what_is_not_in_memory_or_no_float_is_left_out():

@@ -1,4 +1,4 @@
-"""The offline towers: packages are pinned, weights are read as written, nothing half-done stays."""
+"""The offline encoders: pinned packages, weights read as written, no half-written folders."""
 
 import dataclasses
 import importlib.util
@@ -257,7 +257,7 @@ def encode_by_hand(tensors: dict[str, np.ndarray], ids: list[int]) -> np.ndarray
     return states
 
 
-def test_the_text_tower_computes_what_the_container_means():
+def test_the_text_encoder_computes_what_the_container_means():
     header, tensors = backbones.read_container(container(random_tensors()))
     model = XLMRobertaModel(backbones.text_config(header), add_pooling_layer=False).eval()
     model.load_state_dict(backbones.text_state(header, tensors), strict=True)
@@ -283,7 +283,7 @@ def test_the_tokenizer_is_fast_and_knows_its_512_positions(tmp_path):
     assert tokenizer("Paris").tokens() == ["<s>", "▁Paris", "</s>"]
 
 
-# --- the vision tower -------------------------------------------------------------------------
+# --- the vision encoder -------------------------------------------------------------------------
 
 # Each stage's channels in and out, kernel, stride, expansion and number of blocks.
 STAGES = ((32, 8, 3, 1, 1, 1), (8, 16, 3, 2, 6, 2), (16, 24, 5, 2, 6, 1))
@@ -324,8 +324,8 @@ def lite_tensors() -> dict[str, Tensor]:
     return tensors
 
 
-def lite_by_hand(tensors: dict[str, Tensor], pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """EfficientNet-Lite as published: regions [B, C, h, w] and class scores [B, K]."""
+def lite_by_hand(tensors: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+    """EfficientNet-Lite as published: patches [B, C, h, w] and class scores [B, K]."""
 
     def convolve(states: Tensor, name: str, stride: int = 1, groups: int = 1) -> Tensor:
         weight = tensors[f"{name}.weight"]
@@ -341,7 +341,7 @@ def lite_by_hand(tensors: dict[str, Tensor], pictures: Tensor) -> tuple[Tensor, 
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
         return F.batch_norm(states, *parts, weight, bias, eps=EPSILON)
 
-    states = F.relu6(norm(convolve(pictures, "_conv_stem", stride=2), "_bn0"))
+    states = F.relu6(norm(convolve(images, "_conv_stem", stride=2), "_bn0"))
     for index, (inputs, outputs, _, stride, expansion) in enumerate(BLOCKS):
         block, residual = f"_blocks.{index}", states
         if expansion != 1:
@@ -388,14 +388,14 @@ def tagger() -> EfficientNetForImageClassification:
     return model
 
 
-def test_the_vision_tower_equals_efficientnet_lite(tagger):
-    pictures = torch.randn(2, 3, 64, 64)
-    expected_regions, expected_scores = lite_by_hand(lite_tensors(), pictures)
+def test_the_vision_encoder_equals_efficientnet_lite(tagger):
+    images = torch.randn(2, 3, 64, 64)
+    expected_patches, expected_scores = lite_by_hand(lite_tensors(), images)
     with torch.no_grad():
-        regions = tagger.efficientnet(pictures).last_hidden_state
-        scores = tagger(pictures).logits
-    assert regions.shape == (2, HEAD, 8, 8)
-    torch.testing.assert_close(regions, expected_regions)
+        patches = tagger.efficientnet(images).last_hidden_state
+        scores = tagger(images).logits
+    assert patches.shape == (2, HEAD, 8, 8)
+    torch.testing.assert_close(patches, expected_patches)
     torch.testing.assert_close(scores, expected_scores)
 
 
@@ -414,12 +414,12 @@ def test_an_unknown_tensor_is_named():
         backbones.vision_state({"_blocks.0._se_reduce.weight": torch.zeros(1)})
 
 
-def test_the_whole_picture_is_squashed_and_nothing_is_cropped(tmp_path):
+def test_the_whole_image_is_squashed_and_nothing_is_cropped(tmp_path):
     backbones.write_image_processor(tmp_path)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
-    picture = Image.new("RGBA", (900, 300), "black")
-    picture.paste("red", (0, 0, 90, 300))  # the leftmost tenth; a centre crop would lose it
-    pixels = processor(picture, return_tensors="pt").pixel_values
+    image = Image.new("RGBA", (900, 300), "black")
+    image.paste("red", (0, 0, 90, 300))  # the leftmost tenth; a centre crop would lose it
+    pixels = processor(image, return_tensors="pt").pixel_values
     assert pixels.shape == (1, 3, 224, 224)
     red, green, _ = pixels[0] * 0.502 + 0.498
     torch.testing.assert_close(red[:, :20], torch.ones(224, 20))

@@ -14,15 +14,15 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "predict.py"
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, text_tower, vision_tower):
+def run_folder(tmp_path_factory, text_encoder, vision_encoder):
     folder = tmp_path_factory.mktemp("run")
-    towers = [text_tower(), vision_tower()]
-    TwoMNERForTokenClassification.from_towers(*towers).save_pretrained(folder)
-    TwoMNERProcessor.from_towers(*towers).save_pretrained(folder)
+    encoders = [text_encoder(), vision_encoder()]
+    TwoMNERForTokenClassification.from_text_vision_pretrained(*encoders).save_pretrained(folder)
+    TwoMNERProcessor.from_text_vision_pretrained(*encoders).save_pretrained(folder)
     return folder
 
 
-def test_two_examples_with_and_without_their_picture(run_folder):
+def test_two_examples_with_and_without_their_image(run_folder):
     shown = subprocess.run(
         [sys.executable, SCRIPT, run_folder],
         capture_output=True,
@@ -30,11 +30,11 @@ def test_two_examples_with_and_without_their_picture(run_folder):
         timeout=300,
     )
     lines = shown.stdout.splitlines()
-    blank, sentence, with_picture, without = lines[:4]
+    blank, sentence, with_image, without = lines[:4]
     assert (blank, len(lines)) == ("", 8)
     assert sentence
-    assert with_picture.startswith("  with its picture:  ")
-    assert without.startswith("  without a picture: ")
+    assert with_image.startswith("  with its image:  ")
+    assert without.startswith("  without an image: ")
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +42,26 @@ def predict():
     return runpy.run_path(str(SCRIPT))["main"]
 
 
-def test_a_sentence_and_picture_of_ones_own(predict, run_folder, tmp_path, capsys):
+def test_a_sentence_and_image_of_ones_own(predict, run_folder, tmp_path, capsys):
     Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
     own = ["--text", "Ana lives in Lima.", "--image", str(tmp_path / "red.png")]
     predict([str(run_folder), *own])
     shown = capsys.readouterr().out
     assert shown.splitlines()[1] == "Ana lives in Lima."
-    assert "with its picture" in shown
+    assert "with its image" in shown
 
 
-def test_visual_context_of_ones_own(predict, tmp_path, text_tower, capsys):
-    TwoMNERForTokenClassification.from_towers(text_tower()).save_pretrained(tmp_path)
-    TwoMNERProcessor.from_towers(text_tower(), context_budget=9).save_pretrained(tmp_path)
+def test_visual_context_of_ones_own(predict, tmp_path, text_encoder, capsys):
+    TwoMNERForTokenClassification.from_text_vision_pretrained(text_encoder()).save_pretrained(
+        tmp_path
+    )
+    TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), context_budget=9).save_pretrained(
+        tmp_path
+    )
     predict([str(tmp_path), "--words", "Ana", "sings", "--objects", "stage", "--ocr", "On tour"])
-    assert "with its picture" in capsys.readouterr().out
+    assert "with its image" in capsys.readouterr().out
     predict([str(tmp_path), "--words", "Ana", "sings"])
-    assert "with its picture" not in capsys.readouterr().out
+    assert "with its image" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

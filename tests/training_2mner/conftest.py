@@ -1,4 +1,4 @@
-"""A tiny model that reads pictures, and a few rows for it."""
+"""A tiny model that reads images, and a few rows for it."""
 
 import io
 
@@ -17,20 +17,20 @@ LABELS = bio_labels(("PER", "LOC"))
 
 
 def png(colour: str) -> dict:
-    """A picture of one colour, as `datasets` gives it undecoded."""
+    """An image of one colour, as `datasets` gives it undecoded."""
     buffer = io.BytesIO()
     PILImage.new("RGB", (40, 30), colour).save(buffer, "png")
     return {"bytes": buffer.getvalue(), "path": None}
 
 
 ROWS = [
-    # words, labels, language, picture
+    # words, labels, language, image
     ("Ana lives here", "B-PER O O", "en", png("red")),
     ("she saw Rome and Bern today", "O O B-LOC O B-LOC O", "en", png("blue")),
     ("Rom", "B-LOC", "de", png("green")),
     ("Ana Bo wohnt in Rom , nicht in Bern", "B-PER I-PER O O B-LOC O O O B-LOC", "de", None),
     ("nichts", "O", "de", png("red")),
-    ("Bo", "B-PER", "en", {"bytes": b"not a picture", "path": "broken.png"}),
+    ("Bo", "B-PER", "en", {"bytes": b"not an image", "path": "broken.png"}),
 ]
 
 
@@ -42,7 +42,7 @@ def labels() -> list[str]:
 
 @pytest.fixture
 def rows() -> Dataset:
-    """Six sentences in two languages: three pictures (one twice), a broken one, none."""
+    """Six sentences in two languages: three images (one twice), a broken one, none."""
     table = {
         "id": [f"row-{index}" for index in range(len(ROWS))],
         "tokens": [words.split() for words, *_ in ROWS],
@@ -58,7 +58,7 @@ def rows() -> Dataset:
 
 @pytest.fixture
 def context_rows(rows) -> Dataset:
-    """The same with visual context: of two pictures, of the broken one, and of one that is not
+    """The same with visual context: of two images, of the broken one, and of one that is not
     there."""
     columns = {
         "objects": [["lake", "dog"], ["tower"], None, ["stage"], ["lake", "dog"], []],
@@ -71,8 +71,8 @@ def context_rows(rows) -> Dataset:
 
 
 @pytest.fixture
-def towers(text_tower, vision_tower) -> tuple[str, str]:
-    return text_tower("xlm-roberta"), vision_tower("clip")
+def encoders(text_encoder, vision_encoder) -> tuple[str, str]:
+    return text_encoder("xlm-roberta"), vision_encoder("clip")
 
 
 @pytest.fixture
@@ -103,18 +103,20 @@ def trainer_of(rows, tmp_path):
 
 
 @pytest.fixture
-def trainer_for(text_tower, vision_tower, trainer_of):
-    """The same of a tiny model that is built from towers."""
+def trainer_for(text_encoder, vision_encoder, trainer_of):
+    """The same of a tiny model that is built from encoders."""
 
     def build(
         model_config=None, vision="clip", context_budget=0, fields=("objects", "ocr"), **arguments
     ) -> TwoMNERTrainer:
-        text = text_tower("xlm-roberta")
-        image = vision_tower(vision) if vision else None
+        text = text_encoder("xlm-roberta")
+        image = vision_encoder(vision) if vision else None
         torch.manual_seed(0)
         switches = {"collaboration_heads": 4, **(model_config or {})}
-        model = TwoMNERForTokenClassification.from_towers(text, image, labels=LABELS, **switches)
-        processor = TwoMNERProcessor.from_towers(
+        model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+            text, image, labels=LABELS, **switches
+        )
+        processor = TwoMNERProcessor.from_text_vision_pretrained(
             text, image, labels=LABELS, context_budget=context_budget, context_fields=fields
         )
         return trainer_of(model, processor, **arguments)

@@ -133,7 +133,7 @@ def test_two_gpus_and_no_launcher_are_refused(recipe, monkeypatch):
         read_recipe(recipe())
 
 
-def test_without_towers_and_a_saved_model_there_is_nothing_to_train(tmp_path):
+def test_without_encoders_and_a_saved_model_there_is_nothing_to_train(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("dataset_name: sample\noutput_dir: runs/x\n", encoding="utf-8")
     with pytest.raises(RecipeError, match=r"text_model .* or model_name_or_path .* found neither"):
@@ -141,7 +141,7 @@ def test_without_towers_and_a_saved_model_there_is_nothing_to_train(tmp_path):
 
 
 def test_any_recipe_can_go_on_with_a_saved_model(recipe):
-    argv = recipe("vision_model: some/tower", "model_config: {fusion: concat}")
+    argv = recipe("vision_model: some/encoder", "model_config: {fusion: concat}")
     _, model, _, _ = read_recipe([*argv, "--model_name_or_path", "runs/a", "--lora", "true"])
     assert (model.model_name_or_path, model.lora) == ("runs/a", True)
     assert (model.text_model, model.vision_model, model.model_config) == (None, None, None)

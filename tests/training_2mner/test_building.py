@@ -13,11 +13,11 @@ from training_2mner.building import load_model
 
 
 @pytest.fixture
-def saved_in_bfloat16(towers, labels, tmp_path) -> Path:
+def saved_in_bfloat16(encoders, labels, tmp_path) -> Path:
     folder = tmp_path / "bf16"
-    model = TwoMNERForTokenClassification.from_towers(*towers, labels=labels)
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(*encoders, labels=labels)
     model.to(torch.bfloat16).save_pretrained(folder)
-    TwoMNERProcessor.from_towers(*towers, labels=labels).save_pretrained(folder)
+    TwoMNERProcessor.from_text_vision_pretrained(*encoders, labels=labels).save_pretrained(folder)
     return folder
 
 

@@ -82,7 +82,7 @@ def without_times(history: list[dict]) -> list[dict]:
 
 
 @pytest.fixture
-def run(trainer_for, towers, tmp_path):
+def run(trainer_for, encoders, tmp_path):
     """`run(name, ...)`: train, or go on, in the folder of that name; `prepare` gets the trainer."""
 
     def train(name, resume=None, prepare=None, **arguments) -> int:

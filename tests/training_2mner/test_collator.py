@@ -11,8 +11,8 @@ from training_2mner.collator import LengthGroupedSampler, WordCollator
 
 
 @pytest.fixture
-def collator(towers, labels):
-    processor = TwoMNERProcessor.from_towers(*towers, labels=labels)
+def collator(encoders, labels):
+    processor = TwoMNERProcessor.from_text_vision_pretrained(*encoders, labels=labels)
     return WordCollator(processor, labels)
 
 
@@ -23,34 +23,34 @@ def test_a_batch_is_as_wide_as_its_longest_sentence(collator, rows):
     assert batch["word_mask"].sum(1).tolist() == [3, 9]
 
 
-def test_missing_and_broken_pictures_are_masks(collator, rows):
+def test_missing_and_broken_images_are_masks(collator, rows):
     batch = collator(list(rows))
     assert batch["image_mask"].tolist() == [True, True, True, False, True, False]
     assert batch["pixel_values"].shape[0] == len(rows)
 
 
-def test_a_text_only_model_reads_rows_with_pictures(towers, rows, labels):
-    processor = TwoMNERProcessor.from_towers(towers[0], labels=labels)
+def test_a_text_only_model_reads_rows_with_images(encoders, rows, labels):
+    processor = TwoMNERProcessor.from_text_vision_pretrained(encoders[0], labels=labels)
     assert "pixel_values" not in WordCollator(processor, labels)(list(rows))
 
 
-def test_rows_without_a_picture_column_are_read(collator, rows):
+def test_rows_without_a_image_column_are_read(collator, rows):
     batch = collator(list(rows.remove_columns("image")))
     assert not batch["image_mask"].any()
 
 
-def test_labels_are_those_of_the_model_whatever_their_ids_in_the_data(towers, rows, labels):
+def test_labels_are_those_of_the_model_whatever_their_ids_in_the_data(encoders, rows, labels):
     bioes = scheme_labels(("LOC", "PER"), "BIOES")
-    processor = TwoMNERProcessor.from_towers(*towers, labels=bioes)
+    processor = TwoMNERProcessor.from_text_vision_pretrained(*encoders, labels=bioes)
     batch = WordCollator(processor, labels)([rows[3]])
     names = [bioes[index] for index in batch["labels"][0]]
     assert names == ["B-PER", "E-PER", "O", "O", "S-LOC", "O", "O", "O", "S-LOC"]
 
 
-def test_visual_context_is_read_where_the_processor_reads_it(towers, context_rows, labels):
+def test_visual_context_is_read_where_the_processor_reads_it(encoders, context_rows, labels):
     for budget, fields in ((8, ["objects"]), (8, ["ocr"]), (0, ["objects"])):
-        processor = TwoMNERProcessor.from_towers(
-            towers[0], labels=labels, context_budget=budget, context_fields=fields
+        processor = TwoMNERProcessor.from_text_vision_pretrained(
+            encoders[0], labels=labels, context_budget=budget, context_fields=fields
         )
         batch = WordCollator(processor, labels)(list(context_rows))
         assert ("context_mask" in batch) is (budget > 0)
@@ -58,7 +58,9 @@ def test_visual_context_is_read_where_the_processor_reads_it(towers, context_row
             has_context = [bool(row[fields[0]]) for row in context_rows]
             assert batch["context_mask"].any(1).tolist() == has_context
     bare = context_rows.select_columns(["tokens", "ner_tags"])
-    processor = TwoMNERProcessor.from_towers(towers[0], labels=labels, context_budget=8)
+    processor = TwoMNERProcessor.from_text_vision_pretrained(
+        encoders[0], labels=labels, context_budget=8
+    )
     assert not WordCollator(processor, labels)(list(bare))["context_mask"].any()
 
 

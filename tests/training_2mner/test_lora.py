@@ -23,8 +23,8 @@ def trained_names(model: torch.nn.Module) -> set[str]:
 
 
 @pytest.mark.parametrize("text", ["xlm-roberta", "bert", "distilbert", "deberta-v2"])
-def test_every_text_encoders_queries_and_values_are_adapted(text_tower, text):
-    model = TwoMNERForTokenClassification.from_towers(text_tower(text))
+def test_every_text_encoders_queries_and_values_are_adapted(text_encoder, text):
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(text_encoder(text))
     names = trained_names(add_lora(model, rank=2))
     assert len([name for name in names if "text_model" in name]) == 2 * 2 * 2  # layers, q/v, A/B
 
@@ -33,15 +33,19 @@ def test_every_text_encoders_queries_and_values_are_adapted(text_tower, text):
     ("vision", "layers"),
     [("clip", 2), ("siglip", 2), ("vit", 2), ("dinov2", 1), ("resnet", 0), ("efficientnet", 0)],
 )
-def test_every_vision_tower_with_attention_is_adapted(text_tower, vision_tower, vision, layers):
-    model = TwoMNERForTokenClassification.from_towers(text_tower(), vision_tower(vision))
+def test_every_vision_encoder_with_attention_is_adapted(
+    text_encoder, vision_encoder, vision, layers
+):
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(
+        text_encoder(), vision_encoder(vision)
+    )
     names = trained_names(add_lora(model, rank=2))
     assert len([name for name in names if "vision_model" in name]) == layers * 2 * 2
 
 
-def test_new_parts_and_crf_are_trained_whole_and_nothing_else_is(text_tower, vision_tower):
-    towers = text_tower(), vision_tower(), vision_tower("resnet")
-    model = TwoMNERForTokenClassification.from_towers(*towers)
+def test_new_parts_and_crf_are_trained_whole_and_nothing_else_is(text_encoder, vision_encoder):
+    encoders = text_encoder(), vision_encoder(), vision_encoder("resnet")
+    model = TwoMNERForTokenClassification.from_text_vision_pretrained(*encoders)
     new = {name for name, _ in model.named_parameters() if "_model." not in name}
     names = trained_names(add_lora(model, rank=2))
     whole = {
@@ -58,13 +62,15 @@ def test_new_parts_and_crf_are_trained_whole_and_nothing_else_is(text_tower, vis
 
 
 @pytest.fixture
-def base(towers, labels, tmp_path) -> str:
+def base(encoders, labels, tmp_path) -> str:
     """A saved model, which an adapter can name as its base."""
     folder = tmp_path / "base"
     torch.manual_seed(0)
     options = {"labels": labels, "collaboration_heads": 4}
-    TwoMNERForTokenClassification.from_towers(*towers, **options).save_pretrained(folder)
-    TwoMNERProcessor.from_towers(*towers, labels=labels).save_pretrained(folder)
+    TwoMNERForTokenClassification.from_text_vision_pretrained(*encoders, **options).save_pretrained(
+        folder
+    )
+    TwoMNERProcessor.from_text_vision_pretrained(*encoders, labels=labels).save_pretrained(folder)
     return str(folder)
 
 

@@ -70,17 +70,17 @@ def test_a_wrong_type_on_the_right_words_counts_for_the_boundaries():
     assert scores["by_type"]["ORG"]["precision"] == 0.0
 
 
-def test_sentences_with_and_without_a_picture_are_scored_apart():
-    scores = score([[(0, 1, "PER")], [(0, 1, "PER")]], [[(0, 1, "PER")], []], has_picture=[1, 0])
-    assert scores["by_picture"]["with"]["f1"] == 1.0
-    assert scores["by_picture"]["without"]["f1"] == 0.0
+def test_sentences_with_and_without_a_image_are_scored_apart():
+    scores = score([[(0, 1, "PER")], [(0, 1, "PER")]], [[(0, 1, "PER")], []], has_image=[1, 0])
+    assert scores["by_image"]["with"]["f1"] == 1.0
+    assert scores["by_image"]["without"]["f1"] == 0.0
 
 
-def test_picture_decided_accuracy_looks_only_at_sentences_that_text_does_not_decide():
+def test_image_decided_accuracy_looks_only_at_sentences_that_text_does_not_decide():
     gold = [[(0, 1, "PER")], [(1, 2, "LOC")], [(1, 2, "ORG")], [(0, 1, "MISC")]]
     predicted = [[], [(1, 2, "LOC")], [(1, 2, "LOC")], [(0, 2, "MISC")]]
     scores = score(gold, predicted, decidable_from_text=[True, False, False, False])
-    assert scores["picture_decided"] == {
+    assert scores["image_decided"] == {
         "accuracy": pytest.approx(1 / 3),
         "correct": 1,
         "entities": 3,
@@ -119,7 +119,7 @@ def test_the_summary_is_flat_and_names_languages():
         "recall": 1.0,
         "f1": 1.0,
         "f1_fr": 1.0,
-        "picture_decided_accuracy": 1.0,
+        "image_decided_accuracy": 1.0,
         "f1_both_views": 1.0,
     }
 

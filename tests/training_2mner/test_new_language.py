@@ -104,7 +104,7 @@ def test_labels_change_their_scheme_and_their_order_and_nothing_else(rows):
     assert relabelled(rows, rows.features["ner_tags"].feature.names) is rows
 
 
-def test_old_sentences_bring_their_pictures_along(rows):
+def test_old_sentences_bring_their_images_along(rows):
     """Into a data set that has none, of other labels and of fewer columns."""
     both = mixed(numbered(2), rows)
     assert ids(both) == ["0", "1", *ids(rows)]
@@ -245,9 +245,9 @@ def load(asked):
     ],
 )
 def test_forgetting_is_measured_on_what_the_run_was_tested_on(run, load, asked, data, files):
-    rows, source = old_rows(run(**data, image_dir="pictures"), None, ("test", "validation"), load)
+    rows, source = old_rows(run(**data, image_dir="images"), None, ("test", "validation"), load)
     assert asked[0].train_files == files
-    assert asked[0].image_dir == "pictures"
+    assert asked[0].image_dir == "images"
     assert (len(rows), source) == (3, files[0])
 
 

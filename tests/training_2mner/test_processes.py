@@ -85,7 +85,7 @@ def together(processes: int, work) -> None:
 
 
 @pytest.fixture
-def trained(trainer_for, towers, tmp_path):
+def trained(trainer_for, encoders, tmp_path):
     """`trained(processes, **arguments)`: weights, log and test results of a training."""
 
     def train(processes: int = 1, test=None, **arguments) -> tuple[dict, list[dict], dict]:
@@ -163,7 +163,7 @@ def test_two_processes_score_as_one(trained, rows):
 
 
 @pytest.mark.parametrize("level", ["sentence", "entity"])
-def test_evaluation_goes_on_where_one_process_has_no_image(trainer_for, towers, rows, level):
+def test_evaluation_goes_on_where_one_process_has_no_image(trainer_for, encoders, rows, level):
     """Batches of 2 sentences: the first process has two images, the second none."""
 
     def work():
@@ -182,7 +182,7 @@ def test_evaluation_goes_on_where_one_process_has_no_image(trainer_for, towers, 
 @pytest.mark.parametrize("frozen", [[], ["alignment"]], ids=["trained", "frozen"])
 @pytest.mark.parametrize("level", ["sentence", "entity"])
 def test_a_batch_without_pixel_values_is_aligned_with_those_that_have_some(
-    trainer_for, towers, rows, tmp_path, level, frozen
+    trainer_for, encoders, rows, tmp_path, level, frozen
 ):
     """The second process's batch has sentences alone: loss and gradient are those of one batch."""
 

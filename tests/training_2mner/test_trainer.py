@@ -6,7 +6,7 @@ from torch.utils.data import SequentialSampler
 
 from modeling_2mner import TwoMNERForTokenClassification
 from training_2mner.arguments import RecipeError
-from training_2mner.description import describe_training
+from training_2mner.run_record import describe_training
 from training_2mner.trainer import freeze_parameters, part_of
 
 
@@ -148,10 +148,10 @@ def test_evaluation_keeps_the_order_of_the_rows(trainer_for, rows):
 def test_every_evaluation_is_scored_overall_and_by_language(trainer_for):
     metrics = trainer_for().evaluate()
     assert {"eval_loss", "eval_f1", "eval_f1_en", "eval_f1_de"} <= set(metrics)
-    assert "eval_picture_decided_accuracy" in metrics
+    assert "eval_image_decided_accuracy" in metrics
 
 
-def test_a_model_that_reads_pictures_is_evaluated_in_both_views(trainer_for, rows):
+def test_a_model_that_reads_images_is_evaluated_in_both_views(trainer_for, rows):
     trainer = trainer_for()
     metrics = trainer.evaluate()
     alone = trainer.evaluate(rows.remove_columns("image"))
@@ -175,8 +175,8 @@ def test_each_batch_is_collated_once_for_both_views(trainer_for, rows):
 
 
 @pytest.mark.parametrize("frozen", [[], ["vision_model"]])
-def test_training_leaves_the_statistics_of_pictures_alone(trainer_for, frozen):
-    """A batch that batch normalisation learnt from would change how other pictures are read."""
+def test_training_leaves_the_statistics_of_images_alone(trainer_for, frozen):
+    """A batch that batch normalisation learnt from would change how other images are read."""
     trainer = trainer_for(vision="resnet", max_steps=3, learning_rate=1e-2, eval_strategy="no")
     freeze_parameters(trainer.model, frozen)
     before = {name: value.clone() for name, value in trainer.model.named_buffers()}

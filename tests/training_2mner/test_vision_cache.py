@@ -1,4 +1,4 @@
-"""Towers run once: the same results, and every picture read one time only."""
+"""Encoders run once: the same results, and every image read one time only."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ from tests.conftest import fork
 from training_2mner import vision_cache
 from training_2mner.arguments import RecipeError
 from training_2mner.collator import WordCollator
-from training_2mner.evaluation import blank_picture, evaluate
+from training_2mner.evaluation import blank_image, evaluate
 from training_2mner.trainer import freeze_parameters
 from training_2mner.vision_cache import (
     VisionFeatures,
     cache_vision_features,
-    tower_digest,
+    encoder_digest,
 )
 
 FIXED = {"eval_strategy": "no", "max_steps": 3, "logging_steps": 1, "learning_rate": 1e-3}
@@ -23,7 +23,7 @@ FIXED = {"eval_strategy": "no", "max_steps": 3, "logging_steps": 1, "learning_ra
 
 @pytest.fixture
 def frozen(trainer_for):
-    """A trainer whose vision tower is frozen, dropout off."""
+    """A trainer whose vision encoder is frozen, dropout off."""
 
     def build(**arguments):
         trainer = trainer_for(**FIXED | arguments)
@@ -36,11 +36,11 @@ def frozen(trainer_for):
     return build
 
 
-def count_pictures(trainer) -> list[int]:
-    """How many pictures the towers read at once, each time they do."""
+def count_images(trainer) -> list[int]:
+    """How many images the encoders read at once, each time they do."""
     reads = []
-    tower = trainer.model.model.vision_model
-    tower.register_forward_pre_hook(
+    encoder = trainer.model.model.vision_model
+    encoder.register_forward_pre_hook(
         lambda _, args, inputs: reads.append(len(inputs["pixel_values"])), with_kwargs=True
     )
     return reads
@@ -48,18 +48,18 @@ def count_pictures(trainer) -> list[int]:
 
 @pytest.mark.parametrize("vision", ["clip", "resnet", "efficientnet"])
 def test_training_and_scores_are_those_without_a_cache(frozen, rows, vision, monkeypatch):
-    """The controls too: shuffled pictures are in the cache, the grey one is put there."""
+    """The controls too: shuffled images are in the cache, the grey one is put there."""
     losses, results = [], []
     for cached in (False, True):
         trainer = frozen(vision=vision)
-        reads = count_pictures(trainer)
+        reads = count_images(trainer)
         if cached:
-            features = cache_vision_features(trainer, [rows, rows], [blank_picture()])
+            features = cache_vision_features(trainer, [rows, rows], [blank_image()])
             trainer.data_collator.features = features
             assert reads == [5]  # red, blue, green, the broken one and the grey one
 
             def never(*args, **kwargs):
-                raise AssertionError("a picture was decoded again")
+                raise AssertionError("an image was decoded again")
 
             monkeypatch.setattr("modeling_2mner.processing_2mner.load_image", never)
         trainer.train()
@@ -68,18 +68,18 @@ def test_training_and_scores_are_those_without_a_cache(frozen, rows, vision, mon
         if cached:
             assert reads == [5]
     assert losses[1] == pytest.approx(losses[0], rel=2e-3)
-    assert results[1]["test"]["pictures"] == results[0]["test"]["pictures"]
+    assert results[1]["test"]["images"] == results[0]["test"]["images"]
     assert results[1]["controls"].keys() == results[0]["controls"].keys()
     for name, scores in results[0]["controls"].items():
         assert results[1]["controls"][name]["overall"] == scores["overall"], name
 
 
-def test_a_batch_without_any_picture_trains_as_well(frozen, rows):
+def test_a_batch_without_any_image_trains_as_well(frozen, rows):
     trainer = frozen()
     trainer.data_collator.features = cache_vision_features(trainer, [rows])
     batch = trainer.data_collator([rows[3], rows[5]])
     assert not batch["image_mask"].any()
-    assert batch["regions"].dtype == torch.float16
+    assert batch["patches"].dtype == torch.float16
     trainer.model.train()(**batch).loss.backward()
     unused = [
         name
@@ -91,16 +91,16 @@ def test_a_batch_without_any_picture_trains_as_well(frozen, rows):
 
 def test_a_cache_is_made_once_and_added_to(frozen, rows, caplog):
     trainer = frozen()
-    reads = count_pictures(trainer)
+    reads = count_images(trainer)
     cache_vision_features(trainer, [rows.select([0, 1])])
-    cache_vision_features(trainer, [rows.select([0, 1, 4])])  # row 4 has row 0's picture
+    cache_vision_features(trainer, [rows.select([0, 1, 4])])  # row 4 has row 0's image
     assert reads == [2]
     features = cache_vision_features(trainer, [rows])
     assert reads == [2, 2]
     assert len(features) == 4
 
 
-def test_a_picture_that_was_not_read_before_is_read_as_ever(frozen, rows):
+def test_a_image_that_was_not_read_before_is_read_as_ever(frozen, rows):
     trainer = frozen()
     trainer.data_collator.features = cache_vision_features(trainer, [rows.select([0, 1])])
     plain = WordCollator(trainer.processing_class, trainer.data_collator.label_names)
@@ -110,7 +110,7 @@ def test_a_picture_that_was_not_read_before_is_read_as_ever(frozen, rows):
 
 
 def test_a_killed_reading_goes_on_where_it_was(frozen, rows, monkeypatch, tmp_path):
-    monkeypatch.setattr(vision_cache, "FILE_PICTURES", 1)
+    monkeypatch.setattr(vision_cache, "FILE_IMAGES", 1)
     write = vision_cache._write
 
     def dies(folder, batches):
@@ -126,18 +126,18 @@ def test_a_killed_reading_goes_on_where_it_was(frozen, rows, monkeypatch, tmp_pa
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     trainer = frozen()
-    reads = count_pictures(trainer)
+    reads = count_images(trainer)
     assert len(cache_vision_features(trainer, [rows])) == 4
     assert reads == [1, 1]
 
 
 def test_processes_share_the_reading(frozen, rows, tmp_path):
-    """Each reads its part; together they have read every picture once."""
+    """Each reads its part; together they have read every image once."""
     trainer = frozen()
-    reads = count_pictures(trainer)
+    reads = count_images(trainer)
     met = []
     for process in range(2):
-        features = vision_cache.read_pictures_once(
+        features = vision_cache.read_images_once(
             trainer.model.model,
             trainer.processing_class,
             [rows["image"]],
@@ -153,28 +153,28 @@ def test_processes_share_the_reading(frozen, rows, tmp_path):
     assert reads == [2, 2]
 
 
-def test_other_towers_and_other_preparation_have_another_cache(frozen):
+def test_other_encoders_and_other_preparation_have_another_cache(frozen):
     trainer = frozen()
     model, processor = trainer.model.model, trainer.processing_class
-    before = tower_digest(model, processor)
-    assert tower_digest(model, processor) == before
+    before = encoder_digest(model, processor)
+    assert encoder_digest(model, processor) == before
     with torch.no_grad():
         model.text_model.embeddings.word_embeddings.weight[0, 0] += 1
-    assert tower_digest(model, processor) == before
+    assert encoder_digest(model, processor) == before
     processor.image_processor.image_mean = [0.0, 0.0, 0.0]
-    other = tower_digest(model, processor)
+    other = encoder_digest(model, processor)
     with torch.no_grad():
         next(model.vision_model.parameters()).view(-1)[0] += 1
-    assert len({before, other, tower_digest(model, processor)}) == 3
+    assert len({before, other, encoder_digest(model, processor)}) == 3
 
 
-def test_a_tower_that_is_trained_is_refused(trainer_for, rows):
+def test_a_encoder_that_is_trained_is_refused(trainer_for, rows):
     with pytest.raises(RecipeError, match=r"vision_model\.\S+ is trained.*freeze"):
         cache_vision_features(trainer_for(**FIXED), [rows])
 
 
-def test_a_model_without_a_tower_is_refused(trainer_for, rows):
-    with pytest.raises(RecipeError, match="the model has no vision tower"):
+def test_a_model_without_a_encoder_is_refused(trainer_for, rows):
+    with pytest.raises(RecipeError, match="the model has no vision encoder"):
         cache_vision_features(trainer_for(vision=None, **FIXED), [rows])
 
 

@@ -1,0 +1,256 @@
+"""The embedded sample: a made-up data set that needs no download and shows that images do work.
+
+Sentences are filled-in frames (`frames/*.txt`, each language its own), images are drawn
+(`drawings.py`). There are two kinds of sentence with entities:
+
+* *The words decide*: "Police in Skelby are looking for a stolen tractor." The image fits, has
+  nothing to do with it, shows another type, or is absent.
+* *The image decides* (`decidable_from_text` False): "I finally saw Valdora!", a singer, a town, a
+  football club or a film. There is one entity and always an image. The names are one pool for all
+  languages and types; within a split each of them stands for every type equally often, and each
+  language has as many of each type. So the words alone type a quarter of them right.
+
+Besides there are sentences without entities, with and without an image. Some images carry text
+in the sentence's language. No name of one split occurs in another.
+
+>>> from dataset_mmnerd.sample import load_sample
+>>> load_sample()["train"][0]["tokens"]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib import resources
+from itertools import cycle, islice
+from random import Random
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+
+from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels, features
+
+from .drawings import SCENES, draw_image
+
+SAMPLE_LANGUAGES = ("en", "fr", "de", "es")
+
+_SENTENCE_SHARES = dict(zip(SPLITS, (0.70, 0.13, 0.17), strict=True))
+_NAME_SHARES = dict(zip(SPLITS, (0.60, 0.20, 0.20), strict=True))
+
+# Shares of a split's sentences; the rest are sentences whose words decide, without an image.
+_IMAGE_DECIDES = 0.30
+_FITTING_IMAGE = 0.30
+_OTHER_IMAGE = 0.10
+_NO_ENTITY = 0.12
+
+# How often a sentence whose image decides has a tail, and an image a board with text.
+_TAIL = 0.25
+_BOARD = 0.35
+
+_SLOT = re.compile(r"\{(\?|[A-Z]+(?:\.[a-z]+)?)\}")
+
+_SCENES_OF_KIND = {"ORG.club": ("crest", "pennant", "stadium"), "ORG.firm": ("van",)}
+
+Sections = dict[str, list[str]]
+Row = dict[str, Any]
+
+
+@lru_cache(maxsize=8)
+def _sections(file_name: str) -> Sections:
+    """The lines of a file in `frames`, by the `[section]` they stand in."""
+    text = (resources.files(__package__) / "frames" / file_name).read_text("utf-8")
+    sections: Sections = {}
+    lines = sections[""] = []
+    for line in text.splitlines():
+        if line.startswith("["):
+            lines = sections[line.strip("[]")] = []
+        elif line and not line.startswith("#"):
+            lines.append(line)
+    return sections
+
+
+def _parts(items: Sequence[str], random: Random) -> dict[str, list[str]]:
+    """The items in random order, dealt out to the splits, at least one each."""
+    shuffled = random.sample(items, len(items))
+    parts, start = {}, 0
+    for split in reversed(SPLITS):  # train last: it takes what is left
+        stop = start + max(1, round(_NAME_SHARES[split] * len(items)))
+        parts[split] = shuffled[start : None if split == SPLITS[0] else stop]
+        start = stop
+    return parts
+
+
+def _scene_of(slot: str, random: Random) -> str:
+    """A scene for a slot (`ORG.firm`) or a type (`ORG`)."""
+    return random.choice(_SCENES_OF_KIND.get(slot) or sorted(SCENES[slot.partition(".")[0]]))
+
+
+class _Writer:
+    """Writes the rows of one language and split."""
+
+    def __init__(self, lang: str, split: str, seed: int) -> None:
+        self.lang, self.split, self.seed = lang, split, seed
+        self.sections = _sections(f"{lang}.txt")
+        self.random = Random(f"{seed} {lang} {split}")
+        self.names = {
+            section.removeprefix("names "): _parts(lines, Random(f"{seed} {lang} {section}"))[split]
+            for section, lines in self.sections.items()
+            if section.startswith("names ")
+        }
+        self.boards = {
+            scene: board
+            for scenes, board in (line.split(": ") for line in self.sections["boards"])
+            for scene in scenes.split(", ")
+        }
+
+    def frames(self, section: str, count: int) -> list[str]:
+        """`count` frames in random order, each as often as the others, give or take one."""
+        frames = self.sections[section]
+        if section == "no entity":  # the whole sentence: it may not stand in two splits
+            frames = _parts(frames, Random(f"{self.seed} {self.lang} {section}"))[self.split]
+        return list(islice(cycle(self.random.sample(frames, len(frames))), count))
+
+    def fill(self, frame: str, name: str = "", entity_type: str = "") -> Row:
+        """A frame with its slots filled: `{?}` by the name given, others by names of their type."""
+        tokens: list[str] = []
+        tags: list[str] = []
+        used: list[tuple[str, str]] = []
+        for piece in frame.split():
+            slot = _SLOT.fullmatch(piece)
+            if slot is None:
+                tokens.append(piece)
+                tags.append("O")
+                continue
+            if slot[1] != "?":
+                entity_type = slot[1].partition(".")[0]
+                name = self.name(slot[1], [name for _, name in used])
+            used.append((slot[1], name))
+            words = name.split()
+            tokens += words
+            tags += [f"B-{entity_type}"] + [f"I-{entity_type}"] * (len(words) - 1)
+        return {"tokens": tokens, "ner_tags": tags, "slots": used}
+
+    def name(self, slot: str, used: Sequence[str]) -> str:
+        kinds = [kind for kind in self.names if kind == slot or kind.startswith(f"{slot}.")]
+        names = [name for kind in kinds for name in self.names[kind] if name not in used]
+        return self.random.choice(names)
+
+    def board(self, scene: str, entity_type: str, name: str) -> list[str]:
+        """What is written on an image: nothing, or the scene's line, and the name if it can be."""
+        if self.random.random() >= _BOARD:
+            return []
+        if entity_type == "O":
+            return [self.boards["O"]]
+        name = name.replace(" 's", "'s").replace(" n't", "n't")
+        return [self.boards[scene], name] if name.isascii() else [self.boards[scene]]
+
+    def rows(self, count: int, names: Sequence[str]) -> list[Row]:
+        """`count` rows in random order; `names` are for the sentences whose image decides."""
+        rows = [*self.image_decides(names)]
+        fitting, other = round(count * _FITTING_IMAGE), round(count * _OTHER_IMAGE)
+        without = round(count * _NO_ENTITY)
+        decided = count - len(rows) - without
+        for index, frame in enumerate(self.frames("words decide", decided)):
+            row = self.fill(frame)
+            rows.append(row | self.image_for(row, index, fitting, other))
+        for index, frame in enumerate(self.frames("no entity", without)):
+            shown = self.random.choice(("O", "O", "O", *DEFAULT_ENTITY_TYPES))
+            scene = _scene_of(shown, self.random) if index % 2 else None
+            board = self.board(scene, "O", "") if scene and shown == "O" else []
+            rows.append(self.fill(frame) | {"scene": scene, "board": board})
+        self.random.shuffle(rows)
+        return [self.finished(row, index) for index, row in enumerate(rows)]
+
+    def image_decides(self, names: Sequence[str]) -> Iterator[Row]:
+        """A sentence for each name and type."""
+        frames = self.frames("image decides", len(names) * len(DEFAULT_ENTITY_TYPES))
+        for index, frame in enumerate(frames):
+            entity_type = DEFAULT_ENTITY_TYPES[index % len(DEFAULT_ENTITY_TYPES)]
+            name = names[index // len(DEFAULT_ENTITY_TYPES)]
+            if self.random.random() < _TAIL:
+                frame = f"{frame} {self.random.choice(self.sections['tails'])}"
+            row = self.fill(frame, name, entity_type)
+            scene = _scene_of(entity_type, self.random)
+            board = self.board(scene, entity_type, name)
+            yield row | {"scene": scene, "board": board, "decidable_from_text": False}
+
+    def image_for(self, row: Row, index: int, fitting: int, other: int) -> Row:
+        """The image of a sentence whose words decide: fitting, another one, or none."""
+        if index >= fitting + other:
+            return {"scene": None, "board": []}
+        if index < fitting:
+            slot, name = self.random.choice(row["slots"])
+            scene = _scene_of(slot, self.random)
+            return {"scene": scene, "board": self.board(scene, slot, name)}
+        types = {tag[2:] for tag in row["ner_tags"]}
+        strangers = [name for name in DEFAULT_ENTITY_TYPES if name not in types]
+        shown = self.random.choice(["O", "O", self.random.choice(strangers)])
+        scene = _scene_of(shown, self.random)
+        return {"scene": scene, "board": self.board(scene, "O", "") if shown == "O" else []}
+
+    def finished(self, row: Row, index: int) -> Row:
+        name = f"{self.lang}-{self.split}-{index}"
+        image = None
+        if row["scene"] is not None:
+            random = Random(f"{self.seed} {name}")
+            image = {"bytes": draw_image(row["scene"], random, row["board"]), "path": None}
+        return {
+            "id": name,
+            "tokens": row["tokens"],
+            "ner_tags": row["ner_tags"],
+            "lang": self.lang,
+            "image": image,
+            "image_id": None if image is None else f"{name}.jpg",
+            "objects": None,
+            "captions": None,
+            "ocr": None,
+            "decidable_from_text": row.get("decidable_from_text", True),
+        }
+
+
+def sample_rows(
+    split: str,
+    *,
+    seed: int = 19,
+    sentences: int = 300,
+    languages: Sequence[str] = SAMPLE_LANGUAGES,
+) -> Iterator[Row]:
+    """The rows of one split, labels as names and images as bytes; see `load_sample`."""
+    unknown = [lang for lang in languages if lang not in SAMPLE_LANGUAGES]
+    if unknown:
+        known = ", ".join(SAMPLE_LANGUAGES)
+        raise ValueError(f"languages: found {unknown[0]!r}, expected some of {known}")
+    pool = _parts(_sections("names.txt")[""], Random(f"{seed} names"))[split]
+    count = round(sentences * _SENTENCE_SHARES[split])
+    of_each_type = round(count * _IMAGE_DECIDES / len(DEFAULT_ENTITY_TYPES))
+    for lang in languages:
+        start = SAMPLE_LANGUAGES.index(lang) * of_each_type
+        names = list(islice(cycle(pool), start, start + of_each_type))
+        yield from _Writer(lang, split, seed).rows(count, names)
+
+
+def load_sample(
+    seed: int = 19, sentences: int = 300, languages: Sequence[str] = SAMPLE_LANGUAGES
+) -> DatasetDict:
+    """The sample, made anew on each call; no network, no cache.
+
+    Args:
+        seed: the same seed gives the same words, labels and images, as long as Pillow stays the
+            same.
+        sentences: how many a language, over all splits; more repeat frames and names more often.
+        languages: some of `SAMPLE_LANGUAGES`.
+
+    Returns:
+        The splits `train`, `validation` and `test`, with the columns of `features(sample=True)`.
+    """
+    columns = features(bio_labels(), sample=True)
+    splits = {}
+    for split in SPLITS:
+        rows = list(sample_rows(split, seed=seed, sentences=sentences, languages=languages))
+        table = {key: [row[key] for row in rows] for key in columns}
+        splits[split] = Dataset.from_dict(table, features=columns)
+    return DatasetDict(splits)
+
+
+__all__ = ["SAMPLE_LANGUAGES", "load_sample", "sample_rows"]

@@ -1,0 +1,353 @@
+"""Rows into Parquet shards, with their images, in bounded memory.
+
+A shard is one row group, and its images are a dictionary column: the distinct images once, and
+for each row the number of its own. That is ordinary Parquet dictionary encoding, which every reader
+undoes by itself, so an image that a thousand sentences share is stored once a shard. Two images
+are the same if their bytes are.
+
+A shard is closed when its distinct images reach 12 MiB, or when its images would reach 96 MiB
+written out (what a reader of the whole row group gets), or at 20,000 rows. Writing one takes about
+four times its distinct images, so memory is bounded, however long the data set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features
+
+from .files import check_inside, replaced
+from .images import ImageError, load_image, read_image
+from .quoting import shorten
+from .schema import SPLITS, features
+
+# What reading damaged bytes raises: bad UTF-8, types, lengths; columns or names that are missing.
+_SHARD_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+
+_DISTINCT_BYTES = 12 * 2**20
+_EXPANDED_BYTES = 96 * 2**20
+_SHARD_ROWS = 20_000
+_BATCH_ROWS = 1000
+_HELD_BYTES = 64 * 2**20
+_WORD_BYTES = 200  # of a word and its label as Python objects, roughly
+
+Row = dict[str, Any]
+
+
+def image_digest(image: Any) -> str | None:
+    """What tells an image's content from others; None where there is none, or it cannot be read. An
+    encoded image is not decoded.
+
+    Args:
+        image: None, or what `load_image` reads.
+    """
+    if isinstance(image, Mapping):
+        image = image.get("path") if image.get("bytes") is None else image["bytes"]
+    if image is None:
+        return None
+    try:
+        if isinstance(image, str | os.PathLike):
+            content = read_image(image)
+        elif isinstance(image, bytes | bytearray | memoryview):
+            content = image
+        else:
+            decoded = load_image(image)
+            content = f"RGB {decoded.size}".encode() + decoded.tobytes()
+    except ImageError:
+        return None
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass
+class Written:
+    """What a writer has written so far."""
+
+    rows: int = 0
+    shards: list[Path] = field(default_factory=list)
+    stored_bytes: int = 0
+    expanded_bytes: int = 0
+    image_bytes: int = 0
+    distinct_image_bytes: int = 0
+
+
+class ShardWriter:
+    """Writes the rows of one language and split as `{stem}-{number}.parquet` in a folder.
+
+    Args:
+        folder: it is made.
+        stem: what the shards' names begin with.
+        columns: the features; `image` is there, and rows give it as bytes (see `add`).
+    """
+
+    def __init__(self, folder: Path, stem: str, columns: Features) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.written = Written()
+        self._folder, self._stem, self._columns = folder, stem, columns
+        self._label_ids = {name: i for i, name in enumerate(columns["ner_tags"].feature.names)}
+        self._schema = columns.arrow_schema
+        self._text_schema = pa.schema([part for part in self._schema if part.name != "image"])
+        self._start_shard()
+
+    def _start_shard(self) -> None:
+        self._rows: list[Row] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._images: dict[bytes, int] = {}
+        self._numbers: list[int | None] = []
+        self._distinct_bytes = self._image_bytes = self._text_bytes = self._row_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Roughly, what the rows take in memory that are not written yet."""
+        return self._distinct_bytes + self._text_bytes + self._row_bytes
+
+    def add(self, row: Row, image: bytes | None) -> None:
+        """Take a row, its labels as names, and the bytes of its image."""
+        number = None
+        if image is not None:
+            number = self._images.get(image)
+            self._image_bytes += len(image)
+            if number is None:
+                number = self._images[image] = len(self._images)
+                self._distinct_bytes += len(image)
+        self._numbers.append(number)
+        self._rows.append(row)
+        self._row_bytes += _WORD_BYTES * (len(row["tokens"]) + 10)
+        if len(self._rows) == _BATCH_ROWS:
+            self._batch()
+        if (
+            self._distinct_bytes >= _DISTINCT_BYTES
+            or self._image_bytes >= _EXPANDED_BYTES
+            or len(self._numbers) >= _SHARD_ROWS
+        ):
+            self.write()
+
+    def _batch(self) -> None:
+        """Turn the rows at hand into Arrow, which takes a tenth of the memory."""
+        columns = []
+        for part in self._text_schema:
+            values = [row[part.name] for row in self._rows]
+            if part.name == "ner_tags":
+                values = [[self._label_ids[tag] for tag in tags] for tags in values]
+            columns.append(pa.array(values, part.type))
+        names = [
+            None if number is None else PurePath(row["image_id"] or row["id"]).name
+            for row, number in zip(self._rows, self._numbers[-len(self._rows) :], strict=True)
+        ]
+        columns.append(pa.array(names, pa.string()))
+        schema = self._text_schema.append(pa.field("image name", pa.string()))
+        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        self._text_bytes += self._batches[-1].nbytes
+        self._rows, self._row_bytes = [], 0
+
+    def write(self) -> None:
+        """Write what is held as a shard, if anything is."""
+        if self._rows:
+            self._batch()
+        if not self._batches:
+            return
+        texts = pa.Table.from_batches(self._batches)
+        numbers = pa.array(self._numbers, pa.int32())
+        images = pa.DictionaryArray.from_arrays(numbers, pa.array(self._images, pa.binary()))
+        self._images = {}  # they are in Arrow now: not twice in memory while the file is written
+        names = texts["image name"].combine_chunks()
+        image = pa.StructArray.from_arrays(
+            [images, names], names=["bytes", "path"], mask=numbers.is_null()
+        )
+        table = texts.drop_columns("image name").append_column("image", image)
+        table = table.select(self._schema.names)
+        path = self._folder / f"{self._stem}-{len(self.written.shards):05d}.parquet"
+        _write(path, table, self._schema.metadata)
+        self._count(table.nbytes - image.nbytes, path)
+        self._start_shard()
+        del texts, images, image, table
+        pa.default_memory_pool().release_unused()
+
+    def _count(self, text_bytes: int, path: Path) -> None:
+        written = self.written
+        written.rows += len(self._numbers)
+        written.shards.append(path)
+        written.stored_bytes += path.stat().st_size
+        written.expanded_bytes += text_bytes + self._image_bytes
+        written.image_bytes += self._image_bytes
+        written.distinct_image_bytes += self._distinct_bytes
+
+    def close(self) -> Written:
+        """Write the last shard and put the number of shards into their names."""
+        self.write()
+        shards = self.written.shards
+        for number, path in enumerate(shards):
+            whole = f"{self._stem}-{number:05d}-of-{len(shards):05d}.parquet"
+            shards[number] = path.rename(path.with_name(whole))
+        return self.written
+
+
+class ShardWriters:
+    """Writes the rows of all languages and splits; the memory does not grow with their number.
+
+    The writers together hold `_HELD_BYTES`: when it is more, the fullest one writes a shard.
+
+    Args:
+        folder: the data set's; shards go to `data/{lang}/{split}-*.parquet` in it.
+        columns: the features, as for `ShardWriter`.
+    """
+
+    def __init__(self, folder: Path, columns: Features) -> None:
+        self._folder, self._columns = folder, columns
+        self._writers: dict[tuple[str, str], ShardWriter] = {}
+        self.held_bytes = 0
+
+    def add(self, lang: str, split: str, row: Row, image: bytes | None) -> None:
+        """Take a row of a language and split: see `ShardWriter.add`."""
+        writer = self._writers.get((lang, split))
+        if writer is None:
+            writer = ShardWriter(self._folder / "data" / lang, split, self._columns)
+            self._writers[lang, split] = writer
+        self.held_bytes -= writer.held_bytes
+        writer.add(row, image)
+        self.held_bytes += writer.held_bytes
+        while self.held_bytes > _HELD_BYTES:
+            fullest = max(self._writers.values(), key=lambda writer: writer.held_bytes)
+            self.held_bytes -= fullest.held_bytes
+            fullest.write()
+
+    def close(self) -> dict[tuple[str, str], Written]:
+        """Write what is left; what each writer has written, by language and split."""
+        return {key: writer.close() for key, writer in self._writers.items()}
+
+
+# Shards that are there ----------------------------------------------------------------------------
+
+
+class ShardError(ValueError):
+    """A shard that cannot be read; `path` is its file, `reason` what was found in it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: found {reason}, expected a whole Parquet file")
+        self.path, self.reason = path, reason
+
+
+@contextmanager
+def reading_shard(path: Path) -> Iterator[None]:
+    """Name the shard in whatever goes wrong while it is read.
+
+    Raises:
+        ShardError: in place of what `pyarrow` raises on a file that is damaged or of another kind.
+    """
+    try:
+        yield
+    except ShardError:
+        raise
+    except (pa.ArrowException, OSError, *_SHARD_ERRORS) as error:
+        reason = shorten(str(error).replace(f"{path.parent}/", ""))
+        raise ShardError(path, reason or type(error).__name__) from error
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The shards of a data set folder: train, validation, test, and by name within.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        OSError: if one is a link that leads out of the folder.
+    """
+    found = {
+        (SPLITS.index(path.name.partition("-")[0]), path)
+        for path in folder.glob("data/*/*.parquet")
+        if path.name.partition("-")[0] in SPLITS
+    }
+    if not found:
+        expected = "data/<language>/<split>-*.parquet, as `build` makes them"
+        raise FileNotFoundError(f"{folder}: found no data set, expected {expected}")
+    for _, path in found:
+        check_inside(folder, path)
+    return [path for _, path in sorted(found)]
+
+
+def label_names(file: pq.ParquetFile) -> list[str]:
+    """The label names of a shard, in the order of their ids.
+
+    Raises:
+        ValueError: if it lacks a column that `build` writes, or has another type.
+    """
+    schema = file.schema_arrow
+    tags = Features.from_arrow_schema(schema).get("ner_tags")
+    labels = getattr(getattr(tags, "feature", None), "names", None)
+    if labels is None:
+        raise ValueError("no column ner_tags of class labels")
+    for column in features(labels).arrow_schema:
+        found = schema.field(column.name).type
+        if column.name != "image" and found != column.type:
+            raise ValueError(f"column {column.name} of type {found}")
+    return labels
+
+
+def read_shard(path: Path) -> tuple[pa.Table, pa.DictionaryArray]:
+    """A shard's rows, and for each row its image, as a dictionary of the distinct ones.
+
+    Raises:
+        ShardError: if it is damaged, or lacks a column that `build` writes.
+    """
+    with (
+        reading_shard(path),
+        pq.ParquetFile(path, read_dictionary=["image.bytes"]) as file,
+    ):
+        rows = file.read()
+        rows.validate(full=True)
+        label_names(file)
+        chunks = [chunk.field("bytes") for chunk in rows["image"].chunks]
+        images = pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.binary()))
+        return rows, images.unify_dictionaries().combine_chunks()
+
+
+def replace_shard(path: Path, rows: pa.Table) -> None:
+    """Put rows, as `read_shard` gives them, in the place of a shard: there is never half of one."""
+    with replaced(path) as unfinished:
+        _write(unfinished, rows, rows.schema.metadata)
+
+
+def expanded_bytes(rows: pa.Table, images: pa.DictionaryArray) -> int:
+    """How large rows are for a reader, who gets each image as often as it is shown."""
+    sizes = [len(image) for image in images.dictionary.to_pylist()]
+    shown = sum(sizes[number] for number in images.indices.to_pylist() if number is not None)
+    return rows.drop_columns("image").nbytes + shown
+
+
+def _write(path: Path, rows: pa.Table, metadata: dict[bytes, bytes]) -> None:
+    """One row group, its images a dictionary; words are compressed, images are already."""
+    compressed = {part.name: part.name for part in rows.schema}
+    for part in rows.schema:
+        if pa.types.is_list(part.type):
+            compressed[part.name] = f"{part.name}.list.element"
+    compressed["image"] = "image.path"
+    rows = rows.replace_schema_metadata(None)
+    with pq.ParquetWriter(
+        path,
+        rows.schema,
+        store_schema=False,  # or readers would see a dictionary type where `Image` has bytes
+        compression=dict.fromkeys(compressed.values(), "zstd") | {"image.bytes": "none"},
+        write_page_index=True,
+    ) as writer:
+        writer.write_table(rows, row_group_size=len(rows))
+        writer.add_key_value_metadata(metadata)  # the features, for `datasets`
+
+
+__all__ = [
+    "ShardError",
+    "ShardWriter",
+    "ShardWriters",
+    "Written",
+    "expanded_bytes",
+    "image_digest",
+    "label_names",
+    "read_shard",
+    "reading_shard",
+    "replace_shard",
+    "shard_paths",
+]

@@ -1,0 +1,1 @@
+"""Reads a run's folder and writes tables, charts, cards and pages. Imports no torch."""

@@ -1,0 +1,438 @@
+"""Charts in one calm style, each drawn once and given twice: as SVG for a page, as PNG for a slide.
+
+    def draw(axes):
+        line(axes, [50, 200, 1000], [0.41, 0.63, 0.78], "pt", 0)
+        line(axes, [50, 200, 1000], [0.44, 0.69, 0.81], "nl", 1)
+        axes.set(xlabel="sentences", ylabel="F1", xscale="log")
+        label_lines(axes)
+
+    image = chart("learning-curve", "F1 against the number of sentences", draw)
+    Path("learning_curve.png").write_bytes(image.png)
+    image.svg    # an <svg> element, to stand inside an HTML page
+
+What is unusual: lines carry their names at their ends, in place of a legend, and differ by marker
+and dash as well as by colour. In the SVG, colours are CSS variables (`PALETTE` names them, each
+with its value on light paper), so that a page that sets them has charts in its colour scheme.
+matplotlib is imported when the first chart is drawn; `pyplot` and its lasting state are not used.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .statistics import Calibration, Confusion, Interval
+
+__all__ = [
+    "PALETTE",
+    "SERIES",
+    "Chart",
+    "calibration_chart",
+    "chart",
+    "confusion_chart",
+    "interval_chart",
+    "label_lines",
+    "line",
+    "line_chart",
+    "size_chart",
+]
+
+PALETTE = {
+    "ink": "#23262b",
+    "muted": "#5c636d",
+    "rule": "#d9d5cb",
+    "accent": "#1c5d8c",
+    "ochre": "#a15f0b",
+    "green": "#39774a",
+    "plum": "#87458a",
+}
+"""The colours on light paper. A page sets the CSS variable `--accent` for "accent", and so on."""
+
+SERIES = ("accent", "ochre", "green", "plum", "muted")
+"""The colours of a chart's lines, in their order; then they begin anew with another dash."""
+
+MARKERS = "os^DvPX"
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
+SIZE = (4.8, 3.0)
+"""Of a chart in inches: so narrow that its text can still be read at a phone's width."""
+
+LONGEST_NAME = 24
+"""Longer names, which only data can bring, are cut short."""
+
+MOST_POINTS = 60
+"""Longer lines are drawn without a marker at each point."""
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": PALETTE["rule"],
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": PALETTE["muted"],
+    "axes.labelsize": 10,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": PALETTE["muted"],
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "figure.facecolor": "none",
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "grid.color": PALETTE["rule"],
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "2mner",
+    "text.color": PALETTE["ink"],
+    # A label may hold any character, a dollar sign too.
+    "text.parse_math": False,
+    "xtick.color": PALETTE["muted"],
+    "xtick.labelsize": 10,
+    "xtick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.color": PALETTE["muted"],
+    "ytick.labelsize": 10,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+}
+
+
+# The style ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawn chart.
+
+    Attributes:
+        name: what its files and the ids inside its SVG begin with.
+        description: what it shows, in words.
+        svg: an `<svg>` element that scales with its surroundings.
+        png: the same on white paper, 200 dots an inch.
+    """
+
+    name: str
+    description: str
+    svg: str
+    png: bytes
+
+
+def chart(
+    name: str,
+    description: str,
+    draw: Callable[[Axes], None],
+    size: tuple[float, float] = SIZE,
+) -> Chart:
+    """Draw a chart in the style of the house.
+
+    Args:
+        name: letters, digits and hyphens; no two charts of a page share it.
+        description: what it shows, in words, for those who do not see it.
+        draw: puts lines and labels on the axes it is given.
+        size: width and height in inches.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE), warnings.catch_warnings():
+        # The PNG's font lacks some scripts; in the page the reader's own fonts are at work.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure = Figure(size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure.subplots())
+        svg, png = io.StringIO(), io.BytesIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(svg, format="svg", metadata=nothing)
+        figure.savefig(png, format="png", dpi=200, facecolor="white", metadata={"Software": None})
+    return Chart(name, description, _inline(svg.getvalue(), name, description), png.getvalue())
+
+
+def _inline(svg: str, name: str, description: str) -> str:
+    """Make a file's SVG part of a page: ids of its own, colours of the page, a description."""
+    svg = svg[svg.index("<svg") :]
+    svg = svg.replace("xlink:href=", "href=")
+    svg = re.sub(r"(\bid=\"|\bhref=\"#|url\(#)", rf"\g<1>{name}-", svg)
+    svg = re.sub(r"(style=\"[^\"]*?) font-family: [^;\"]*;", r"\1", svg)
+    for variable, colour in PALETTE.items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    box = re.search(r'viewBox="[^"]*"', svg).group()
+    _, _, content = svg.partition(">")
+    return f'<svg {box} role="img" aria-label="{escape(description)}">{content.strip()}'
+
+
+def _clipped(name: str) -> str:
+    """A name that leaves room for the chart."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+# Lines --------------------------------------------------------------------------------------------
+
+
+def line(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, place: int) -> None:
+    """Draw a line whose colour, marker and dash come from its place among the chart's lines."""
+    few = len(x) <= MOST_POINTS
+    axes.plot(
+        x,
+        y,
+        label=_clipped(name),
+        color=PALETTE[SERIES[place % len(SERIES)]],
+        linestyle=DASHES[place // len(SERIES) % len(DASHES)],
+        marker=MARKERS[place % len(MARKERS)] if few else "",
+        linewidth=1.6 if few else 1.1,
+        clip_on=False,
+    )
+
+
+def label_lines(axes: Axes, room: float = 0.065) -> None:
+    """Write each line's name at its end, in its colour; call it when all else is drawn.
+
+    Args:
+        axes: labels of its lines that begin with an underscore are left out.
+        room: the least distance between two names, as a fraction of the axes' height.
+    """
+    lines = [drawn for drawn in axes.get_lines() if not str(drawn.get_label()).startswith("_")]
+    axes.margins(x=0.02)
+    axes.autoscale_view()
+    ends = [
+        axes.transAxes.inverted().transform(
+            axes.transData.transform((drawn.get_xdata()[-1], drawn.get_ydata()[-1]))
+        )[1]
+        for drawn in lines
+    ]
+    for drawn, height in zip(lines, spread(ends, room, room / 2), strict=True):
+        axes.text(
+            1.02,
+            height,
+            drawn.get_label(),
+            color=drawn.get_color(),
+            fontsize=10,
+            va="center",
+            transform=axes.transAxes,
+        )
+
+
+def spread(places: Sequence[float], room: float, lowest: float = -math.inf) -> list[float]:
+    """Move places apart, and no farther than needed, until any two are `room` apart.
+
+    Places that are too close form a group that is laid out around its mean, and none below the
+    `lowest` place that is allowed.
+    """
+    order = sorted(range(len(places)), key=places.__getitem__)
+    groups: list[list[int]] = []
+
+    def start(group: list[int]) -> float:
+        mean = sum(places[index] for index in group) / len(group)
+        return max(mean - room * (len(group) - 1) / 2, lowest)
+
+    for index in order:
+        groups.append([index])
+        while len(groups) > 1:
+            before, last = groups[-2], groups[-1]
+            # (A hair's breadth less: what was laid out exactly `room` apart stays as it is.)
+            if start(last) - (start(before) + room * (len(before) - 1)) >= room - 1e-9:
+                break
+            groups[-2:] = [before + last]
+    spreaded = [0.0] * len(places)
+    for group in groups:
+        for place, index in enumerate(group):
+            spreaded[index] = start(group) + room * place
+    return spreaded
+
+
+def line_chart(
+    name: str,
+    description: str,
+    lines: dict[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    mark: float | None = None,
+    percent: bool = False,
+) -> Chart:
+    """Lines over steps, from a name to its x and y; those that span two orders of magnitude get a
+    logarithmic scale.
+
+    Args:
+        name: of the chart.
+        description: what it shows.
+        lines: from each line's name to its x and y.
+        xlabel: what x is.
+        ylabel: what y is.
+        mark: an x to mark, such as the step of the checkpoint that was kept.
+        percent: y are fractions, to be shown as percentages.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.set(xlabel=xlabel)
+        axes.set_title(ylabel)
+        for place, (label, (x, y)) in enumerate(lines.items()):
+            line(axes, x, [100 * value for value in y] if percent else y, label, place)
+        values = [value for _, y in lines.values() for value in y]
+        if not percent and min(values) > 0 and max(values) > 30 * min(values):
+            from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+            axes.yaxis.set_major_formatter(ScalarFormatter())
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        elif not percent and min(values) >= 0:
+            axes.set_ylim(bottom=0)
+        if mark is not None:
+            axes.axvline(mark, color=PALETTE["muted"], linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+        label_lines(axes)
+
+    return chart(name, description, draw)
+
+
+def size_chart(
+    name: str,
+    description: str,
+    sizes: Sequence[int],
+    lines: dict[str, Sequence[float]],
+    *,
+    xlabel: str,
+    ylabel: str,
+) -> Chart:
+    """Fractions, in percent, against sizes that grow by factors and may begin with 0.
+
+    Args:
+        name: of the chart.
+        description: what it shows.
+        sizes: ascending; each is a tick of the axis.
+        lines: from each line's name to a fraction for each size.
+        xlabel: what the sizes count.
+        ylabel: what the fractions are.
+    """
+
+    def draw(axes: Axes) -> None:
+        for place, (label, fractions) in enumerate(lines.items()):
+            line(axes, sizes, [100 * fraction for fraction in fractions], label, place)
+        # Logarithmic, and yet with a place for none at all.
+        axes.set_xscale("symlog", linthresh=max(1, *sizes[:2]))
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.set(xlabel=xlabel)
+        axes.set_title(ylabel)
+        label_lines(axes)
+
+    return chart(name, description, draw)
+
+
+# Figures of a run ---------------------------------------------------------------------------------
+
+
+def interval_chart(name: str, description: str, groups: Sequence[dict[str, Interval]]) -> Chart:
+    """F1 as dots with their intervals, in percent: one row a name, the groups set apart."""
+    names = [label for group in groups for label in group]
+    height = 0.75 + 0.24 * len(names) + 0.1 * (len(groups) - 1)
+
+    def draw(axes: Axes) -> None:
+        places, place = [], 0.0
+        for group in groups:
+            for score in group.values():
+                axes.plot(
+                    [100 * score.low, 100 * score.high],
+                    [place, place],
+                    color=PALETTE["accent"],
+                    linewidth=1.4,
+                    solid_capstyle="butt",
+                    clip_on=False,
+                )
+                axes.plot(100 * score.value, place, "o", color=PALETTE["accent"], clip_on=False)
+                places.append(place)
+                place += 1
+            place += 0.4
+        axes.set_yticks(places, [_clipped(label) for label in names])
+        axes.tick_params(axis="y", labelcolor=PALETTE["ink"])
+        axes.set_ylim(places[-1] + 0.6, -0.6)
+        axes.set_xlim(right=min(axes.get_xlim()[1], 100))
+        axes.grid(visible=False, axis="y")
+        axes.set(xlabel="F1, %")
+
+    return chart(name, description, draw, (SIZE[0], height))
+
+
+def confusion_chart(name: str, description: str, confusion: Confusion) -> Chart:
+    """A confusion matrix: counts, each cell as dark as its share of its row."""
+    types = tuple(map(_clipped, confusion.types))
+    rows, columns = (*types, "spurious"), (*types, "missed")
+    matrix, shares = confusion.matrix, confusion.shares
+
+    def draw(axes: Axes) -> None:
+        axes.grid(visible=False)
+        axes.spines["bottom"].set_visible(False)
+        for row, column in np.ndindex(*matrix.shape):
+            if row == column == len(types):
+                continue
+            share = float(shares[row, column])
+            colour = (*_rgb(PALETTE["accent"]), 0.05 + 0.4 * share)
+            axes.add_patch(_square(column, row, colour))
+            axes.text(
+                column,
+                row,
+                str(matrix[row, column]),
+                ha="center",
+                va="center",
+            )
+        axes.set_xlim(-0.5, len(columns) - 0.5)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xticks(range(len(columns)), columns, rotation=0 if len(columns) < 7 else 60)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.xaxis.set_label_position("top")
+        axes.xaxis.tick_top()
+        axes.set(xlabel="predicted", ylabel="gold")
+
+    side = max(2.8, 0.42 * len(columns))
+    return chart(name, description, draw, (side * 1.4, side))
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    return tuple(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+
+
+def _square(column: int, row: int, colour: tuple[float, ...]) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, facecolor=colour, linewidth=0)
+
+
+def calibration_chart(name: str, description: str, calibration: Calibration) -> Chart:
+    """A reliability diagram: per bin the fraction that is right against the mean confidence, a dot
+    as large as the bin has many; on the diagonal confidence means what it says."""
+    filled = [part for part in calibration.bins if part.count]
+    most = max(part.count for part in filled)
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 100], [0, 100], color=PALETTE["muted"], linewidth=0.9, linestyle=DASHES[1])
+        for part in filled:
+            x, y = 100 * part.confidence, 100 * part.accuracy
+            axes.plot([x, x], [x, y], color=PALETTE["accent"], linewidth=0.9, clip_on=False)
+            axes.plot(
+                x,
+                y,
+                "o",
+                color=PALETTE["accent"],
+                markersize=3 + 8 * math.sqrt(part.count / most),
+                clip_on=False,
+            )
+        axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="confidence, %")
+        axes.set_title("of them right, %")
+        axes.set_xticks(range(0, 101, 20))
+        axes.set_yticks(range(0, 101, 20))
+
+    return chart(name, description, draw)

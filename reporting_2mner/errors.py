@@ -1,0 +1,120 @@
+"""The mistakes a model is surest of: which they are, and small images of their sentences.
+
+    for mistake in surest_mistakes(records):
+        mistake.row, mistake.entity["label"], mistake.entity["score"], mistake.kind
+
+A confident error is worth a look: it is a fault of the labels, of the image, or of what the model
+has made of them. The images are stored beside the run, so that its report can be made anew
+where the data is not at hand.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from dataset_mmnerd.files import write_bytes
+from modeling_2mner.images_2mner import ImageError, load_image
+
+from .runs import Record, spans_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+__all__ = ["MOST_MISTAKES", "Mistake", "surest_mistakes", "thumbnail_path", "write_thumbnails"]
+
+MOST_MISTAKES = 50
+SIDE = 256
+"""The longer side of a thumbnail, in pixels."""
+
+MOST_BYTES = 20_000
+"""Of one thumbnail: fifty are at most a megabyte."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An entity that was predicted and is not there.
+
+    Attributes:
+        row: the place of its sentence among the records.
+        entity: as predicted.
+        kind: "wrong type" of an entity, "wrong boundaries" (it shares words with one), "spurious".
+        gold: the entities it shares words with.
+    """
+
+    row: int
+    entity: dict[str, Any]
+    kind: str
+    gold: list[dict[str, Any]]
+
+
+def surest_mistakes(records: Sequence[Record]) -> list[Mistake]:
+    """At most `MOST_MISTAKES` wrong predictions with the highest scores, the surest first."""
+    mistakes = []
+    for row, record in enumerate(records):
+        gold = set(spans_of(record, "gold"))
+        for entity, span in zip(record["predicted"], spans_of(record), strict=True):
+            if span not in gold:
+                mistakes.append(_mistake(row, entity, record["gold"]))
+    return sorted(mistakes, key=lambda mistake: -mistake.entity["score"])[:MOST_MISTAKES]
+
+
+def _mistake(row: int, entity: dict[str, Any], gold: Sequence[dict[str, Any]]) -> Mistake:
+    start, end = entity["start"], entity["end"]
+    touched = [other for other in gold if other["start"] < end and start < other["end"]]
+    kind = "wrong boundaries" if touched else "spurious"
+    if any((other["start"], other["end"]) == (start, end) for other in touched):
+        kind = "wrong type"
+    return Mistake(row, entity, kind, touched)
+
+
+# Images -----------------------------------------------------------------------------------------
+
+
+def thumbnail_path(run: Path, row: int) -> Path:
+    """Where the image of a sentence lies, if there is one; `row` is its place in
+    `predictions.jsonl`."""
+    return run / "report" / "images" / f"{row}.jpg"
+
+
+def write_thumbnails(run: Path, rows: Dataset, records: Sequence[Record]) -> None:
+    """Store small copies of the images that belong to the surest mistakes.
+
+    Args:
+        run: the run's folder; thumbnails of an earlier evaluation go.
+        rows: the data set that was predicted, `image` undecoded.
+        records: what was predicted, in the order of the rows.
+    """
+    folder = thumbnail_path(run, 0).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    images = rows.select_columns("image") if "image" in rows.column_names else None
+    written = set()
+    for row in {mistake.row for mistake in surest_mistakes(records)} if images is not None else ():
+        source = images[row]["image"]
+        if source is None:
+            continue
+        try:
+            image = load_image(source)
+        except ImageError:
+            continue  # The processor has said so.
+        written.add(thumbnail_path(run, row))
+        write_bytes(thumbnail_path(run, row), _thumbnail(image))
+    for old in {*folder.glob("*.jpg")} - written:
+        old.unlink()
+
+
+def _thumbnail(image: Image.Image) -> bytes:
+    """A small JPEG of at most `MOST_BYTES`, without what a camera wrote into the image."""
+    image.thumbnail((SIDE, SIDE))
+    image.info.clear()
+    for quality in (78, 60, 40, 20):
+        buffer = io.BytesIO()
+        image.save(buffer, "jpeg", quality=quality, optimize=True)
+        if buffer.tell() <= MOST_BYTES:
+            break
+    return buffer.getvalue()

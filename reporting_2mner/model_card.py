@@ -1,0 +1,371 @@
+"""The model card: a run's `README.md`, written from the files in its folder.
+
+    write_card(Path("runs/demo"))
+
+What is unusual: nothing in it is typed in. Every figure is one of `metrics.json`; what is not
+known, such as the carbon of a run that nobody measured, is left out; and if the images do not
+help, the card says so.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from dataset_mmnerd.card import code, escaped, listed, longest_backticks, table
+from dataset_mmnerd.files import write_text
+from dataset_mmnerd.schema import LANGUAGES
+from modeling_2mner.labels_2mner import is_bioes, split_label
+from training_2mner.yaml12 import written_as_yaml
+
+from .runs import read_results
+from .tables import CONTROL_NAMES, TEXT_VIEW, percent
+
+__all__ = ["model_card", "recipe_as_yaml", "source_of", "training_in_words", "write_card"]
+
+TEMPLATE = Path(__file__).with_name("card_template.md")
+TASK = {"task_type": "token-classification", "task_name": "Named entity recognition"}
+FIGURES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
+
+
+def write_card(run: Path) -> None:
+    """Write the card of a run into its folder.
+
+    Args:
+        run: the folder, with `metrics.json` and the saved processor; with `adapter_config.json` if
+            it holds an adapter, and with `emissions.csv` if codecarbon measured it.
+    """
+    results = read_results(run)
+    processor = json.loads((run / "processor_config.json").read_text("utf-8"))
+    adapter = run / "adapter_config.json"
+    base = None
+    if adapter.is_file():
+        base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"]
+    card = model_card(
+        results,
+        run.resolve().name,
+        processor["labels"],
+        reads_images=processor.get("reads_images", processor.get("reads_pictures", True)),
+        reads_context=processor.get("context_budget", 0) > 0,
+        base=base,
+        emissions=_emissions(run, results),
+    )
+    write_text(run / "README.md", str(card))
+
+
+def model_card(
+    results: dict[str, Any],
+    name: str,
+    labels: Sequence[str],
+    *,
+    reads_images: bool,
+    reads_context: bool = False,
+    base: str | None = None,
+    emissions: float | None = None,
+) -> ModelCard:
+    """The card of a run.
+
+    Args:
+        results: what is in `metrics.json`.
+        name: what the model is called.
+        labels: the model's.
+        reads_images: whether it does.
+        reads_context: whether it reads text that was made from images.
+        base: the model that an adapter adapts; None for a whole model.
+        emissions: of the training, in kg of CO2; None if nobody measured them.
+    """
+    recipe = results["recipe"]
+    yaml_recipe = recipe_as_yaml(recipe)
+    types = list(dict.fromkeys(split_label(label)[1] for label in labels if label != "O"))
+    languages = [code for code in results["data"]["train"]["by_language"] if code != "und"]
+    metadata = ModelCardData(
+        language=[code for code in languages if re.fullmatch("[a-z]{2,3}", code)] or None,
+        library_name="transformers" if base is None else "peft",
+        pipeline_tag="token-classification",
+        tags=[
+            "2mner",
+            "named-entity-recognition",
+            "multimodal",
+            *([] if base is None else ["lora"]),
+        ],
+        datasets=_on_the_hub([recipe["data"]["dataset_name"]]),
+        base_model=_on_the_hub([base] if base else _encoders(recipe)),
+        metrics=list(FIGURES),
+        model_name=name,
+        eval_results=_eval_results(results),
+        co2_eq_emissions=_carbon(results, emissions),
+    )
+    return ModelCard.from_template(
+        metadata,
+        template_path=str(TEMPLATE),
+        name=json.dumps(name),
+        title=escaped(name),
+        base=base and code(_short(base)),
+        python_base=json.dumps(base and _short(base)),
+        reads_images=reads_images,
+        reads_context=reads_context,
+        made_up=recipe["data"]["dataset_name"] == "sample",
+        types=escaped(", ".join(types)),
+        labels=len(labels),
+        scheme="BIOES" if is_bioes(labels) else "BIO",
+        languages=listed([LANGUAGES.get(code, escaped(code)) for code in languages]),
+        scores=_scores(results.get("test"), results.get("text_view")),
+        controls=_controls(results.get("controls")),
+        source=escaped(source_of(recipe["data"])),
+        data=_data(results["data"]),
+        training=escaped(training_in_words(results, emissions)),
+        recipe=yaml_recipe,
+        fence="`" * max(3, longest_backticks(yaml_recipe) + 1),
+    )
+
+
+# Metadata -----------------------------------------------------------------------------------------
+
+
+def _on_the_hub(names: Iterable[str | None]) -> list[str] | None:
+    """Those that are names on the Hub and not folders of this machine."""
+    return [
+        name
+        for name in names
+        if name and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not Path(name).exists()
+        if name != "sample"
+    ] or None
+
+
+def _encoders(recipe: dict[str, Any]) -> list[str | None]:
+    keys = ("text_model", "vision_model", "global_vision_model", "model_name_or_path")
+    return [recipe["model"][key] for key in keys]
+
+
+def _eval_results(results: dict[str, Any]) -> list[EvalResult] | None:
+    """The scores of the test part in the form that the Hub reads and shows."""
+    if "test" not in results:
+        return None
+    data = results["recipe"]["data"]
+    name = source_of(data)
+    part = {
+        **TASK,
+        "dataset_type": (_on_the_hub([data["dataset_name"]]) or ["other"])[0],
+        "dataset_name": name,
+        "dataset_split": "test",
+        "dataset_config": data["dataset_config"],
+    }
+    test = results["test"]
+    found = [
+        EvalResult(**part, metric_type=key, metric_name=title, metric_value=test["overall"][key])
+        for key, title in FIGURES.items()
+    ]
+    if "text_view" in results:
+        alone = results["text_view"]["overall"]["f1"]
+        found.append(
+            EvalResult(**part, metric_type="f1", metric_name=TEXT_VIEW, metric_value=alone)
+        )
+    if len(test["by_language"]) > 1:
+        for language, figures in test["by_language"].items():
+            part |= {"dataset_name": f"{name} ({language})", "dataset_config": language}
+            found.append(
+                EvalResult(**part, metric_type="f1", metric_name="F1", metric_value=figures["f1"])
+            )
+    return found
+
+
+def _emissions(run: Path, results: dict[str, Any]) -> float | None:
+    """What codecarbon measured of this run, in kg of CO2, if it did: its file's last line."""
+    if "codecarbon" not in results["recipe"]["training"].get("report_to", []):
+        return None
+    with (run / "emissions.csv").open(encoding="utf-8", newline="") as file:
+        *_, last = csv.DictReader(file)
+    return float(last["emissions"])
+
+
+def _carbon(results: dict[str, Any], emissions: float | None) -> dict[str, Any] | None:
+    """The same as the Hub reads it, in grams."""
+    if emissions is None:
+        return None
+    device = results["training"]["device"]
+    return {
+        "emissions": emissions * 1000,
+        "source": "codecarbon",
+        "training_type": "fine-tuning",
+        "hardware_used": device,
+    }
+
+
+# Figures ------------------------------------------------------------------------------------------
+
+
+def _scores(test: dict[str, Any] | None, text_view: dict[str, Any] | None) -> str | None:
+    """The scores of the test part in one view or both; None if there was no such part."""
+    if test is None:
+        return None
+    views = [_groups(test)] + ([] if text_view is None else [_groups(text_view)])
+    rows = [
+        (
+            name,
+            *(percent(figures[key]) for key in FIGURES),
+            *(percent(view[index].get(name, {"f1": 0.0})["f1"]) for view in views[1:]),
+            str(figures.get("gold", "")),
+        )
+        for index, group in enumerate(views[0])
+        for name, figures in group.items()
+    ]
+    head = ["", *FIGURES.values(), *([TEXT_VIEW] if text_view else []), "entities"]
+    text = table(head, rows)
+    if "image_decided" in test:
+        decided = test["image_decided"]
+        text += (
+            f"\n\nOf {decided['entities']} entities whose type only the image tells, "
+            f"{percent(decided['accuracy'])} % were found and typed right."
+        )
+    return text
+
+
+def _groups(scores: dict[str, Any]) -> list[dict[str, Any]]:
+    """The scores that the table shows, by the names of its rows."""
+    groups = [{"all": scores["overall"], "boundaries alone": scores["boundaries"]}]
+    if len(scores["by_language"]) > 1:
+        mean = {"mean over languages": scores["mean_over_languages"]}
+        groups.append({**scores["by_language"], **mean})
+    groups.append(scores["by_type"])
+    if "by_image" in scores and len(scores["by_image"]) > 1:
+        groups.append({f"{key} image": value for key, value in scores["by_image"].items()})
+    return groups
+
+
+def _controls(scores: dict[str, Any] | None) -> str | None:
+    """The controls and what they come to; None if there were no images."""
+    if scores is None:
+        return None
+    decided = "image_decided" in scores["real"]
+    rows = [
+        (
+            CONTROL_NAMES[name],
+            percent(figures["overall"]["f1"]),
+            percent(_f1_with_image(figures)),
+            *([percent(figures["image_decided"]["accuracy"])] if decided else []),
+        )
+        for name, figures in scores.items()
+    ]
+    head = ["each sentence with", "F1", "F1 where there is an image"]
+    head += ["type told by the image alone"] if decided else []
+    return f"{_verdict(scores)}\n\n{table(head, rows)}"
+
+
+def _f1_with_image(figures: dict[str, Any]) -> float:
+    return figures["by_image"]["with"]["f1"]
+
+
+def _verdict(scores: dict[str, Any]) -> str:
+    """Whether a sentence's own image is better than each of the other ways, and surely so."""
+    own = _f1_with_image(scores["real"])
+    best, other = max(
+        ((name, _f1_with_image(scores[name])) for name in scores if name != "real"),
+        key=lambda pair: pair[1],
+    )
+    entities = scores["real"]["by_image"]["with"]["gold"]
+    # Twice the standard error of the difference of two fractions of so many entities.
+    margin = 2 * math.sqrt((own * (1 - own) + other * (1 - other)) / max(entities, 1))
+    compared = (
+        f"On the {entities} entities of sentences with an image, F1 is {percent(own)} with their "
+        f"own image and {percent(other)} with {CONTROL_NAMES[best]}"
+    )
+    if own <= other:
+        return f"**No, the images do not help this model.** {compared}."
+    if own - other < margin:
+        return (
+            f"**That is not settled.** {compared}: a difference that chance alone can make with so "
+            "few entities."
+        )
+    return f"**Yes.** {compared}, the best of the other ways."
+
+
+def _data(parts: dict[str, Any]) -> str:
+    rows = [
+        (
+            split,
+            str(part["sentences"]),
+            ", ".join(f"{count} {code}" for code, count in part["by_language"].items()),
+            str(part["with_image"]),
+        )
+        for split, part in parts.items()
+    ]
+    return table(("part", "sentences", "languages", "with an image"), rows)
+
+
+def source_of(data: dict[str, Any]) -> str:
+    """What the model was scored on, and trained on other parts of."""
+    if data["train_files"] is not None:
+        names = [_short(name) for name in data["test_files"] or data["train_files"]]
+        more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
+        return f"{', '.join(names[:3])}{more}"
+    if data["dataset_name"] == "sample":
+        return "2M-NER's embedded sample"
+    return _short(data["dataset_name"])
+
+
+def training_in_words(results: dict[str, Any], emissions: float | None = None) -> str:
+    """How long it took, on what, what was trained, and which checkpoint was kept."""
+    training = results["training"]
+    parameters = training["parameters"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    text = (
+        f"{training['steps']} steps (epochs: {training['epochs']:.3g}) in "
+        f"{_duration(training['seconds'])} on {training['processes']} x {training['device']}; "
+        f"{parameters['trained']:,} of {parameters['all']:,} parameters were trained. "
+        f"Seed {results['seed']}. "
+    )
+    kept = training["validation"]
+    if kept is not None:
+        text += (
+            f"The checkpoint of step {training['kept_step']} was kept, with an F1 of "
+            f"{percent(kept['eval_f1'])} on the validation part"
+        )
+        if "eval_f1_text_view" in kept:
+            text += f", {percent(kept['eval_f1_text_view'])} in the text view"
+        text += ". "
+    if emissions is not None:
+        text += f"By codecarbon's measure it emitted {emissions * 1000:.3g} g of CO2. "
+    return f"{text}With {versions}."
+
+
+def recipe_as_yaml(recipe: dict[str, Any]) -> str:
+    """The recipe as YAML that `train.py` reads; paths of one machine are cut short."""
+    keys = {
+        key: _short_paths(value)
+        for part in ("model", "data", "training")
+        for key, value in recipe[part].items()
+        if value is not None and not key.startswith(("hub_", "push_to_hub"))
+    }
+    return written_as_yaml(keys)
+
+
+# Pieces -------------------------------------------------------------------------------------------
+
+
+def _short(path: str) -> str:
+    """A name on the Hub or a relative path as it is; of an absolute path its last two pieces: where
+    it lay on this machine is nobody's business."""
+    return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
+
+
+def _short_paths(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_short_paths(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _short_paths(item) for key, item in value.items()}
+    return _short(value) if isinstance(value, str) else value
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

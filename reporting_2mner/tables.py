@@ -1,0 +1,189 @@
+"""What came of a run, as a table for the terminal and a page for the browser; and runs compared.
+
+    python -m reporting_2mner.tables runs/demo
+    python -m reporting_2mner.tables runs/text runs/images
+
+Of one run: its scores as text, and its `report.html` written anew (`report_page.py`). Of several:
+the F1 of each, and its difference to that of the first with a 95 % interval and a p-value, both
+from a paired bootstrap over the test sentences (the two-sided form of the test of Berg-Kirkpatrick
+et al., 2012; `statistics.compare` says precisely which).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Any
+
+from .runs import RunError, Score, figures_of, read_run
+
+if TYPE_CHECKING:
+    from .comparison import RunComparison
+
+__all__ = ["CONTROL_NAMES", "TEXT_VIEW", "comparison_table", "main", "percent", "score_table"]
+
+COLUMNS = ("precision", "recall", "F1", "entities")
+TEXT_VIEW = "text view F1"
+CONTROL_COLUMNS = ("F1", "boundaries", "image-decided", "images read")
+CONTROL_NAMES = {
+    "real": "its own image",
+    "none": "no image",
+    "shuffled": "another's image",
+    "blank": "blank image",
+}
+
+
+def score_table(results: dict[str, Any]) -> str:
+    """Lay out the scores of a test part and of its controls; percentages, under 100 columns wide.
+
+    Args:
+        results: `test` and, if there are any, `text_view` and `controls`, as `evaluation.evaluate`
+            gives them.
+    """
+    test = results["test"]
+    blocks = [
+        [_score_row(name, figures) for name, figures in group.items()] for group in _groups(test)
+    ]
+    head = COLUMNS
+    if "text_view" in results:
+        *scores, entities = COLUMNS
+        head = (*scores, TEXT_VIEW, entities)
+        for rows, group in zip(blocks, _groups(results["text_view"]), strict=True):
+            alone = [percent(group.get(name, {"f1": 0.0})["f1"]) for name, *_ in rows]
+            rows[:] = [(*row[:-1], f1, row[-1]) for row, f1 in zip(rows, alone, strict=True)]
+    text = _table(("test", *head), [rows for rows in blocks if rows])
+    if "image_decided" in test:
+        decided = test["image_decided"]
+        text += (
+            f"\n\nOf {decided['entities']} entities that only their image can type, "
+            f"{percent(decided['accuracy'])} % were found and typed right."
+        )
+    if "controls" in results:
+        rows = [_control_row(name, scores) for name, scores in results["controls"].items()]
+        text += "\n\n" + _table(("each sentence with", *CONTROL_COLUMNS), [rows])
+    return text
+
+
+def _groups(scores: dict[str, Any]) -> list[dict[str, Any]]:
+    """The scores that make the table's blocks, some of them empty, by the names of their rows."""
+    groups = [
+        {"overall": scores["overall"], "boundaries alone": scores["boundaries"]},
+        _named(scores.get("by_language", {})),
+        _named(scores["by_type"]),
+        _named(scores.get("by_image", {}), suffix=" image"),
+    ]
+    if len(scores.get("by_language", {})) > 1:
+        groups[1] = {**groups[1], "mean over languages": scores["mean_over_languages"]}
+    return groups
+
+
+def _named(figures: dict[str, Any], suffix: str = "") -> dict[str, Any]:
+    return {f"{name}{suffix}": values for name, values in figures.items()}
+
+
+def _score_row(name: str, figures: dict[str, Any]) -> tuple[str, ...]:
+    scores = (percent(figures[key]) for key in ("precision", "recall", "f1"))
+    return (name, *scores, str(figures.get("gold", "")))
+
+
+def _control_row(name: str, scores: dict[str, Any]) -> tuple[str, ...]:
+    decided = scores.get("image_decided")
+    images = scores["images"]
+    return (
+        CONTROL_NAMES[name],
+        percent(scores["overall"]["f1"]),
+        percent(scores["boundaries"]["f1"]),
+        "" if decided is None else percent(decided["accuracy"]),
+        f"{images['read']} of {images['given']}",
+    )
+
+
+def percent(fraction: float) -> str:
+    """87.5 of 0.875."""
+    return f"{100 * fraction:.1f}"
+
+
+def _table(head: Sequence[str], blocks: Iterable[Sequence[Sequence[str]]]) -> str:
+    """Rows in blocks with a rule between them; names to the left, figures to the right."""
+    blocks = list(blocks)
+    rows = [head, *(row for block in blocks for row in block)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        name, *figures = row
+        cells = [name.ljust(widths[0])]
+        cells += [text.rjust(width) for text, width in zip(figures, widths[1:], strict=True)]
+        return "  ".join(cells).rstrip()
+
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    lines = [line(head)]
+    for block in blocks:
+        lines += [rule, *map(line, block)]
+    return "\n".join(lines)
+
+
+def comparison_table(compared: RunComparison) -> str:
+    """Lay out the F1 of runs, and by how much each differs from the first; percentages."""
+    letters = ascii_uppercase[: len(compared.folders)]
+    names = zip(letters, compared.folders, strict=True)
+    head = ["F1", letters[0]]
+    for letter in letters[1:]:
+        head += [letter, f"{letter} - {letters[0]}", "95 % interval", "p"]
+    blocks = [
+        [_comparison_row(name, score) for name, score in group.items()] for group in compared.groups
+    ]
+    return "\n".join(
+        [
+            *(f"{letter}: {folder}" for letter, folder in names),
+            f"\nOn the same {compared.sentences:,} test sentences:\n",
+            _table(head, blocks),
+        ]
+    )
+
+
+def _comparison_row(name: str, score: Score) -> tuple[str, ...]:
+    cells = [name, percent(score.values[0])]
+    for run in range(1, len(score.values)):
+        found = score.comparison(0, run)
+        gain = found.difference
+        cells += [
+            percent(score.values[run]),
+            f"{100 * gain.value:+.1f}",
+            f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}",
+            f"{found.p:.4f}",
+        ]
+    return tuple(cells)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table of a run and write its page anew, or print how several runs compare."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reporting_2mner.tables",
+        description="Print the scores of a run and write its report.html anew; or compare runs.",
+    )
+    parser.add_argument("run", type=Path, nargs="+", help="folder of a run; several: compare them")
+    folders = parser.parse_args(argv).run
+    try:
+        # Only here: both import this module, and a comparison needs no page.
+        if len(folders) > 1:
+            from .comparison import compare_runs
+
+            sys.stdout.write(f"{comparison_table(compare_runs(list(map(read_run, folders))))}\n")
+            return
+        from .html_report import write_report
+
+        results = read_run(folders[0]).results
+        with figures_of(folders[0] / "metrics.json"):
+            table = f"{score_table(results)}\n\n" if "test" in results else ""
+        sys.stdout.write(table)
+        write_report(folders[0])
+        sys.stdout.write(f"The page is {folders[0] / 'report.html'}\n")
+    except (RunError, OSError) as error:
+        sys.exit(f"report: {error}")
+
+
+if __name__ == "__main__":
+    main()

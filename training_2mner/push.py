@@ -1,0 +1,223 @@
+"""From a folder to the Hub: a trained model, an adapter or the metric, in one commit.
+
+    python -m training_2mner.push runs/demo me/2mner
+    python -m training_2mner.push metrics/mmner me/mmner --private
+
+What is unusual: everything is sent before anything is visible, so a push that breaks off leaves the
+repository as it was, and the next one completes it. Of a run's folder only what is needed to load
+the model is sent: its figures are in the card. Of files of these kinds the repository then holds
+those of the folder and no others, so that no weights of an earlier version linger. Sub-folders of
+the repository are not touched, and links that lead out of the folder are refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+import modeling_2mner
+from dataset_mmnerd.files import check_inside
+from dataset_mmnerd.hub import PublishError, RepositoryInfo, open_repository, send
+from dataset_mmnerd.quoting import quoted, shorten
+
+__all__ = ["PublishError", "prepare_repository", "publish", "refuse_local_base"]
+
+logger = logging.getLogger(__name__)
+
+MODEL_FILES = (
+    "README.md",
+    "adapter_config.json",
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*_2mner.py",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+METRIC_FILES = ("README.md", "*.py")
+
+
+def _kind(folder: Path) -> tuple[str, tuple[str, ...]]:
+    """What a folder is to the Hub ("model" or "space"), and which of its files are to be sent.
+
+    Raises:
+        PublishError: if it is neither a saved model or adapter nor a metric.
+    """
+    if (folder / "config.json").is_file() or (folder / "adapter_config.json").is_file():
+        return "model", MODEL_FILES
+    if (folder / f"{folder.resolve().name}.py").is_file():
+        return "space", METRIC_FILES
+    raise PublishError(
+        f"{folder}: found neither config.json nor adapter_config.json nor "
+        f"{folder.resolve().name}.py, expected a run's folder or a metric's"
+    )
+
+
+def refuse_local_base(base: str) -> None:
+    """Refuse an adapter of a model that nobody else can load.
+
+    Raises:
+        PublishError: if `base` is a folder of this machine.
+    """
+    if Path(base).exists():
+        raise PublishError(
+            f"the adapter's base {base} is a folder that nobody else has: publish that first, and "
+            "train the adapter from its name on the Hub"
+        )
+
+
+def prepare_repository(
+    repo_id: str, *, kind: str = "model", private: bool | None = None, token: str | None = None
+) -> str:
+    """Make sure that there is a repository which a push may go to; do it before a long training.
+
+    Args:
+        repo_id: `owner/name`, or a name under the token's own user.
+        kind: "model" or "space" (where metrics live).
+        private: make it for its owner alone; one that is public already is refused.
+        token: by default the one of this machine.
+
+    Returns:
+        `owner/name`.
+
+    Raises:
+        PublishError: if there is no token, or one that may not write there; if the Hub cannot be
+            reached; if the repository exists and is public, or holds something else.
+    """
+    return _open(repo_id, kind, private, token).id
+
+
+def _open(repo_id: str, kind: str, private: bool | None, token: str | None) -> RepositoryInfo:
+    info = open_repository(repo_id, kind, is_ours=_is_ours, private=private, token=token)
+    if len(info.siblings) > 1:
+        logger.info("%s exists; what is in it now stays at revision %s", info.id, info.sha)
+    return info
+
+
+def _is_ours(names: set[str]) -> bool:
+    """Whether a repository with these files was made by `publish`: the code is there."""
+    return any(_fits(name, ("*_2mner.py",)) for name in names)
+
+
+def publish(
+    folder: Path | str, repo_id: str, *, private: bool | None = None, token: str | None = None
+) -> str:
+    """Send a folder in one commit, made whole or not at all.
+
+    Args:
+        folder: a run's folder (a model or an adapter) or the metric's.
+        repo_id: `owner/name`, or a name under the token's own user.
+        private: make the repository for its owner alone, if there is none yet.
+        token: by default the one of this machine.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        PublishError: if it is no such folder, or as `prepare_repository`, or if the push broke off.
+    """
+    folder = Path(folder)
+    kind, patterns = _kind(folder)
+    if kind == "space" and repo_id.rpartition("/")[2] != folder.resolve().name:
+        raise PublishError(
+            f"{repo_id}: `evaluate.load` looks for a file of the repository's name, "
+            f"expected one called {folder.resolve().name}"
+        )
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file():
+        refuse_local_base(_base_of(adapter))
+    paths = _sendable(folder, patterns)
+    info = _open(repo_id, kind, private, token)
+    try:
+        commit = send(
+            info,
+            kind,
+            {path.name: _content(path, info.id) for path in paths},
+            is_sent=lambda name: _fits(name, patterns),
+            message=f"Publish {folder.resolve().name}",
+            token=token,
+        )
+    except PublishError as error:
+        again = f"python -m training_2mner.push {folder} {info.id}"
+        raise PublishError(f"{error}; to try again: {again}") from error.__cause__
+    return commit.commit_url
+
+
+def _base_of(path: Path) -> str:
+    """The model that an adapter adapts, by its `adapter_config.json`.
+
+    Raises:
+        PublishError: if it cannot be read or names none.
+    """
+    expected = 'expected a JSON object with "base_model_name_or_path"'
+    try:
+        settings = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise PublishError(f"{path}: found no JSON ({shorten(str(error))}), {expected}") from error
+    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
+    if not isinstance(base, str):
+        raise PublishError(f"{path}: found {quoted(settings)}, {expected}")
+    return base
+
+
+def _sendable(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """The files of a folder that are sent, sorted.
+
+    Raises:
+        PublishError: if one of them is a link that leads out of the folder, and not to this
+            project's code, as a metric's links do.
+    """
+    paths = [path for path in sorted(folder.iterdir()) if _fits(path.name, patterns)]
+    paths = [path for path in paths if path.is_file()]
+    code = [Path(file).resolve().parent for file in (modeling_2mner.__file__, __file__)]
+    for path in paths:
+        if path.suffix != ".py" or path.resolve().parent not in code:
+            try:
+                check_inside(folder, path)
+            except OSError as error:
+                raise PublishError(str(error)) from error
+    return paths
+
+
+def _fits(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name, without a folder, is of one of the patterns."""
+    return "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _content(path: Path, repo_id: str) -> Path | bytes:
+    """What is sent of a file: its content, and a card's example with the name that it now has."""
+    if path.name != "README.md":
+        return path
+    named = f'name = "{repo_id}"'.encode()
+    return re.sub(rb'^name = ".*"$', named, path.read_bytes(), flags=re.MULTILINE)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training_2mner.push",
+        description="Send a run's folder or the metric's to the Hub, in one commit.",
+    )
+    parser.add_argument("folder", type=Path, help="runs/demo, metrics/mmner")
+    parser.add_argument("repository", help="owner/name")
+    parser.add_argument(
+        "--private", action="store_true", default=None, help="for its owner alone, if it is new"
+    )
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(format="%(message)s")
+    logger.setLevel(logging.INFO)
+    try:
+        address = publish(arguments.folder, arguments.repository, private=arguments.private)
+    except (PublishError, OSError) as error:
+        sys.exit(f"publish: {error}")
+    sys.stdout.write(f"{address}\n")
+
+
+if __name__ == "__main__":
+    main()
