@@ -30,7 +30,6 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any
@@ -48,125 +47,28 @@ from dataset_mmnerd.files import (
 )
 from dataset_mmnerd.processes import Processes, ProcessesError
 from dataset_mmnerd.quoting import quoted, shorten
-from modeling_2mner import (
-    MultimodalNERPipeline,
-    TwoMNERConfig,
-    TwoMNERForTokenClassification,
-    TwoMNERProcessor,
-)
+from modeling_2mner import MultimodalNERPipeline, TwoMNERProcessor
 
-from .inputs import COLUMNS, FORMATS, Fault, Row, Source, fingerprint_of, open_source
+from .inputs import FORMATS, open_source
+from .models import fingerprint_of_model, load_pipeline, words_of_characters
 from .outputs import cannot_be_written, output_kind, write_output
 from .parts import CorpusError, MissingParts, Parts
+from .rows import COLUMNS, Fault, Row, Source
+from .summary import Summary
 
 __all__ = [
     "PART_ROWS",
     "CorpusError",
     "Summary",
-    "load_pipeline",
     "main",
     "predict_corpus",
-    "words_of_characters",
 ]
 
 PART_ROWS = 2048
 """Rows of a part: what a killed process has to do again, at most."""
 
-LISTED = 1000
-"""Rows that a summary lists of each kind, at most; all are counted."""
-
-SHOWN = 10
 SCORE_DIGITS = 6
 _RENAMED = ("word", "start", "end")
-
-
-# Summary ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Summary:
-    """What was read and found.
-
-    Attributes:
-        sentences: how many were annotated.
-        entities: how many of each type.
-        images: how many were read.
-        long_texts: sentences that were read in several windows.
-        unreadable_images: how many, missing files among them; and the first of them.
-        unreadable_rows: how many; and the first of them.
-    """
-
-    sentences: int = 0
-    entities: Counter[str] = field(default_factory=Counter)
-    images: int = 0
-    long_texts: int = 0
-    unreadable_images: int = 0
-    unreadable_rows: int = 0
-    listed_images: list[str] = field(default_factory=list)
-    listed_rows: list[str] = field(default_factory=list)
-
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Take in a line of a part."""
-        if "fault" in line:
-            self.unreadable_rows += 1
-            self.listed_rows += [line["fault"]] if len(self.listed_rows) < LISTED else []
-            return
-        record = line["record"]
-        self.sentences += 1
-        self.entities.update(entity["label"] for entity in record["entities"])
-        self.long_texts += record["windows"] > 1
-        self.images += record.get("image_read", False)
-        if "image_error" in line:
-            self.unreadable_images += 1
-            found = f"{record['id']}: {line['image_error']}"
-            self.listed_images += [found] if len(self.listed_images) < LISTED else []
-
-    def __str__(self) -> str:
-        types = sorted(self.entities.items(), key=lambda pair: (-pair[1], pair[0]))
-        lines = [
-            f"{self.sentences:,} sentences, {self.entities.total():,} entities"
-            + (f" ({', '.join(f'{name} {count:,}' for name, count in types)})" if types else ""),
-            f"{self.images:,} images read, {self.unreadable_images:,} not readable",
-            *_first(self.listed_images, self.unreadable_images),
-            f"{self.long_texts:,} texts read in several windows",
-            f"{self.unreadable_rows:,} rows not readable, which are left out",
-            *_first(self.listed_rows, self.unreadable_rows),
-        ]
-        return "\n".join(lines)
-
-
-def _first(listed: Sequence[str], count: int) -> list[str]:
-    shown = [f"  {line}" for line in listed[:SHOWN]]
-    return [*shown, f"  ... and {count - SHOWN:,} more"] if count > SHOWN else shown
-
-
-# The model ----------------------------------------------------------------------------------------
-
-
-def load_pipeline(model: str | Path, **settings: Any) -> MultimodalNERPipeline:
-    """The pipeline of a trained model: a folder or a name on the Hub.
-
-    Args:
-        model: which; of the Hub only weights and settings are read, no code.
-        settings: of the pipeline, such as `device` and `precision`.
-    """
-    return MultimodalNERPipeline(
-        model=TwoMNERForTokenClassification.from_pretrained(str(model)),
-        processor=TwoMNERProcessor.from_pretrained(str(model)),
-        **settings,
-    )
-
-
-def _fingerprint_of_model(model: str | Path) -> Any:
-    folder = Path(model)
-    if folder.is_dir():
-        patterns = ("*.json", "*.safetensors")
-        # Written into a run's folder while or after it is used, and not read by the pipeline.
-        reports = {"metrics.json", "trainer_state.json", "learning_curve.json"}
-        files = sorted(path for pattern in patterns for path in folder.glob(pattern))
-        return fingerprint_of([path for path in files if path.name not in reports])
-    config = TwoMNERConfig.from_pretrained(str(model))
-    return [str(model), getattr(config, "_commit_hash", None)]
 
 
 # Annotating ---------------------------------------------------------------------------------------
@@ -178,27 +80,30 @@ def _annotate(
     kind: str,
     options: Mapping[str, Any],
     strict: bool,
-) -> list[dict[str, Any]]:
-    """The lines of a part."""
-    lines: dict[int, dict[str, Any]] = {}
+) -> Iterator[dict[str, Any]]:
+    """The lines of a part, in the order of its rows."""
     asked: deque[Row] = deque()
+    faults: deque[Fault] = deque()
 
     def inputs() -> Iterator[dict[str, Any]]:
         for row in rows:
             if isinstance(row, Row) and (reason := cannot_be_written(kind, row)) is not None:
                 row = Fault(row.number, f"{row.place}: {reason}")
-            if isinstance(row, Fault):
-                if strict:
-                    raise CorpusError(row.message)
-                lines[row.number] = {"fault": row.message}
-            else:
+            if isinstance(row, Row):
                 asked.append(row.without_image())
                 yield row.model_input()
+            elif strict:
+                raise CorpusError(row.message)
+            else:
+                faults.append(row)
 
     for answer in ner(inputs(), return_details=True, **options):
         row = asked.popleft()
-        lines[row.number] = _line(row, answer)
-    return [lines[number] for number in sorted(lines)]
+        while faults and faults[0].number < row.number:
+            yield {"fault": faults.popleft().message}
+        yield _line(row, answer)
+    for fault in faults:
+        yield {"fault": fault.message}
 
 
 def _line(row: Row, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,21 +139,6 @@ def _entities(row: Row, found: Sequence[Mapping[str, Any]]) -> list[dict[str, An
     return entities
 
 
-def words_of_characters(
-    words: Sequence[str], bounds: Iterable[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Words `[start, end)` of characters `[start, end)` of the words joined by spaces, as the
-    pipeline gives them."""
-    starts: dict[int, int] = {}
-    ends: dict[int, int] = {}
-    position = 0
-    for number, word in enumerate(words):
-        starts[position] = number
-        ends[position + len(word)] = number + 1
-        position += len(word) + 1
-    return [(starts[start], ends[end]) for start, end in bounds]
-
-
 def _rounded(value: Any) -> Any:
     """Scores with `SCORE_DIGITS` digits, wherever they are."""
     if isinstance(value, float):
@@ -262,7 +152,7 @@ def _make_parts(
     source: Source,
     parts: Parts,
     processes: Processes,
-    annotate: Callable[[Iterable[Row | Fault]], list[dict[str, Any]]],
+    annotate: Callable[[Iterable[Row | Fault]], Iterator[dict[str, Any]]],
     *,
     images: bool,
     part_rows: int,
@@ -341,7 +231,7 @@ def predict_corpus(
     processes = Processes.launched()
     parts = Parts(output)
     fingerprint = {
-        "model": _fingerprint_of_model(model),
+        "model": fingerprint_of_model(model),
         "input": source.fingerprint(),
         "options": {
             "image_dir": image_dir and str(image_dir),
@@ -350,7 +240,7 @@ def predict_corpus(
             "precision": precision,
             "part_rows": part_rows,
             "output": kind,
-            **options,
+            **{name: value for name, value in options.items() if name != "num_workers"},
         },
     }
     main = processes.index == 0
@@ -367,7 +257,7 @@ def predict_corpus(
         processor = TwoMNERProcessor.from_pretrained(str(model))
         ner = None
 
-        def annotate(rows: Iterable[Row | Fault]) -> list[dict[str, Any]]:
+        def annotate(rows: Iterable[Row | Fault]) -> Iterator[dict[str, Any]]:
             nonlocal ner
             if ner is None:
                 ner = load_pipeline(model, device=processes.device, precision=precision)

@@ -36,7 +36,7 @@ from dataset_mmnerd.shards import ShardWriter
 from modeling_2mner.labels_2mner import labels_from_spans
 from modeling_2mner.words_2mner import split_into_words
 
-from .inputs import Row
+from .rows import Row
 
 __all__ = ["KINDS", "cannot_be_written", "output_kind", "write_output"]
 

@@ -30,7 +30,7 @@ from modeling_2mner.pipeline_2mner import MultimodalNERPipeline
 from modeling_2mner.thresholds_2mner import FILE
 
 from .calibration import ALPHAS, CONFIDENCE, PRECISIONS, Scored, fit_thresholds, returned
-from .corpus import load_pipeline, words_of_characters
+from .models import load_pipeline, words_of_characters
 
 __all__ = ["annotated_records", "choose_thresholds", "described", "main"]
 

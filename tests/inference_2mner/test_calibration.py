@@ -1,6 +1,9 @@
 """Temperatures and thresholds on data whose truth is known."""
 
+import json
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,3 +180,22 @@ def test_a_wanted_value_that_cannot_be_is_refused(options, message):
 def test_sentences_without_entities_are_refused():
     with pytest.raises(ValueError, match="no predicted entity"):
         fit_thresholds(Scored.of([{"gold": [], "predicted": []}]))
+
+
+def test_the_benchmark_reads_a_runs_predictions(tmp_path, monkeypatch, capsys):
+    generator = np.random.default_rng(9)
+    lines = []
+    for number in range(400):
+        score = generator.random()
+        gold = {"label": "PER", "start": 0, "end": 1}
+        predicted = {**gold, "label": "PER" if generator.random() < score else "LOC"}
+        record = {"id": str(number), "tokens": ["Ana"], "gold": [gold]}
+        lines.append(json.dumps({**record, "predicted": [{**predicted, "score": score}]}))
+    (tmp_path / "predictions.jsonl").write_text("\n".join(lines), "utf-8")
+    benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "thresholds.py"))
+    options = ["--times", "5", "--alpha", "0.4", "--precision", "0.6"]
+    benchmark["main"]([str(tmp_path / "predictions.jsonl"), *options])
+    said = capsys.readouterr().out
+    assert said.startswith("400 sentences, 400 predicted entities\n")
+    assert "| alpha | a threshold in | risk | above alpha (at most 0.18) | recall kept |" in said
+    assert "\n| 0.6 | 5 of 5 | 0." in said

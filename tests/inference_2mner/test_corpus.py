@@ -18,9 +18,10 @@ from PIL import Image as PILImage
 
 from dataset_mmnerd.locks import locked
 from dataset_mmnerd.readers import read_file
-from inference_2mner.corpus import load_pipeline, main, predict_corpus
-from inference_2mner.inputs import InputError
+from inference_2mner.corpus import main, predict_corpus
+from inference_2mner.models import load_pipeline
 from inference_2mner.parts import CorpusError
+from inference_2mner.rows import InputError
 from modeling_2mner.words_2mner import split_into_words
 from tests.conftest import fork
 from tests.training_2mner.test_processes import together
@@ -178,6 +179,38 @@ def test_images_by_name_and_in_tables_and_those_that_cannot_be_read(model, image
     assert [row["image"] and row["image"].size for row in annotated] == [(40, 30)] * 4 + [None]
 
 
+def test_a_model_and_a_data_set_of_the_hub(model, client, tmp_path):
+    Dataset.from_list([{"text": text} for text in TEXTS]).to_parquet(tmp_path / "train.parquet")
+    said = client(
+        f"""
+        import json
+        from huggingface_hub import HfApi
+        from inference_2mner.corpus import predict_corpus
+
+        api = HfApi()
+        for name, kind in (("me/ner", "model"), ("me/tweets", "dataset")):
+            api.create_repo(name, repo_type=kind)
+        api.upload_folder(repo_id="me/ner", folder_path={str(model)!r})
+        api.upload_file(
+            path_or_fileobj={str(tmp_path / "train.parquet")!r},
+            path_in_repo="data/train.parquet",
+            repo_id="me/tweets",
+            repo_type="dataset",
+        )
+        summary = predict_corpus("me/ner", "me/tweets", "out.jsonl")
+        assert predict_corpus("me/ner", "me/tweets", "out.jsonl") == summary
+        print(json.dumps([api.model_info("me/ner").sha, api.dataset_info("me/tweets").sha]))
+        """,
+        token="hf_me",
+    ).stdout.splitlines()[-1]
+    out = tmp_path / "home" / "out.jsonl"
+    assert [record["text"] for record in records_of(out)] == TEXTS
+    made_of = json.loads(out.with_name("out.jsonl.summary.json").read_text("utf-8"))["made_of"]
+    assert [made_of["model"], made_of["input"]] == [
+        [name, sha] for name, sha in zip(("me/ner", "train"), json.loads(said), strict=True)
+    ]
+
+
 # Rows that cannot be read -------------------------------------------------------------------------
 
 
@@ -221,7 +254,7 @@ def test_a_broken_sentence_of_conll_costs_that_sentence(model, tmp_path):
 
 
 def test_a_line_that_is_too_long_is_not_held(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("inference_2mner.inputs.LONGEST_LINE", 50)
+    monkeypatch.setattr("inference_2mner.lines.LONGEST_LINE", 50)
     path = tmp_path / "posts.txt"
     path.write_text(f"Ana\n{'a' * 49}\n{'b' * 170}\nBo\n{'c' * 60}", "utf-8")
     summary = predict_corpus(model, path, tmp_path / "out.jsonl")

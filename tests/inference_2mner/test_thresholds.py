@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from inference_2mner.calibration import Scored, calibrate
-from inference_2mner.corpus import load_pipeline, predict_corpus, words_of_characters
+from inference_2mner.corpus import predict_corpus
+from inference_2mner.models import load_pipeline, words_of_characters
 from inference_2mner.thresholds import annotated_records, choose_thresholds, main
 from modeling_2mner.labels_2mner import labels_from_spans
 from modeling_2mner.thresholds_2mner import limits_from_file
