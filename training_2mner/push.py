@@ -38,6 +38,7 @@ MODEL_FILES = (
     "*.safetensors.index.json",
     "*_2mner.py",
     "processor_config.json",
+    "thresholds.json",
     "tokenizer.json",
     "tokenizer_config.json",
 )

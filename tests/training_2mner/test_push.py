@@ -18,6 +18,7 @@ def run(tmp_path):
     (folder / "checkpoint-2").mkdir(parents=True)
     for name in ("metrics.json", "predictions.jsonl", "config.json", "processor_config.json"):
         (folder / name).write_text("{}")
+    (folder / "thresholds.json").write_text("{}")
     for name in ("tokenizer.json", "tokenizer_config.json", "checkpoint-2/config.json"):
         (folder / name).write_text("{}")
     (folder / "modeling_2mner.py").write_text("# code\n")
@@ -46,6 +47,7 @@ def test_a_run_is_sent_in_one_commit_without_what_no_loading_needs(online, run):
         "model.safetensors",
         "modeling_2mner.py",
         "processor_config.json",
+        "thresholds.json",
         "tokenizer.json",
         "tokenizer_config.json",
     ]
