@@ -28,9 +28,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner import CONTROLS, Setting, figures_of, markdown, mean, records_of, said, train_once
+from runner import CONTROLS, Setting, figures_of, mean, records_of, said, train_once
 
+from dataset_mmnerd import markdown
 from dataset_mmnerd.extractors import ObjectTagger, TesseractReader, visual_context
+from dataset_mmnerd.files import write_lines
 
 LANGUAGES = ("en", "fr", "de", "es")
 SETTINGS = {
@@ -84,13 +86,15 @@ def write_parts(
         context = visual_context(
             [data / row["image"] for row in rows], [row["lang"] for row in rows], extractors
         )
-        unfinished = path.with_suffix(".unfinished")
-        with unfinished.open("w", encoding="utf-8") as file:
-            for index, row in enumerate(rows):
-                kept = {key: row[key] for key in ("id", "tokens", "ner_tags", "image", "lang")}
-                kept |= {column: values[index] for column, values in context.items()}
-                file.write(json.dumps(kept, ensure_ascii=False) + "\n")
-        unfinished.replace(path)
+        kept = ("id", "tokens", "ner_tags", "image", "lang")
+        write_lines(
+            path,
+            (
+                {key: row[key] for key in kept}
+                | {column: values[index] for column, values in context.items()}
+                for index, row in enumerate(rows)
+            ),
+        )
 
 
 def linked_accuracy(rows: Iterable[dict[str, Any]], run: Path, control: str) -> float:
@@ -134,13 +138,15 @@ def table(runs: dict[str, list[Path]], rows: Sequence[dict[str, Any]]) -> str:
             if way in ("none", "real"):
                 alone[recipe] = cells[0]
     head = ["recipe", "images", "F1", *LANGUAGES, "linked entities found"]
-    text = markdown(head, lines)
+    text = markdown.table(head, lines)
     if YARDSTICK in alone:
         compared = [
             [recipe, f"{100 * f1:.2f}", f"{100 * (f1 - alone[YARDSTICK]):+.2f}"]
             for recipe, f1 in alone.items()
         ]
-        text += "\n\n" + markdown(["recipe", "text view F1", f"against {YARDSTICK}"], compared)
+        text += "\n\n" + markdown.table(
+            ["recipe", "text view F1", f"against {YARDSTICK}"], compared
+        )
     return text
 
 

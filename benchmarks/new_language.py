@@ -25,7 +25,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from runner import Setting, markdown, mean, train_once
+from runner import Setting, mean, train_once
+
+from dataset_mmnerd import markdown
 
 OLD = ("en", "fr", "de", "es")
 NEW = ("pt", "nl")
@@ -92,7 +94,7 @@ def table(curves: Curves, bytes_of: dict[str, int]) -> str:
             ]
             saved = f"{bytes_of[method] / 1e6:,.1f} MB" if part == "new" else ""
             lines.append([language, METHODS[method][0], name, *cells, saved])
-    return markdown(["new", "by", "F1 on", "zero-shot", *counts, "saved"], lines)
+    return markdown.table(["new", "by", "F1 on", "zero-shot", *counts, "saved"], lines)
 
 
 def verdicts(curves: Curves, size: int) -> list[str]:

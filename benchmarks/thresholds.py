@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from dataset_mmnerd.card import table
+from dataset_mmnerd.markdown import table
 from inference_2mner.calibration import (
     ALPHAS,
     CONFIDENCE,

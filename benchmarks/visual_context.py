@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from datasets import load_dataset
-from runner import CONTROLS, ROOT, Setting, figures_of, markdown, mean, records_of, said, train_once
+from runner import CONTROLS, ROOT, Setting, figures_of, mean, records_of, said, train_once
+
+from dataset_mmnerd import markdown
 
 SETTINGS = {
     "text-only": Setting("text_only_offline"),
@@ -79,7 +81,7 @@ def table(runs: dict[str, list[Path]], rows: Sequence[dict[str, Any]]) -> str:
             )
         lines.append([name, *(f"{100 * cell:.1f}" for cell in cells)])
     head = ["recipe", "F1", "text view F1", "own image", "no image", "another's", "blank"]
-    return markdown([*head, "image with text", "object recognised"], lines)
+    return markdown.table([*head, "image with text", "object recognised"], lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

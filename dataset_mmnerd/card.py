@@ -6,11 +6,9 @@ Words of the data are escaped, so that no sentence can be markup.
 
 from __future__ import annotations
 
-import html
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from .card_reading import dataset_infos, read_card
 from .charts import label_chart
 from .files import write_text
 from .images import load_image
+from .markdown import code, escaped, listed, table
 from .schema import LANGUAGES, SPLITS, entity_types, features
 from .sources import ALL_LANGUAGES, OpenSource
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 _CONTEXT_HEADING = "\n## Text made from the images\n"
 _TEMPLATE = Path(__file__).with_name("card_template.md")
-_MARKUP = re.compile(r"([\\`*_\[\]|~$])")
 _STRIP_IMAGES = 6
 _EXAMPLE_WORDS = 40
 _STRIP_HEIGHT = 200
@@ -45,39 +43,6 @@ class CardFacts:
     title: str
     license: str | None = None
     origin: str | None = None
-
-
-def escaped(text: str) -> str:
-    """Text as Markdown that shows just it."""
-    return _MARKUP.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
-
-
-def code(text: str) -> str:
-    """Text on one line as Markdown code, also where it holds backticks; the `|` of a table cell is
-    escaped."""
-    text = " ".join(text.split())
-    fence = "`" * (longest_backticks(text) + 1)
-    padding = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{padding}{text}{padding}{fence}".replace("|", r"\|")
-
-
-def longest_backticks(text: str) -> int:
-    """How many backticks stand together at most: a fence around the text needs one more."""
-    return max(map(len, re.findall("`+", text)), default=0)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Such as "English, German and Dutch"; nothing of no names."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
-    """A Markdown table; names to the left, figures to the right."""
-    lines = [f"| {' | '.join(map(escaped, head))} |", f"|---|{'---:|' * (len(head) - 1)}"]
-    for row in rows:
-        cells = (f"{cell:,}" if isinstance(cell, int) else escaped(cell) for cell in row)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def write_card(
@@ -329,13 +294,4 @@ def _strip(images: Sequence[bytes]) -> Image.Image:
     return strip
 
 
-__all__ = [
-    "CardFacts",
-    "code",
-    "escaped",
-    "listed",
-    "longest_backticks",
-    "table",
-    "update_card",
-    "write_card",
-]
+__all__ = ["CardFacts", "update_card", "write_card"]

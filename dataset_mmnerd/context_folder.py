@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from .card import table, update_card
+from .card import update_card
 from .card_reading import dataset_infos, read_card
 from .extractors import (
     ContextError,
@@ -35,6 +35,7 @@ from .extractors import (
     read_images,
 )
 from .files import check_inside, write_text
+from .markdown import table
 from .processes import Processes
 from .quoting import quoted, shorten
 from .shards import expanded_bytes, image_digest, read_shard, replace_shard, shard_paths

@@ -21,8 +21,8 @@ from typing import Any
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from dataset_mmnerd.card import table
 from dataset_mmnerd.files import check_replaceable, write_json
+from dataset_mmnerd.markdown import table
 from dataset_mmnerd.readers import read_file
 from dataset_mmnerd.schema import CONTEXT_COLUMNS, bio_labels, entity_types
 from modeling_2mner.labels_2mner import spans_from_labels

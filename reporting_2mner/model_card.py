@@ -19,8 +19,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from dataset_mmnerd.card import code, escaped, listed, longest_backticks, table
 from dataset_mmnerd.files import write_text
+from dataset_mmnerd.markdown import code, escaped, listed, longest_backticks, table
 from dataset_mmnerd.schema import LANGUAGES
 from modeling_2mner.labels_2mner import is_bioes, split_label
 from training_2mner.yaml12 import written_as_yaml

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
+
+from dataset_mmnerd.markdown import text_table
 
 from .runs import RunError, Score, figures_of, read_run
 
@@ -54,7 +56,7 @@ def score_table(results: dict[str, Any]) -> str:
         for rows, group in zip(blocks, _groups(results["text_view"]), strict=True):
             alone = [percent(group.get(name, {"f1": 0.0})["f1"]) for name, *_ in rows]
             rows[:] = [(*row[:-1], f1, row[-1]) for row, f1 in zip(rows, alone, strict=True)]
-    text = _table(("test", *head), [rows for rows in blocks if rows])
+    text = text_table(("test", *head), [rows for rows in blocks if rows])
     if "image_decided" in test:
         decided = test["image_decided"]
         text += (
@@ -63,7 +65,7 @@ def score_table(results: dict[str, Any]) -> str:
         )
     if "controls" in results:
         rows = [_control_row(name, scores) for name, scores in results["controls"].items()]
-        text += "\n\n" + _table(("each sentence with", *CONTROL_COLUMNS), [rows])
+        text += "\n\n" + text_table(("each sentence with", *CONTROL_COLUMNS), [rows])
     return text
 
 
@@ -106,25 +108,6 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
-def _table(head: Sequence[str], blocks: Iterable[Sequence[Sequence[str]]]) -> str:
-    """Rows in blocks with a rule between them; names to the left, figures to the right."""
-    blocks = list(blocks)
-    rows = [head, *(row for block in blocks for row in block)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-
-    def line(row: Sequence[str]) -> str:
-        name, *figures = row
-        cells = [name.ljust(widths[0])]
-        cells += [text.rjust(width) for text, width in zip(figures, widths[1:], strict=True)]
-        return "  ".join(cells).rstrip()
-
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    lines = [line(head)]
-    for block in blocks:
-        lines += [rule, *map(line, block)]
-    return "\n".join(lines)
-
-
 def comparison_table(compared: RunComparison) -> str:
     """Lay out the F1 of runs, and by how much each differs from the first; percentages."""
     letters = ascii_uppercase[: len(compared.folders)]
@@ -139,7 +122,7 @@ def comparison_table(compared: RunComparison) -> str:
         [
             *(f"{letter}: {folder}" for letter, folder in names),
             f"\nOn the same {compared.sentences:,} test sentences:\n",
-            _table(head, blocks),
+            text_table(head, blocks),
         ]
     )
 

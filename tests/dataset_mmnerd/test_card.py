@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from dataset_mmnerd.build import build
-from dataset_mmnerd.card import CardFacts, code, escaped
+from dataset_mmnerd.card import CardFacts
 from dataset_mmnerd.charts import label_chart
 
 from .conftest import conll, image_bytes
@@ -89,10 +89,6 @@ def test_words_of_the_data_are_no_markup(tmp_path):
     assert r"&lt;img src=x&gt; \| \*b\* \[link\](x) \`c\` &amp;amp; **Ana** (PER)" in text
 
 
-def test_escaping_keeps_a_text_on_one_line():
-    assert escaped("a\n# b\t_c_") == r"a # b \_c\_"
-
-
 def test_any_number_of_languages_and_types_has_a_chart(tmp_path):
     """MultiCoNER's shape is built, twelve languages with 33 types; a chart shows 60 with 2,000."""
     languages = ("bn", "de", "en", "es", "fa", "fr", "hi", "it", "pt", "sv", "uk", "zh")
@@ -156,9 +152,3 @@ def test_names_of_types_and_of_the_set_are_no_markup(tmp_path):
         if line.startswith("| `ner_tags`"):
             assert len(re.findall(r"(?<!\\)\|", line)) == 4
     assert text.count("# T: &lt;b&gt; --- license: mit\n") == 1
-
-
-def test_code_holds_any_text():
-    assert code("a b") == "`a b`"
-    assert code("`") == "`` ` ``"
-    assert code("a``b|c") == r"```a``b\|c```"
