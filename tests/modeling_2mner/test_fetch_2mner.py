@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import trustme
 
 from modeling_2mner import fetch_2mner
 from modeling_2mner.fetch_2mner import MAX_REDIRECTS, fetch, is_address, is_public, shown_address
@@ -306,15 +307,16 @@ def test_public_addresses(address, public):
 # TLS and proxies
 
 
-def test_a_certificate_is_that_of_the_name(names, monkeypatch):
-    certificate = Path(__file__).with_name("photos.test.pem")
+def test_a_certificate_is_that_of_the_name(names, monkeypatch, tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
+    authority.issue_cert("photos.test").configure_cert(context)
     names["photos.test"] = names["others.test"] = ["127.0.0.1"]
     with serving(lambda request: [WHOLE], context) as port:
         with pytest.raises(OSError, match=r"photos\.test.*certificate"):
             fetch(f"https://photos.test:{port}/")
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
         assert fetch(f"https://photos.test:{port}/") == BODY
         with pytest.raises(OSError, match=r"others\.test.*certificate"):
             fetch(f"https://others.test:{port}/")
