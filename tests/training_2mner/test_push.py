@@ -80,7 +80,7 @@ def test_a_push_that_breaks_off_leaves_nothing_and_a_second_one_completes_it(
     online.fail(method, address)
     message = (
         r"me/demo: the Hub answered 507 \(.*\); nothing was changed there; "
-        rf"to try again: python -m training_2mner\.publish {run} me/demo"
+        rf"to try again: python -m training_2mner\.push {run} me/demo"
     )
     with pytest.raises(PublishError, match=message):
         publish(run, "me/demo")
