@@ -16,7 +16,7 @@ export OMP_WAIT_POLICY := passive
 .PHONY: campaigns demo test clean tesseract
 
 demo: runs/demo/metrics.json
-	$(BIN)/python -m reporting_2mner.tables runs/demo
+	$(BIN)/python -m reporting_2mner.report runs/demo
 	$(BIN)/python scripts/predict.py runs/demo
 
 # Trained once, and again when the recipe or the code has changed. (The table is printed above.)

@@ -1,31 +1,18 @@
-"""What came of a run, as a table for the terminal and a page for the browser; and runs compared.
-
-    python -m reporting_2mner.tables runs/demo
-    python -m reporting_2mner.tables runs/text runs/images
-
-Of one run: its scores as text, and its `report.html` written anew (`report_page.py`). Of several:
-the F1 of each, and its difference to that of the first with a 95 % interval and a p-value, both
-from a paired bootstrap over the test sentences (the two-sided form of the test of Berg-Kirkpatrick
-et al., 2012; `statistics.compare` says precisely which).
-"""
+"""Scores of a run and comparisons of runs as text tables for the terminal."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from dataset_mmnerd.markdown import text_table
 
-from .runs import RunError, Score, figures_of, read_run
+from .runs import Score
 
 if TYPE_CHECKING:
     from .comparison import RunComparison
 
-__all__ = ["CONTROL_NAMES", "TEXT_VIEW", "comparison_table", "main", "percent", "score_table"]
+__all__ = ["CONTROL_NAMES", "TEXT_VIEW", "comparison_table", "percent", "score_table"]
 
 COLUMNS = ("precision", "recall", "F1", "entities")
 TEXT_VIEW = "text view F1"
@@ -139,34 +126,3 @@ def _comparison_row(name: str, score: Score) -> tuple[str, ...]:
             f"{found.p:.4f}",
         ]
     return tuple(cells)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the table of a run and write its page anew, or print how several runs compare."""
-    parser = argparse.ArgumentParser(
-        prog="python -m reporting_2mner.tables",
-        description="Print the scores of a run and write its report.html anew; or compare runs.",
-    )
-    parser.add_argument("run", type=Path, nargs="+", help="folder of a run; several: compare them")
-    folders = parser.parse_args(argv).run
-    try:
-        # Only here: both import this module, and a comparison needs no page.
-        if len(folders) > 1:
-            from .comparison import compare_runs
-
-            sys.stdout.write(f"{comparison_table(compare_runs(list(map(read_run, folders))))}\n")
-            return
-        from .html_report import write_report
-
-        results = read_run(folders[0]).results
-        with figures_of(folders[0] / "metrics.json"):
-            table = f"{score_table(results)}\n\n" if "test" in results else ""
-        sys.stdout.write(table)
-        write_report(folders[0])
-        sys.stdout.write(f"The page is {folders[0] / 'report.html'}\n")
-    except (RunError, OSError) as error:
-        sys.exit(f"report: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -118,14 +118,14 @@ def tell(**facts):
 """
 
 AUTHOR = """
-import train
+from training_2mner.run import main as train
 from dataset_mmnerd.__main__ import main as dataset
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 from training_2mner.push import main as publish
 
 with contextlib.redirect_stdout(sys.stderr):
-    train.main([{recipe!r}, "--push_to_hub", "--hub_model_id", "me/2mner"])
-    publish([{metric!r}, "me/mmner"])
+    train([{recipe!r}, "--push_to_hub", "--hub_model_id", "me/2mner"])
+    assert not publish([{metric!r}, "me/mmner"])
     assert dataset(["build", "--source", "jsonl", "--data-dir", {data!r}, "--out", "mmnerd"]) == 0
     assert dataset(["push", "mmnerd", "--repo-id", "me/mmnerd"]) == 0
 
@@ -142,7 +142,7 @@ model.save_pretrained({run!r})
 with open({run!r} + "/modeling_2mner.py", "a") as code:
     code.write("NEWER = True\\n")
 with contextlib.redirect_stdout(sys.stderr):
-    publish([{run!r}, "me/2mner"])
+    assert not publish([{run!r}, "me/2mner"])
 tell(entities=found, logits=before, newer=logits(model, processor))
 """
 
@@ -186,7 +186,7 @@ model = AutoModelForTokenClassification.from_pretrained("me/2mner", revision="{f
 processor = AutoProcessor.from_pretrained("me/2mner", revision="{first}")
 before = logits(model, processor)
 with contextlib.redirect_stdout(sys.stderr):
-    train.main([{recipe!r}, "--push_to_hub", "--hub_model_id", "adapter", "--hub_private_repo"])
+    train([{recipe!r}, "--push_to_hub", "--hub_model_id", "adapter", "--hub_private_repo"])
 base = AutoModelForTokenClassification.from_pretrained("me/2mner")
 plain = logits(base, processor)
 adapted = PeftModel.from_pretrained(base, {run!r})

@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
 
-import train
+from training_2mner.run import main as train
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -53,7 +53,7 @@ def test_fine_tuning_by_a_command(fine_tuning, text_encoder, vision_encoder, tmp
     encoders = ["--text_model", text_encoder(), "--vision_model", vision_encoder()]
     tiny = ["--model_config", '{"collaboration_heads": 4}', "--max_steps", "1", "--use_cpu", "true"]
     run = ["--output_dir", "run", "--controls", "no", "--bf16", "no"]
-    train.main([str(ROOT / "configs" / "2mner.yaml"), *command.split(), *encoders, *tiny, *run])
+    train([str(ROOT / "configs" / "2mner.yaml"), *command.split(), *encoders, *tiny, *run])
     metrics = json.loads(Path("run/metrics.json").read_text(encoding="utf-8"))
     assert metrics["data"]["train"]["by_language"] == {"pt": 4}
     assert metrics["data"]["train"]["with_image"] == 2

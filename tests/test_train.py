@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import train
 from dataset_mmnerd.readers import MalformedLineError, dataset_from_files
 from dataset_mmnerd.schema import bio_labels
 from training_2mner.arguments import DataArguments, RecipeError
 from training_2mner.building import check_context, load_model
 from training_2mner.data import label_names, load_data
 from training_2mner.recipes import read_recipe
+from training_2mner.run import main as train
 
 ROOT = Path(__file__).parents[1]
 SENTENCES = """\
@@ -178,7 +178,7 @@ def test_a_recipe_that_reads_context_trains_and_reports_both_views(
     tiny = ["--model_config", json.dumps(switches), "--freeze", "text_model.embeddings"]
     tiny += ["vision_model"] if "2mner" in name else []
     output = ["--output_dir", str(tmp_path / "run"), "--use_cpu", "true", "--bf16", "no"]
-    train.main([str(path), *encoders, *files, *budget, *tiny, *output, "--max_steps", "1"])
+    train([str(path), *encoders, *files, *budget, *tiny, *output, "--max_steps", "1"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
     assert metrics["data"]["train"]["with_context"] == 2
     assert metrics["controls"]["none"] == metrics["text_view"]
@@ -200,13 +200,13 @@ def test_a_mistake_is_one_line_and_no_traceback(recipe):
 
 def test_a_saved_model_goes_on_learning(recipe, tmp_path):
     first = tmp_path / "first"
-    train.main([*recipe, "--output_dir", str(first), "--controls", "no"])
+    train([*recipe, "--output_dir", str(first), "--controls", "no"])
     lines = Path(recipe[0]).read_text("utf-8").splitlines()
     encoders = ("text_model", "vision_model", "model_config")
     onward = tmp_path / "onward.yaml"
     kept = [line for line in lines if not line.startswith(encoders)]
     onward.write_text("\n".join([*kept, f"model_name_or_path: {first}"]), encoding="utf-8")
-    train.main([str(onward)])
+    train([str(onward)])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
     assert metrics["recipe"]["model"]["model_name_or_path"] == str(first)
     assert set(metrics["controls"]) == {"real", "none", "shuffled", "blank"}
@@ -217,7 +217,7 @@ def test_without_test_or_validation_files_there_is_still_a_model(recipe, tmp_pat
     kept = [line for line in lines if not line.startswith(("test_files", "validation_files"))]
     kept += ["eval_strategy: no", "load_best_model_at_end: no", "label_scheme: BIOES"]
     Path(recipe[0]).write_text("\n".join(kept), encoding="utf-8")
-    train.main(recipe)
+    train(recipe)
     assert (tmp_path / "run" / "model.safetensors").is_file()
     assert (tmp_path / "run" / "predictions.jsonl").read_text("utf-8") == ""
     config = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))
@@ -233,7 +233,7 @@ def test_a_folder_of_parquet_trains_too(recipe, tmp_path, files):
     kept = [line for line in lines if "_files" not in line]
     kept += [f"dataset_name: {tmp_path / 'mmnerd'}", "languages: [de]"]
     Path(recipe[0]).write_text("\n".join(kept), encoding="utf-8")
-    train.main(recipe)
+    train(recipe)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
     assert metrics["data"]["test"]["by_language"] == {"de": 3}
     assert metrics["data"]["test"]["with_image"] == 2
@@ -256,7 +256,7 @@ def test_a_folder_of_parquet_trains_too(recipe, tmp_path, files):
 )
 def test_a_recipe_that_does_not_fit_its_data_or_model_is_refused(recipe, extra, message):
     with pytest.raises(RecipeError, match=message):
-        train.main([*recipe, *extra])
+        train([*recipe, *extra])
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_a_data_set_that_cannot_be_loaded_is_named(files, name, config, message)
 def test_a_label_outside_the_models_set_is_named_with_its_line(recipe, files):
     (files / "test_de.txt").write_text("IMGID:red\nBosch\tB-ORG\n", encoding="utf-8")
     with pytest.raises(MalformedLineError, match=r"test_de\.txt, line 2: found label 'B-ORG'"):
-        train.main(recipe)
+        train(recipe)
 
 
 @pytest.mark.parametrize(
@@ -303,14 +303,14 @@ def test_a_label_outside_the_named_types_is_named_with_its_line(files):
 
 def test_a_missing_file_is_named(recipe, files):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
-        train.main([*recipe, "--train_files", str(files / "nowhere.txt")])
+        train([*recipe, "--train_files", str(files / "nowhere.txt")])
 
 
 @pytest.mark.parametrize("content", ["", "nothing\tO\n"])
 def test_nothing_to_learn_is_refused(recipe, files, content):
     (files / "train_en.txt").write_text(content, encoding="utf-8")
     with pytest.raises(RecipeError, match=r"no entity to learn in .*train_en\.txt"):
-        train.main([*recipe, "--train_files", str(files / "train_en.txt")])
+        train([*recipe, "--train_files", str(files / "train_en.txt")])
 
 
 def test_a_data_set_without_a_train_part_is_refused(tmp_path, files):
@@ -326,7 +326,7 @@ def test_no_validation_part_to_choose_by_is_refused(recipe):
     kept = [line for line in lines if not line.startswith("validation_files")]
     Path(recipe[0]).write_text("\n".join(kept), encoding="utf-8")
     with pytest.raises(RecipeError, match="no validation part"):
-        train.main(recipe)
+        train(recipe)
 
 
 def test_a_run_that_is_told_to_stop_says_how_it_goes_on(recipe, tmp_path):
@@ -365,24 +365,24 @@ def test_a_second_training_in_one_folder_is_refused_until_the_first_is_killed(re
     )
     assert any("loss_nll" in line for line in running.stdout)
     with pytest.raises(RecipeError, match=rf"another training .*\(process {running.pid} on "):
-        train.main(recipe)
+        train(recipe)
     running.kill()
     running.communicate()
-    train.main([*recipe, "--controls", "no"])
+    train([*recipe, "--controls", "no"])
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("folder", ["/sys/2mner", "/dev/null/2mner"])
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(recipe, folder):
     with pytest.raises(OSError, match=folder.rpartition("/")[0]):
-        train.main([*recipe, "--output_dir", folder, "--train_files", "nowhere.txt"])
+        train([*recipe, "--output_dir", folder, "--train_files", "nowhere.txt"])
 
 
 def test_a_run_that_is_over_resumes_to_its_end(recipe, tmp_path):
     """Killed after its training, while it was scored, for instance."""
-    train.main([*recipe, "--controls", "no"])
+    train([*recipe, "--controls", "no"])
     figures = [json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))]
-    train.main([*recipe, "--controls", "no", "--resume_from_checkpoint", "last"])
+    train([*recipe, "--controls", "no", "--resume_from_checkpoint", "last"])
     figures.append(json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8")))
     assert figures[0]["test"] == figures[1]["test"]
     assert figures[0]["training"]["kept_step"] == figures[1]["training"]["kept_step"]
@@ -397,30 +397,30 @@ def test_a_run_that_is_over_resumes_to_its_end(recipe, tmp_path):
     ],
 )
 def test_a_run_does_not_go_on_from_another_recipes_checkpoint(recipe, tmp_path, extra, message):
-    train.main([*recipe, "--controls", "no"])
+    train([*recipe, "--controls", "no"])
     weights = (tmp_path / "run" / "model.safetensors").read_bytes()
     with pytest.raises(RecipeError, match=f"checkpoint-3 is of a run with {message}; name another"):
-        train.main([*recipe, *extra, "--resume_from_checkpoint", "last"])
+        train([*recipe, *extra, "--resume_from_checkpoint", "last"])
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
 
 
 def test_a_run_goes_on_for_longer_and_from_a_checkpoint_that_is_named(
     recipe, files, tmp_path, caplog
 ):
-    train.main([*recipe, "--controls", "no"])
+    train([*recipe, "--controls", "no"])
     onward = [*recipe, "--num_train_epochs", "2", "--logging_steps", "2", "--save_strategy", "no"]
     onward += ["--load_best_model_at_end", "no", "--test_files", str(files / "test_en.txt")]
-    train.main([*onward, "--resume_from_checkpoint", "last"])
+    train([*onward, "--resume_from_checkpoint", "last"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
     assert metrics["training"]["steps"] == 6
     assert "is of a run with" not in caplog.text
     named = str(tmp_path / "run" / "checkpoint-3")
-    train.main([*onward, "--languages", "en", "--resume_from_checkpoint", named])
+    train([*onward, "--languages", "en", "--resume_from_checkpoint", named])
     assert "checkpoint-3 is of a run with languages the default, now it is ['en']" in caplog.text
 
 
 def test_frozen_encoders_run_once(recipe, tmp_path):
-    train.main([*recipe, "--freeze", "vision_model", "--cache_vision_features"])
+    train([*recipe, "--freeze", "vision_model", "--cache_vision_features"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
     assert metrics["test"]["images"] == {"given": 4, "read": 4, "unreadable": 0}
     assert set(metrics["controls"]) == {"real", "none", "shuffled", "blank"}
@@ -448,10 +448,10 @@ def test_a_streamed_data_set_trains_and_goes_on(streamed, tmp_path):
     often = ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "5"]
     often += ["--save_steps", "5", "--save_total_limit", "3", "--load_best_model_at_end", "no"]
     run_of = [*streamed, *steps, *often]
-    train.main(run_of)
+    train(run_of)
     weights = (tmp_path / "run" / "model.safetensors").read_bytes()
     checkpoint = tmp_path / "run" / "checkpoint-5"
-    train.main([*run_of, "--resume_from_checkpoint", str(checkpoint)])
+    train([*run_of, "--resume_from_checkpoint", str(checkpoint)])
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == weights
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))
     assert metrics["training"]["steps"] == 8
@@ -510,7 +510,7 @@ def test_a_stream_that_begins_without_visual_context_is_said(streamed, caplog):
 )
 def test_what_a_stream_cannot_feed_is_refused(streamed, extra, message):
     with pytest.raises(RecipeError, match=message):
-        train.main([*streamed, *extra])
+        train([*streamed, *extra])
 
 
 def test_processes_that_would_train_apart_are_refused(recipe, monkeypatch):
@@ -529,7 +529,7 @@ def test_processes_that_would_train_apart_are_refused(recipe, monkeypatch):
 def base(recipe, tmp_path) -> Path:
     """The run of a model that a new language is added to."""
     folder = tmp_path / "base"
-    train.main([*recipe, "--output_dir", str(folder), "--controls", "no"])
+    train([*recipe, "--output_dir", str(folder), "--controls", "no"])
     return folder
 
 
@@ -588,7 +588,7 @@ def test_an_interrupted_curve_goes_on_with_the_sizes_that_are_missing(
     portuguese, tmp_path, monkeypatch
 ):
     argv = [*portuguese, "--learning_curve", "4,8,16"]
-    train.main(argv)
+    train(argv)
     file = tmp_path / "pt" / "learning_curve.json"
     whole = json.loads(file.read_text("utf-8"))
     rest = {**whole, "points": [p for p in whole["points"] if p["sentences"] in (0, 4)]}
@@ -602,19 +602,19 @@ def test_an_interrupted_curve_goes_on_with_the_sizes_that_are_missing(
         return build(model, processor, data, arguments)
 
     monkeypatch.setattr(train, "new_trainer", new_trainer)
-    train.main(argv)
+    train(argv)
     assert taught == [8, 16]
     again = json.loads(file.read_text("utf-8"))
     for one, other in zip(whole["points"], again["points"], strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
     with pytest.raises(RecipeError, match=r"learning_rate the default, now it is 0\.002"):
-        train.main([*argv, "--learning_rate", "2e-3"])
+        train([*argv, "--learning_rate", "2e-3"])
 
 
 def test_the_sizes_of_a_curve_share_what_frozen_encoders_gave(portuguese, files, caplog):
     new = ["--train_files", str(files / "train_de.txt"), "--learning_curve", "1,2"]
     new += ["--test_files", str(files / "test_de.txt")]
-    train.main([*portuguese, *new, "--freeze", "vision_model", "--cache_vision_features"])
+    train([*portuguese, *new, "--freeze", "vision_model", "--cache_vision_features"])
     said = [line for line in caplog.messages if "images read" in line]
     assert [line.split()[0] for line in said] == ["3", "0"]  # red, blue and the grey one
 
@@ -622,7 +622,7 @@ def test_the_sizes_of_a_curve_share_what_frozen_encoders_gave(portuguese, files,
 def test_a_new_language_with_new_types_keeps_what_the_model_knows(portuguese, tmp_path, caplog):
     text = (tmp_path / "pt.txt").read_text("utf-8").replace("em\tO", "em\tB-DRUG")
     (tmp_path / "pt.txt").write_text(text.replace("B-PER", "O"), encoding="utf-8")
-    train.main(portuguese)
+    train(portuguese)
     assert "kept O, B-LOC, I-LOC; new B-DRUG, I-DRUG; dropped B-PER, I-PER" in caplog.text
     assert "before and after score the types of both: LOC" in caplog.text
     metrics = json.loads((tmp_path / "pt" / "metrics.json").read_text("utf-8"))
@@ -641,19 +641,19 @@ def test_what_is_old_can_be_named_and_is_needed_only_for_replay(
 ):
     (base / "metrics.json").unlink()
     with pytest.raises(RecipeError, match=r"replay: .* does not say what it was trained on"):
-        train.main([*portuguese, "--replay", "0.1"])
-    train.main(portuguese)
+        train([*portuguese, "--replay", "0.1"])
+    train(portuguese)
     assert "forgetting is not measured: " in caplog.text
     metrics = json.loads((tmp_path / "pt" / "metrics.json").read_text("utf-8"))
     assert metrics["transfer"]["old"]["change"] is None
     old = str(files / "test_de.txt")
-    train.main([*portuguese, "--old_test_files", old, "--replay", "0.1", "--replay_files", old])
+    train([*portuguese, "--old_test_files", old, "--replay", "0.1", "--replay_files", old])
     metrics = json.loads((tmp_path / "pt" / "metrics.json").read_text("utf-8"))
     assert set(metrics["transfer"]["old"]["after"]["by_language"]) == {"de"}
     with pytest.raises(FileNotFoundError):
-        train.main([*portuguese, "--old_test_files", "nowhere.txt"])
+        train([*portuguese, "--old_test_files", "nowhere.txt"])
 
 
 def test_a_new_language_needs_a_saved_model(recipe):
     with pytest.raises(RecipeError, match="new_language teaches a saved model"):
-        train.main([*recipe, "--new_language"])
+        train([*recipe, "--new_language"])

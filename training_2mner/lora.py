@@ -129,25 +129,37 @@ def refuse_adapter(name: str) -> None:
         )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Merge an adapter, from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training_2mner.lora", description="What can be done with an adapter."
-    )
+def main(argv: Sequence[str] | None = None, prog: str = "python -m training_2mner.lora") -> int:
+    """Merge an adapter, from the command line.
+
+    Args:
+        argv: by default the command line of this process.
+        prog: the name of the program in messages.
+
+    Returns:
+        The exit status: 0, or 1 after a one-line message on the error stream.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description="Commands for adapters.")
     commands = parser.add_subparsers(dest="command", required=True)
-    merge = commands.add_parser("merge", help="write a model that needs no adapter and no PEFT")
+    merge = commands.add_parser(
+        "merge",
+        help="write a model that needs no adapter and no PEFT",
+        epilog=f"example: {prog} merge runs/pt_adapter --out runs/pt",
+    )
     merge.add_argument("adapter", help="folder of the adapter, or its name on the Hub")
     merge.add_argument("--out", type=Path, required=True, help="folder for the model")
-    merge.add_argument("--base", help="the model that it adapts, if it is no longer where it was")
+    merge.add_argument("--base", help="the model that it adapts, if it has moved")
     arguments = parser.parse_args(argv)
-    if arguments.out.exists() and any(arguments.out.iterdir()):
-        parser.error(f"--out: {arguments.out} is not empty")
     try:
+        if arguments.out.exists() and any(arguments.out.iterdir()):
+            raise OSError(f"--out: {arguments.out} is not empty")
         merge_adapter(arguments.adapter, arguments.out, arguments.base)
     except OSError as error:
-        parser.error(str(error))
+        sys.stderr.write(f"{prog}: {error}\n")
+        return 1
     sys.stdout.write(f"The merged model is in {arguments.out}\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -200,10 +200,20 @@ def _content(path: Path, repo_id: str) -> Path | bytes:
     return re.sub(rb'^name = ".*"$', named, path.read_bytes(), flags=re.MULTILINE)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m training_2mner.push") -> int:
+    """Push a folder, from the command line.
+
+    Args:
+        argv: by default the command line of this process.
+        prog: the name of the program in messages.
+
+    Returns:
+        The exit status: 0, or 1 after a one-line message on the error stream.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m training_2mner.push",
+        prog=prog,
         description="Send a run's folder or the metric's to the Hub, in one commit.",
+        epilog=f"example: {prog} runs/demo me/2mner --private",
     )
     parser.add_argument("folder", type=Path, help="runs/demo, metrics/mmner")
     parser.add_argument("repository", help="owner/name")
@@ -216,9 +226,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         address = publish(arguments.folder, arguments.repository, private=arguments.private)
     except (PublishError, OSError) as error:
-        sys.exit(f"publish: {error}")
+        sys.stderr.write(f"{prog}: {error}\n")
+        return 1
     sys.stdout.write(f"{address}\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

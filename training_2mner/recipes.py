@@ -35,7 +35,7 @@ __all__ = ["read_recipe"]
 
 
 def read_recipe(
-    argv: Sequence[str],
+    argv: Sequence[str], prog: str = "train.py"
 ) -> tuple[Path, ModelArguments, DataArguments, TwoMNERTrainingArguments]:
     """Read `CONFIG.yaml [--key value ...]`.
 
@@ -48,7 +48,7 @@ def read_recipe(
     """
     parser = _Parser(
         (ModelArguments, DataArguments, TwoMNERTrainingArguments),
-        prog="train.py",
+        prog=prog,
         allow_abbrev=False,
     )
     parser.add_argument("recipe", metavar="CONFIG.yaml", help="The recipe: defaults for the rest.")

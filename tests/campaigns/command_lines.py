@@ -108,4 +108,4 @@ class CommandLines(Surface):
         for edit in case.edit_randoms():
             content = edit_json(content, edit)
         (run / "metrics.json").write_bytes(content)
-        return ["metrics.json", "run"], ["-m", "reporting_2mner.tables", str(run)]
+        return ["metrics.json", "run"], ["-m", "reporting_2mner.report", str(run)]

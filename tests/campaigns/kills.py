@@ -24,7 +24,6 @@ from typing import Any
 
 from huggingface_hub import constants
 
-import train
 from dataset_mmnerd.__main__ import main as dataset_main
 from tests.campaigns.cases import ACCEPTED, Case, Fault, Outcome, Surface, check
 from tests.campaigns.files import mmnerd_files, write_files
@@ -33,6 +32,7 @@ from tests.campaigns.models import write_encoders, write_model
 from tests.dataset_mmnerd.conftest import conll, image_bytes
 from tests.hub_server import HubServer
 from training_2mner.push import main as publish_main
+from training_2mner.run import main as train
 
 FILE_EVENTS = (
     *("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"),
@@ -253,7 +253,7 @@ class KilledTrainings(Kills):
     """`train.py` with `--resume_from_checkpoint last`, on tiny encoders."""
 
     name = "killed trainings"
-    main = staticmethod(train.main)
+    main = staticmethod(train)
 
     def prepare(self, folder: Path) -> None:
         text, vision = write_encoders(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from reporting_2mner.tables import main
+from reporting_2mner.report import main
 from tests.campaigns.cases import ACCEPTED, Case, Outcome, Surface, check
 from tests.campaigns.commands import call, judged_command
 from tests.campaigns.files import spoil_file

@@ -11,8 +11,8 @@ import pytest
 from dataset_mmnerd.files import write_json, write_lines
 from reporting_2mner.errors import write_thumbnails
 from reporting_2mner.html_report import loss_lines, score_lines, segments, signed, write_report
+from reporting_2mner.report import main
 from reporting_2mner.runs import RunError
-from reporting_2mner.tables import main
 from training_2mner.evaluation import evaluate
 
 SECTIONS = ("scores", "images", "training", "confusion", "calibration", "errors", "facts")

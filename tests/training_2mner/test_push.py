@@ -131,14 +131,13 @@ def test_the_metrics_own_links_to_the_models_code_are_sent(online):
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"base_model_name_or_path": 5}', "\xff"])
-def test_a_damaged_adapter_config_is_one_line_that_names_it(run, content):
+def test_a_damaged_adapter_config_is_one_line_that_names_it(run, content, capsys):
     (run / "adapter_config.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(SystemExit) as caught:
-        main([str(run), "me/demo"])
-    line = str(caught.value.code)
-    assert line.startswith(f"publish: {run / 'adapter_config.json'}: found ")
-    assert line.endswith('expected a JSON object with "base_model_name_or_path"')
-    assert "\n" not in line
+    assert main([str(run), "me/demo"], prog="2mner push") == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f"2mner push: {run / 'adapter_config.json'}: found ")
+    assert line.endswith('expected a JSON object with "base_model_name_or_path"\n')
+    assert line.count("\n") == 1
 
 
 def test_a_repository_that_holds_something_else_is_left_alone(online, run):
@@ -191,8 +190,8 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
 
 
 def test_the_command_tells_the_address_or_why_not(online, run, capsys):
-    main([str(run), "me/demo", "--private"])
+    assert main([str(run), "me/demo", "--private"]) == 0
     assert capsys.readouterr().out.startswith(f"{online.url}/me/demo/commit/")
-    with pytest.raises(SystemExit) as caught:
-        main([str(run), "you/demo"])
-    assert caught.value.code.startswith("publish: you/demo: your token may not write there")
+    assert main([str(run), "you/demo"]) == 1
+    line = "python -m training_2mner.push: you/demo: your token may not write there"
+    assert capsys.readouterr().err.splitlines()[-1].startswith(line)
