@@ -57,7 +57,7 @@ def edit_card(content: bytes, random: Random) -> bytes:
     try:
         metadata = edit_value(yaml.safe_load(head), random)
         head = encoded(yaml.safe_dump(metadata, allow_unicode=random.random() < 0.5))
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         return edit_lines(content, random)
     return b"---\n" + head + b"---\n" + body
 

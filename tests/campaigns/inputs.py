@@ -233,7 +233,9 @@ class Inputs(Surface):
         arguments = self.edited(arguments, edits)
         if not isinstance(arguments, dict) or "words" not in arguments:
             return Outcome(ACCEPTED)
-        arguments = {key: value for key, value in arguments.items() if key.isidentifier()}
+        arguments = {
+            key: value for key, value in arguments.items() if key.isidentifier() and len(key) < 99
+        }
         try:
             batch = self.processor(**arguments)
         except Exception as error:

@@ -27,15 +27,15 @@ KILLS = {
 """Killed processes."""
 
 SHARES = {
-    "readers": 30,
-    "archives": 10,
-    "images": 20,
-    "models": 10,
-    "inputs": 15,
-    "folders": 6,
+    "readers": 60,
+    "archives": 20,
+    "images": 40,
+    "models": 20,
+    "inputs": 30,
+    "folders": 12,
     "runs": 2,
     "command lines": 1,
-    "recipes": 6,
+    "recipes": 15,
 } | dict.fromkeys(KILLS, 1)
 """How the cases are shared out."""
 
