@@ -43,13 +43,14 @@ from transformers.utils import ModelOutput, logging
 from .alignment_2mner import Alignment, cross_view_divergence
 from .checks_2mner import check_labels
 from .collaboration_2mner import Collaboration, ConcatFusion, GatedFusion
-from .configuration_2mner import TwoMNERConfig
+from .configuration_2mner import BROKEN, TwoMNERConfig
 from .crf_2mner import UNKNOWN, LinearChainCRF, shared_places
 from .labels_2mner import is_bioes
 
 # What is imported is saved along: a model that is pushed by itself brings all the code it names.
 from .pipeline_2mner import MultimodalNERPipeline  # noqa: F401
 from .processing_2mner import TwoMNERProcessor  # noqa: F401
+from .quoting_2mner import shorten
 from .weights_2mner import check_finite, check_missing
 
 __all__ = [
@@ -427,7 +428,10 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         for part in ("text", "vision", "global_vision"):
             encoder_config = getattr(config, f"{part}_config")
             if part not in encoders and encoder_config is not None:
-                encoders[part] = _encoder_from_config(encoder_config)
+                try:
+                    encoders[part] = _encoder_from_config(encoder_config)
+                except BROKEN as error:
+                    raise ValueError(f"{part}_config: {shorten(str(error), 300)}") from error
         self.text_model = encoders["text"]
         self.vision_model = encoders.get("vision")
         self.global_vision_model = encoders.get("global_vision")

@@ -20,6 +20,7 @@ from transformers.utils import cached_file, logging
 from .hardware_2mner import multiplies_bf16, quantise_linear_layers, usable_cores
 from .inputs_2mner import Sentence, as_several, each_of, load_image_of, read_input
 from .processing_2mner import described
+from .quoting_2mner import quoted, shorten
 from .streaming_2mner import answers_in_order, batches_by_length
 from .thresholds_2mner import FILE, Limits, limits_from_file, limits_from_numbers, parse_wish
 
@@ -124,8 +125,16 @@ class MultimodalNERPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         if self.processor.labels != self.model.config.labels:
             raise ValueError(
-                f"the processor's labels are {', '.join(self.processor.labels)}, "
-                f"expected the model's: {', '.join(self.model.config.labels)}"
+                f"the processor's labels are {shorten(', '.join(self.processor.labels))}, "
+                f"expected the model's: {shorten(', '.join(self.model.config.labels))}"
+            )
+        pieces = self.processor.tokenizer.get_vocab()
+        most = self.model.config.text_config.vocab_size
+        strange = next((piece for piece, number in pieces.items() if number >= most), None)
+        if strange is not None:
+            raise ValueError(
+                f"the processor's tokenizer numbers {quoted(strange)} {pieces[strange]}, "
+                f"expected numbers below the text encoder's vocab_size ({most})"
             )
         self._choose_precision(precision)
 
@@ -164,7 +173,13 @@ class MultimodalNERPipeline(Pipeline):
         for name in ("max_tokens", "top_k"):
             _check_count(name, given.get(name))
         strategy = given.get("aggregation_strategy", "simple")
-        if strategy not in ("none", "simple", "first", "average", "max"):
+        if not isinstance(strategy, str) or strategy not in (
+            "none",
+            "simple",
+            "first",
+            "average",
+            "max",
+        ):
             raise ValueError(
                 f"aggregation_strategy is {described(strategy)}, "
                 "expected 'none', 'simple', 'first', 'average' or 'max'"

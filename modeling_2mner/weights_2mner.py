@@ -13,6 +13,9 @@ __all__ = ["check_finite", "check_missing"]
 
 MOST_NAMED = 5
 
+LARGEST = 1e18
+"""No trained weight comes near it; its square is still finite in float32, as a LayerNorm needs."""
+
 
 def check_missing(name: str, missing: Iterable[str]) -> None:
     """Refuse a model whose files lack some of its tensors.
@@ -34,8 +37,8 @@ def check_missing(name: str, missing: Iterable[str]) -> None:
 
 @torch.no_grad()
 def check_finite(name: str, tensors: Mapping[str, Tensor] | nn.Module) -> None:
-    """Refuse weights that are not finite. One pass, which takes no memory; tensors that are not in
-    memory (`meta`, offloaded to disk) are left out.
+    """Refuse weights that are not finite, or beyond `LARGEST`. One pass, which takes no memory;
+    tensors that are not in memory (`meta`, offloaded to disk) are left out.
 
     Args:
         name: of the model, in the message.
@@ -52,10 +55,13 @@ def check_finite(name: str, tensors: Mapping[str, Tensor] | nn.Module) -> None:
             # Eight-bit floats know no comparison.
             values = tensor.float() if tensor.itemsize < 2 else tensor
             # NaN is the least and the greatest wherever there is one.
-            if not all(bound.isfinite() for bound in values.aminmax()):
+            if not all(abs(bound.item()) <= LARGEST for bound in values.aminmax()):
                 wrong.append(f"{key} ({str(tensor.dtype).removeprefix('torch.')})")
     if wrong:
-        raise OSError(f"{name}: the weights have NaN or infinity in {_listed(wrong)}")
+        raise OSError(
+            f"{name}: the weights have NaN, infinity or numbers beyond {LARGEST:g} in "
+            f"{_listed(wrong)}"
+        )
 
 
 def _listed(names: list[str]) -> str:

@@ -148,7 +148,27 @@ def test_a_processor_with_other_labels_than_the_model_is_refused(saved):
     processor.labels = ["O", "B-LOC", "I-LOC"]
     with pytest.raises(ValueError, match="the processor's labels are O, B-LOC, I-LOC, expected"):
         MultimodalNERPipeline(model=model, processor=processor)
+    processor.labels = ["O", "B-\x1b[31m"]
+    with pytest.raises(ValueError, match=r"labels are O, B-\\x1b\[31m, expected the model's"):
+        MultimodalNERPipeline(model=model, processor=processor)
     processor.labels = ["O", "B-PER"]
     words = [["Ana"]]
     with pytest.raises(ValueError, match="the model has 3 labels, the processor 2"):
         processor.post_process_entities(model(**processor(words)), words)
+
+
+def test_a_tokenizer_with_more_pieces_than_the_model_knows_is_refused(saved):
+    processor = TwoMNERProcessor.from_pretrained(saved)
+    processor.tokenizer.add_tokens(["xyzzy"])
+    with pytest.raises(ValueError, match=r"tokenizer numbers 'xyzzy' \d+, expected numbers below"):
+        MultimodalNERPipeline(model=load(saved), processor=processor)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("attention_probs_dropout_prob", 101.0), ("num_attention_heads", 12)]
+)
+def test_what_an_encoder_cannot_be_built_with_is_refused_by_its_configuration(saved, key, value):
+    text = json.loads((saved / "config.json").read_text())["text_config"]
+    rewrite_config(saved, text_config=text | {key: value})
+    with pytest.raises(ValueError, match=r"text_config: .*\d"):
+        load(saved)

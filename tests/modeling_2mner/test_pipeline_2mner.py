@@ -301,6 +301,7 @@ SPLIT = {"is_split_into_words": True}
         (["a"], {"is_split_into_words": torch.ones(2)}, TypeError, "is_split_into_words is tensor"),
         (np.array(7), {}, TypeError, r"an input is 7 \(int\), expected a text"),
         (torch.tensor(7), {}, TypeError, r"an input is 7 \(int\), expected a text"),
+        ("a", {"aggregation_strategy": np.ones(2)}, ValueError, "aggregation_strategy is array"),
         ("a", {"aggregation_strategy": "best"}, ValueError, "aggregation_strategy is 'best'"),
         ("a", {"aggregation_strategy": 7}, ValueError, r"aggregation_strategy is 7 \(int\)"),
         (
