@@ -13,7 +13,7 @@ import yaml
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard
 
-from .files import check_inside
+from .files import check_inside, check_size
 from .quoting import quoted, shorten
 
 MAX_CARD_BYTES = 16 * 2**20
@@ -27,16 +27,15 @@ def read_card(folder: Path) -> DatasetCard:
     """The card of a data set folder.
 
     Raises:
-        CardError: if its metadata are no YAML mapping, or it has more than `MAX_CARD_BYTES`.
-        OSError: if there is no card, or a link in its place leads out of the folder.
+        CardError: if its metadata are no YAML mapping.
+        OSError: if there is no card, a link in its place leads out of the folder, or it has more
+            than `MAX_CARD_BYTES`.
     """
     path = folder / "README.md"
     check_inside(folder, path)
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: found no README.md, expected what `build` makes")
-    size = path.stat().st_size
-    if size > MAX_CARD_BYTES:
-        raise CardError(f"{path}: found {size:,} bytes, expected at most {MAX_CARD_BYTES:,}")
+    check_size(path, MAX_CARD_BYTES)
     try:
         return DatasetCard.load(path)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:

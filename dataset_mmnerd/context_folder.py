@@ -34,7 +34,7 @@ from .extractors import (
     Readings,
     read_images,
 )
-from .files import check_inside, write_text
+from .files import check_inside, check_size, write_text
 from .markdown import table
 from .processes import Processes
 from .quoting import quoted, shorten
@@ -302,6 +302,7 @@ def _count(
             summary.nothing_found += not reading.strings
 
 
+_MAX_SUMMARY_BYTES = 64 * 2**20
 _FIGURES = {
     "made_by": str,
     "sentences": int,
@@ -323,6 +324,7 @@ def _summaries(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     check_inside(folder, path)
+    check_size(path, _MAX_SUMMARY_BYTES)
     try:
         summaries = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

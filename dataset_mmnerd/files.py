@@ -104,6 +104,17 @@ def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
 
 
+def check_size(path: Path, most: int) -> None:
+    """Refuse a file that is too large to be read at once.
+
+    Raises:
+        OSError: if it has more than `most` bytes.
+    """
+    size = path.stat().st_size
+    if size > most:
+        raise OSError(f"{path}: found {size:,} bytes, expected at most {most:,}")
+
+
 def check_inside(folder: Path, path: Path) -> None:
     """Refuse a path that links lead out of a folder.
 
@@ -181,6 +192,7 @@ def _delete(aside: Path) -> None:
 __all__ = [
     "check_inside",
     "check_replaceable",
+    "check_size",
     "recover_folder",
     "replace_folder",
     "replaced",

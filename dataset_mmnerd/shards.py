@@ -256,6 +256,7 @@ def shard_paths(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: if there is none.
         OSError: if one is a link that leads out of the folder.
+        ShardError: if one is no regular file.
     """
     found = {
         (SPLITS.index(path.name.partition("-")[0]), path)
@@ -267,6 +268,8 @@ def shard_paths(folder: Path) -> list[Path]:
         raise FileNotFoundError(f"{folder}: found no data set, expected {expected}")
     for _, path in found:
         check_inside(folder, path)
+        if not path.is_file():  # a FIFO would block
+            raise ShardError(path, "no regular file")
     return [path for _, path in sorted(found)]
 
 

@@ -108,5 +108,5 @@ def test_a_card_that_a_link_leads_to_elsewhere_is_not_read(folder, tmp_path_fact
 def test_an_enormous_card_is_not_read(folder):
     with (folder / "README.md").open("wb") as file:
         file.truncate(5 * 10**9)
-    with pytest.raises(CardError, match=r"README\.md: found 5,000,000,000 bytes, expected at most"):
+    with pytest.raises(OSError, match=r"README\.md: found 5,000,000,000 bytes, expected at most"):
         read_card(folder)

@@ -172,6 +172,15 @@ def test_a_damaged_context_json_is_one_line_before_anything_is_read(folder, cont
     assert (files(folder), reader.seen.total()) == (before, 0)
 
 
+def test_an_enormous_context_json_is_not_read(folder):
+    with (folder / "context.json").open("wb") as file:
+        file.truncate(5 * 10**9)
+    with pytest.raises(
+        OSError, match=r"context\.json: found 5,000,000,000 bytes, expected at most"
+    ):
+        filled(folder, Widths())
+
+
 @pytest.mark.parametrize("metadata", ["a: [", "- a", "dataset_info: [5]"])
 def test_a_damaged_card_is_one_line_before_anything_is_read(folder, metadata):
     (folder / "README.md").write_text(f"---\n{metadata}\n---\n# Set\n")

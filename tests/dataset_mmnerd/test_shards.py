@@ -12,7 +12,7 @@ from PIL import Image
 from dataset_mmnerd import shards as parquet
 from dataset_mmnerd.images import MAX_BYTES
 from dataset_mmnerd.schema import bio_labels, features
-from dataset_mmnerd.shards import ShardWriter, ShardWriters, image_digest
+from dataset_mmnerd.shards import ShardError, ShardWriter, ShardWriters, image_digest, shard_paths
 
 from .conftest import image_bytes
 
@@ -151,3 +151,11 @@ def test_what_is_held_does_not_grow_with_languages_and_splits(tmp_path, monkeypa
     assert sorted(path for part in written.values() for path in part.shards) == paths
     ids = [name for path in paths for name in pq.read_table(path)["id"].to_pylist()]
     assert sorted(ids, key=int) == [str(number) for number in range(1200)]
+
+
+def test_a_shard_that_is_no_regular_file_is_not_waited_for(tmp_path):
+    path = tmp_path / "data" / "en" / "train-00000-of-00001.parquet"
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(ShardError, match=r"\.parquet: found no regular file, expected"):
+        shard_paths(tmp_path)
