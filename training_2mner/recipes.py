@@ -61,7 +61,10 @@ def read_recipe(
         *arguments, _ = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     except RecipeError:
         raise
-    except ValueError as error:
+    except (ArithmeticError, AttributeError, ImportError, LookupError) as error:
+        reason = f"{type(error).__name__}: {shorten(str(error), 400)}"
+        raise RecipeError(f"{recipe}: these arguments are not taken ({reason})") from error
+    except (OSError, TypeError, ValueError) as error:
         raise RecipeError(f"{recipe}: {shorten(str(error), 400)}") from error
     return recipe, *arguments
 

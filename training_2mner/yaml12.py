@@ -59,6 +59,8 @@ def read_yaml(path: Path) -> tuple[dict[Any, Any], dict[Any, int]]:
         mark = error.problem_mark or error.context_mark
         problem = shorten(f"{error.context or ''} {error.problem}")
         raise ValueError(f"{path}, line {mark.line + 1}: not YAML: {problem}") from error
+    except ValueError as error:  # a number of more digits than Python reads
+        raise ValueError(f"{path}: not YAML: {shorten(str(error))}") from error
     except RecursionError as error:
         raise ValueError(f"{path}: too many values within values") from error
     if not isinstance(values, dict):

@@ -133,6 +133,19 @@ def test_two_gpus_and_no_launcher_are_refused(recipe, monkeypatch):
         read_recipe(recipe())
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("accelerator_config: gone.json", "No such file or directory: 'gone.json'"),
+        ("deepspeed: gone.json", "these arguments are not taken .PackageNotFoundError"),
+        (f"model_config: {{a: {'9' * 5000}}}", "not YAML: Exceeds the limit"),
+    ],
+)
+def test_what_transformers_and_yaml_raise_is_one_line_that_names_the_recipe(recipe, line, message):
+    with pytest.raises(RecipeError, match=rf"recipe\.yaml: .*{message}"):
+        read_recipe(recipe(line))
+
+
 def test_without_encoders_and_a_saved_model_there_is_nothing_to_train(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("dataset_name: sample\noutput_dir: runs/x\n", encoding="utf-8")
