@@ -254,7 +254,8 @@ class TwoMNERProcessor(ProcessorMixin):
         tokenizer: a fast tokenizer.
         labels: the label names in the order of the model's emissions.
         max_length: sub-words in a window, special ones included.
-        window_overlap: sub-words, at most, that two windows of a long sentence share.
+        window_overlap: sub-words, at most, that two windows of a long sentence share; never more
+            than half of a window.
         reads_images: False for a text-only model: images are then left aside.
         context_fields: which kinds of visual context are read, in the order in which they are
             written: some of "objects", "captions", "ocr".
@@ -531,7 +532,9 @@ class TwoMNERProcessor(ProcessorMixin):
             windows, word_ends, places = [], [], []
             lengths = [len(piece) for piece in pieces]
             width = room if sum(lengths) <= room else beside
-            for start, end, first, last in split_into_windows(lengths, width, self.window_overlap):
+            # No more than half of each, or a short window would hardly move forward.
+            overlap = min(self.window_overlap, width // 2)
+            for start, end, first, last in split_into_windows(lengths, width, overlap):
                 positions = [len(prefix), *accumulate(lengths[start:end], initial=len(prefix))][1:]
                 places += [(len(windows), positions[word - start]) for word in range(first, last)]
                 row = [*prefix, *(piece for word in pieces[start:end] for piece in word), *suffix]

@@ -435,3 +435,11 @@ def test_a_saved_processor_loads_and_gives_the_same(processor, tmp_path):
     image = ImageOps.mirror(Image.fromarray(GRADIENT))
     one, two = processor([WORDS], images=[image]), again([WORDS], images=[image])
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_long_text_has_at_most_twice_the_windows_that_it_fills(text_encoder):
+    processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder(), window_overlap=1000)
+    words = ["abc"] * 1000  # 4 sub-words each
+    batch = processor(words)
+    assert len(batch["input_ids"]) <= 2 * 1000 * 4 / (processor.max_length - 2) + 1
+    assert batch["word_mask"].sum() == 1000
