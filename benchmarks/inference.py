@@ -1,0 +1,273 @@
+"""How fast a trained model annotates, as ratios within one process.
+
+    python benchmarks/inference.py runs/wikineural --file DATA/de/test.conllu[50%:] --sentences 400
+
+`plain` is `pipeline("token-classification")` at its default, one sentence at a time, over the same
+encoder and the same linear layer; it has no CRF, and cuts off what is beyond 512 sub-words. All
+others are `pipeline("multimodal-ner")`:
+
+* `single`: one call a sentence.
+* `unsorted`: batches of 16 in the order of the file, each padded to its longest sentence.
+* `sorted`: the default.
+* `bfloat16`, `int8`: the default in these precisions.
+
+For each way: sentences a second against `plain`, how many sentences have the very labels of
+`single`, and F1 against the file's labels. Then the same for a skewed mix, short sentences and a
+few articles of 40 of them. The ways take turns, so that other programs on the machine slow all of
+them alike; a figure is the median of the ratios within each round. Then each way's peak memory, in
+a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import torch
+from transformers import AutoModelForTokenClassification, TokenClassificationPipeline
+
+from dataset_mmnerd import read_file
+from modeling_2mner import MultimodalNERPipeline, TwoMNERForTokenClassification, TwoMNERProcessor
+from modeling_2mner.hardware_2mner import multiplies_bf16
+from modeling_2mner.labels_2mner import spans_from_labels
+from training_2mner.metrics import count_matches
+
+ARTICLE = 40
+"""Sentences of an article of the mix."""
+
+SHARE = 20
+"""One text of so many is an article."""
+
+BATCH = 16
+"""Sentences of a batch that is not sorted."""
+
+PRECISIONS = ("bfloat16", "int8")
+WAYS = ("plain", "single", "unsorted", "sorted", *PRECISIONS)
+
+Span = tuple[int, int, str]
+"""Characters `[start, end)` of the words joined by spaces, and the type."""
+
+Way = Callable[[list[list[str]]], list[set[Span]]]
+"""From sentences to the entities of each."""
+
+
+# What is compared ---------------------------------------------------------------------------------
+
+
+def plain_pipeline(
+    model: TwoMNERForTokenClassification, processor: TwoMNERProcessor
+) -> TokenClassificationPipeline:
+    """`pipeline("token-classification")` over the model's encoder and linear layer."""
+    config = copy.deepcopy(model.config.text_config)
+    config.id2label, config.label2id = model.config.id2label, model.config.label2id
+    plain = AutoModelForTokenClassification.from_config(config).eval()
+    plain.base_model.load_state_dict(model.model.text_model.state_dict())
+    plain.classifier.load_state_dict(model.classifier.state_dict())
+    tokenizer = copy.deepcopy(processor.tokenizer)
+    tokenizer.model_max_length = processor.max_length
+    return TokenClassificationPipeline(model=plain, tokenizer=tokenizer, device="cpu")
+
+
+def as_characters(words: list[str], spans: Sequence[Span]) -> set[Span]:
+    """Spans of words as spans of their characters."""
+    starts = [0]
+    for word in words:
+        starts.append(starts[-1] + len(word) + 1)
+    return {(starts[start], starts[end] - 1, kind) for start, end, kind in spans}
+
+
+def spans_of(entities: list[dict]) -> set[Span]:
+    return {(entity["start"], entity["end"], entity["label"]) for entity in entities}
+
+
+def build(folder: Path, names: Sequence[str]) -> dict[str, Way]:
+    """The ways to annotate."""
+    model = TwoMNERForTokenClassification.from_pretrained(folder)
+    processor = TwoMNERProcessor.from_pretrained(folder)
+
+    def ours(precision: str | None) -> MultimodalNERPipeline:
+        # 8-bit layers are put in place of the others.
+        own = copy.deepcopy(model) if precision == "int8" else model
+        return MultimodalNERPipeline(
+            model=own, processor=processor, device="cpu", precision=precision
+        )
+
+    def single(sentences: list[list[str]]) -> list[set[Span]]:
+        return [spans_of(ner({"words": words})) for words in sentences]
+
+    def unsorted(sentences: list[list[str]]) -> list[set[Span]]:
+        found = []
+        for first in range(0, len(sentences), BATCH):
+            words = sentences[first : first + BATCH]
+            with torch.inference_mode():
+                outputs = model(**processor(words))
+            for sentence, entities in zip(
+                words, processor.post_process_entities(outputs, words), strict=True
+            ):
+                spans = [(one["start"], one["end"], one["label"]) for one in entities]
+                found.append(as_characters(sentence, spans))
+        return found
+
+    def in_batches(pipeline: MultimodalNERPipeline) -> Way:
+        return lambda sentences: list(
+            map(spans_of, pipeline([{"words": words} for words in sentences]))
+        )
+
+    def one_by_one(plain: TokenClassificationPipeline) -> Way:
+        return lambda sentences: plain([" ".join(words) for words in sentences])
+
+    ner = ours(None)
+    makers = {
+        "plain": lambda: one_by_one(plain_pipeline(model, processor)),
+        "single": lambda: single,
+        "unsorted": lambda: unsorted,
+        "sorted": lambda: in_batches(ner),
+    } | {name: lambda name=name: in_batches(ours(name)) for name in PRECISIONS}
+    return {name: makers[name]() for name in names}
+
+
+# Measuring ----------------------------------------------------------------------------------------
+
+
+def take_turns(
+    ways: dict[str, Way], sentences: list[list[str]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[set[Span]]]]:
+    """Seconds of each way in each round, and what it found."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    found = {}
+    order = list(ways)
+    for number in range(rounds):
+        random.Random(number).shuffle(order)
+        for name in order:
+            started = time.perf_counter()
+            found[name] = ways[name](sentences)
+            seconds[name].append(time.perf_counter() - started)
+    return seconds, found
+
+
+def table(
+    title: str,
+    ways: dict[str, Way],
+    sentences: list[list[str]],
+    gold: list[set[Span]],
+    rounds: int,
+) -> None:
+    seconds, found = take_turns(ways, sentences, rounds)
+    words = sum(map(len, sentences))
+    sys.stdout.write(f"\n{title}: {len(sentences)} texts, {words} words, {rounds} rounds\n\n")
+    sys.stdout.write("| | texts a second | times `plain` | labels as `single` | F1 |\n")
+    sys.stdout.write("| --- | --- | --- | --- | --- |\n")
+    for name, times in seconds.items():
+        pairs = zip(seconds["plain"], times, strict=True)
+        cells = [f"{len(sentences) / median(times):.1f}"]
+        cells += [f"{median(plain / own for plain, own in pairs):.2f}"]
+        if name == "plain":
+            cells += ["", ""]
+        else:
+            same = sum(map(set.__eq__, found[name], found["single"]))
+            counts = count_matches(marked(gold), marked(found[name]))
+            cells += [f"{same} of {len(sentences)}", f"{100 * counts.f1:.2f}"]
+        sys.stdout.write(f"| {name} | {' | '.join(cells)} |\n")
+    sys.stdout.flush()
+
+
+def marked(spans: list[set[Span]]) -> set[tuple[int, int, int, str]]:
+    """Entities of all sentences, each with the number of its sentence."""
+    return {(number, *span) for number, own in enumerate(spans) for span in own}
+
+
+def peak_memory(options: argparse.Namespace) -> None:
+    sys.stdout.write("\nPeak memory over the mix, MiB (the process; `loaded` is before it)\n\n")
+    sys.stdout.write("| | loaded | peak |\n| --- | --- | --- |\n")
+    for name in WAYS:
+        command = [sys.executable, __file__, str(options.model), "--file", options.file]
+        command += ["--sentences", str(options.sentences), "--cell", name]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        loaded, peak = json.loads(done.stdout.splitlines()[-1])
+        sys.stdout.write(f"| {name} | {loaded} | {peak} |\n")
+        sys.stdout.flush()
+
+
+def most_so_far() -> int:
+    """The peak of this process, in MiB; not `ru_maxrss`, which begins with its parent's."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+# Data ---------------------------------------------------------------------------------------------
+
+
+def read(file: str, most: int) -> tuple[list[list[str]], list[set[Span]]]:
+    """Sentences of a file, and their entities."""
+    sentences, gold = [], []
+    for row in islice(read_file(file), most):
+        sentences.append(row["tokens"])
+        gold.append(as_characters(row["tokens"], spans_from_labels(row["ner_tags"])))
+    return sentences, gold
+
+
+def mix(
+    sentences: list[list[str]], gold: list[set[Span]]
+) -> tuple[list[list[str]], list[set[Span]]]:
+    """Short sentences, and one article among each `SHARE` texts, made of sentences that follow one
+    another."""
+    texts, entities = [], []
+    place = 0
+    while place < len(sentences):
+        size = ARTICLE if len(texts) % SHARE == SHARE - 1 else 1
+        text, spans, start = [], set(), 0
+        for words, own in zip(
+            sentences[place : place + size], gold[place : place + size], strict=True
+        ):
+            spans |= {(start + first, start + last, kind) for first, last, kind in own}
+            start += sum(len(word) + 1 for word in words)
+            text += words
+        texts.append(text)
+        entities.append(spans)
+        place += size
+    return texts, entities
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="folder of a trained model that reads text alone")
+    parser.add_argument("--file", required=True, help="sentences, or a part: test.conllu[50%%:]")
+    parser.add_argument("--sentences", type=int, default=400, help="of the file, at most")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    sentences, gold = read(options.file, options.sentences)
+    if options.cell is not None:
+        ways = build(options.model, [options.cell])
+        loaded = most_so_far()
+        ways[options.cell](mix(sentences, gold)[0])
+        sys.stdout.write(f"{json.dumps([loaded, most_so_far()])}\n")
+        return
+    native = "multiplies" if multiplies_bf16() else "does not multiply"
+    sys.stdout.write(
+        f"{options.threads} threads, float32 unless said otherwise, PyTorch {torch.__version__}; "
+        f"the processor {native} bfloat16 itself\n"
+    )
+    ways = build(options.model, WAYS)
+    for way in ways.values():
+        way(sentences[:BATCH])  # warms up
+    table("Sentences of the file", ways, sentences, gold, options.rounds)
+    table("A skewed mix", ways, *mix(sentences, gold), options.rounds)
+    peak_memory(options)
+
+
+if __name__ == "__main__":
+    main()
