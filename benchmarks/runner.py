@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training_2mner.arguments import read_recipe
+from training_2mner.recipes import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTROLS = ("real", "none", "shuffled", "blank")

@@ -101,6 +101,12 @@ class LinearChainCRF(nn.Module):
         # What follows from the label names is not stored with the weights.
         for name, value in self._scheme().items():
             self.register_buffer(name, value, persistent=False)
+        # Whether a label may stand alone and after itself: then all lengths have allowed sequences.
+        bioes = is_bioes(self.labels)
+        self.feasible = not constrain or any(
+            may_start(label) and may_end(label, bioes) and may_follow(label, label, bioes)
+            for label in self.labels
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -151,15 +157,6 @@ class LinearChainCRF(nn.Module):
             ),
         }
 
-    @property
-    def _feasible(self) -> bool:
-        """Whether a label may stand alone and after itself: sentences of any length have labels."""
-        bioes = is_bioes(self.labels)
-        return not self.constrain or any(
-            may_start(label) and may_end(label, bioes) and may_follow(label, label, bioes)
-            for label in self.labels
-        )
-
     def _scores(self, device: torch.device) -> Tensor:
         """`[K + 2, K]`: the scores at the start, from each label to each and at the end, as exact
         as the device can; what is forbidden is impossible.
@@ -183,7 +180,7 @@ class LinearChainCRF(nn.Module):
             return emissions.to(result_dtype(emissions)).sum((1, 2))
         with torch.autocast(emissions.device.type, enabled=False):
             scores = self._scores(emissions.device)
-            likelihood = log_likelihood(emissions, scores, labels, mask, self._feasible)
+            likelihood = log_likelihood(emissions, scores, labels, mask, self.feasible)
             return likelihood.to(result_dtype(emissions))
 
     @torch.no_grad()
@@ -198,21 +195,20 @@ class LinearChainCRF(nn.Module):
         if mask.shape[1] == 0:
             nothing = emissions.new_zeros(mask.shape, dtype=dtype)
             return CRFDecoding(mask.long(), emissions.to(dtype), nothing)
-        # Tensors without a graph are cheaper to work on, but not for users: they get others.
+        # Tensors that can never be in a graph are cheaper to work on; users get others.
         fast = torch.inference_mode(not torch.compiler.is_compiling())
         with fast, torch.autocast(emissions.device.type, enabled=False):
             scores = self._scores(emissions.device)
-            chain = Chain.of(emissions, scores, mask, self._feasible)
+            chain = Chain.of(emissions, scores, mask, self.feasible)
             labels, found = best_labels(chain), infer(chain)
             marginals = found.marginals()  # [W, B, K]
             entity_scores = self._entity_scores(found, labels, marginals, mask.T)
-            outside = ~mask
-            found = (
-                labels.T.masked_fill(outside, UNKNOWN),
-                marginals.transpose(0, 1).masked_fill(outside[..., None], 0.0).to(dtype),
-                entity_scores.T.to(dtype),
-            )
-        return CRFDecoding(*(tensor.clone() for tensor in found))
+        outside = ~mask
+        return CRFDecoding(
+            labels=labels.T.masked_fill(outside, UNKNOWN),
+            marginals=marginals.transpose(0, 1).masked_fill(outside[..., None], 0.0).to(dtype),
+            entity_scores=entity_scores.T.to(dtype, copy=True),
+        )
 
     @property
     def types(self) -> list[str]:
@@ -235,7 +231,7 @@ class LinearChainCRF(nn.Module):
         if mask.shape[1] == 0:
             return emissions.new_zeros(len(spans), len(self.types), dtype=dtype)
         with torch.autocast(emissions.device.type, enabled=False):
-            chain = Chain.of(emissions, self._scores(emissions.device), mask, self._feasible)
+            chain = Chain.of(emissions, self._scores(emissions.device), mask, self.feasible)
             found = Logs.of(chain)
             return span_probabilities(
                 self.labels,

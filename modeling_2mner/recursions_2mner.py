@@ -24,6 +24,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -63,19 +64,24 @@ class Chain(NamedTuple):
             what is forbidden.
         mask: `[B, W]` bool.
         feasible: whether some label sequence of any length is allowed.
+        full: whether all sentences are known to have `W` words.
     """
 
     emissions: Tensor
     scores: Tensor
     mask: Tensor
     feasible: bool
+    full: bool
 
     @classmethod
     def of(cls, emissions: Tensor, scores: Tensor, mask: Tensor, feasible: bool) -> "Chain":
         """The same of any emissions: what is added to all of a word's changes no probability."""
         emissions = emissions.to(scores.dtype)
         emissions = emissions - emissions.amax(-1, keepdim=True)
-        return cls(emissions.masked_fill(~mask[..., None], 0.0), scores, mask, feasible)
+        full = not torch.compiler.is_compiling() and bool(mask.all())
+        if not full:
+            emissions = emissions.masked_fill(~mask[..., None], 0.0)
+        return cls(emissions, scores, mask, feasible, full)
 
 
 def at(values: Tensor, labels: Tensor) -> Tensor:
@@ -94,7 +100,6 @@ class Products(NamedTuple):
         alpha, beta, following: `[W, B, K]`.
         total: `[W, B, 1]` the sum of `alpha * beta`.
         scale: `[S, B]` by how much each step of the second recursion was divided.
-        last: `[1, B]` the last word of each sentence.
     """
 
     between: Tensor
@@ -103,7 +108,6 @@ class Products(NamedTuple):
     following: Tensor
     total: Tensor
     scale: Tensor
-    last: Tensor
 
     @classmethod
     def of(cls, chain: Chain, scaling: int) -> "Products":
@@ -116,13 +120,13 @@ class Products(NamedTuple):
             before, after, scale = _product_loop(first, between, emissions, scaling)
         alpha, beta, following = after[:, 0], steps.second(before), steps.second(after)
         total = (alpha * beta).sum(-1, keepdim=True)
-        return cls(between[0], alpha, beta, following, total, scale[:, 1, :, 0], steps.turned[:1])
+        return cls(between[0], alpha, beta, following, total, scale[:, 1, :, 0])
 
-    def log_z(self) -> Tensor:
-        """`[B]`."""
+    def log_z(self, mask: Tensor) -> Tensor:
+        """`[B]`, of sentences with a mask `[W, B]`."""
         # Of the first word alpha is not scaled, and beta by what all steps before its own were.
-        scales = F.pad(self.scale[:-1].log().cumsum(0), (0, 0, 1, 0))
-        return self.total[0, :, 0].log() + scales.gather(0, self.last)[0]
+        scales = self.scale[:-1].log().masked_fill(~mask[1:], 0.0)
+        return self.total[0, :, 0].log() + scales.sum(0)
 
     def marginals(self) -> Tensor:
         """`[W, B, K]`."""
@@ -164,7 +168,7 @@ class Logs(NamedTuple):
         before, after = _logsumexps(chain.scores, steps.emissions)
         return cls(chain.scores[1:-1], after[:, 0], steps.second(before), steps.second(after))
 
-    def log_z(self) -> Tensor:
+    def log_z(self, mask: Tensor) -> Tensor:
         return (self.alpha[0] + self.beta[0]).logsumexp(-1)
 
     def marginals(self) -> Tensor:
@@ -209,7 +213,7 @@ class Known(NamedTuple):
         steps = chain.scores[1 + here, following].masked_fill(~mask[1:], 0.0)
         return cls(chain.scores, labels, weight + steps.sum(0))
 
-    def log_z(self) -> Tensor:
+    def log_z(self, mask: Tensor) -> Tensor:
         return self.weight
 
     def marginals(self) -> Tensor:
@@ -237,22 +241,29 @@ class Steps:
 
     Attributes:
         emissions: `[S, 2, B, K]` of the word that each step adds.
-        turned: `[S, B]` the word of each step of the second recursion, and the other way round.
     """
 
     def __init__(self, chain: Chain):
         batch, words, size = chain.emissions.shape
+        self._second = None
+        if chain.full:
+            emissions = chain.emissions.transpose(0, 1)
+            self.emissions = torch.stack([emissions, emissions.flip(0)], 1)
+            return
+        # The word of each step of the second recursion, and the other way round.
         step = torch.arange(words, device=chain.mask.device)[:, None]
-        self.turned = (chain.mask.sum(1) - 1 - step).clamp_(min=0)
+        turned = (chain.mask.sum(1) - 1 - step).clamp_(min=0)  # [S, B]
         rows = torch.arange(batch, device=chain.mask.device)
-        order = torch.stack([step.expand(words, batch), self.turned], 1) + words * rows
+        order = torch.stack([step.expand(words, batch), turned], 1) + words * rows
         flat = chain.emissions.reshape(batch * words, size).index_select(0, order.flatten())
         self.emissions = flat.view(words, 2, batch, size)
-        self._second = ((2 * self.turned + 1) * batch + rows).flatten()
+        self._second = ((2 * turned + 1) * batch + rows).flatten()
 
     def second(self, values: Tensor) -> Tensor:
         """What the second recursion finds, of `[S, 2, B, K]`, as `[W, B, K]`; or, of twice the
         `[W, B, K]`, as `[S, B, K]`. Outside the mask it means nothing."""
+        if self._second is None:
+            return values[:, 1].flip(0)
         words, _, batch, size = values.shape
         found = values.reshape(-1, size).index_select(0, self._second)
         return found.view(words, batch, size)
@@ -275,7 +286,7 @@ def _scaling(chain: Chain) -> int:
     word's labels differ by at most four times what the scores of one step differ by: a seventh of
     the exponents that the type has leaves room for some steps besides.
     """
-    emissions, scores, _, feasible = chain
+    emissions, scores, _, feasible, _ = chain
     if torch.compiler.is_compiling() or emissions.numel() == 0 or not feasible:
         return 0
     size = scores.masked_fill(scores < IMPOSSIBLE / 2, 0.0).abs().amax()
@@ -296,15 +307,15 @@ def _product_loop(
     scale = torch.ones_like(emissions[..., :1])
     before[0] = first
     torch.mul(first, emissions[0], out=after[0])
-    last, *rest = after.unbind()
-    steps = zip(before.unbind()[1:], emissions.unbind()[1:], rest, strict=True)
-    for number, (reached, weights, weighted) in enumerate(steps, 1):
-        torch.bmm(last, between, out=reached)
-        torch.mul(reached, weights, out=weighted)
-        if number % scaling == 0:
-            torch.sum(weighted, -1, keepdim=True, out=scale[number])
-            weighted.div_(scale[number])
-        last = weighted
+    # A step is so small that most of its time is the call, and NumPy's are the cheapest.
+    reached, weights, weighted = before.numpy(), emissions.numpy(), after.numpy()
+    between, sums = between.numpy(), scale.numpy()
+    for step in range(1, len(weights)):
+        np.matmul(weighted[step - 1], between, out=reached[step])
+        np.multiply(reached[step], weights[step], out=weighted[step])
+        if step % scaling == 0:
+            np.sum(weighted[step], -1, keepdims=True, out=sums[step])
+            weighted[step] /= sums[step]
     return before, after, scale
 
 
@@ -396,7 +407,7 @@ class _LogLikelihood(Function):
         ctx.kinds = type(agreeing), type(every)
         ctx.dtype = emissions.dtype
         ctx.save_for_backward(mask, *agreeing, *every)
-        likelihood = (agreeing.log_z() - every.log_z()).clamp_(max=0.0)
+        likelihood = (agreeing.log_z(mask.T) - every.log_z(mask.T)).clamp_(max=0.0)
         return likelihood.masked_fill(~mask[:, 0], 0.0)
 
     @staticmethod
@@ -497,50 +508,51 @@ def best_labels(chain: Chain) -> Tensor:
     """`[W, B]`: the most probable label sequence (Viterbi); past its last word a sentence repeats
     the last label.
     """
+    scan = _launches_are_dear(chain.emissions) or torch.compiler.is_compiling()
     emissions = chain.emissions.transpose(0, 1)  # [W, B, K]
     size = emissions.shape[-1]
-    first = chain.scores[0] + emissions[0]
-    reached = chain.scores[1:-1].T.contiguous()  # [to, from]: what is compared stands together
-    recursion = _best_scan if _launches_are_dear(emissions) else _best_loop
-    best = recursion(first, reached, emissions[1:])
+    first, between = chain.scores[0] + emissions[0], chain.scores[1:-1]
+    best = (_best_scan if scan else _best_loop)(first, between, emissions[1:])
+    reached = between.T.contiguous()  # [to, from]: what is compared stands together
     part = max(1, PART // (first.numel() * size + 1))
     parts = [(scores[..., None, :] + reached).argmax(-1) for scores in best[:-1].split(part)]
     # [W - 1, B, K]: for each label of the words from the second on, the best label before it.
     previous = torch.cat(parts) if len(parts) > 1 else parts[0]
-    lengths = chain.mask.sum(1, keepdim=True)  # [B, 1]
-    last = best.gather(0, (lengths - 1).clamp_(min=0).expand(-1, size)[None])[0]
-    label = (last + chain.scores[-1]).argmax(-1, keepdim=True)  # [B, 1]
-    same = torch.arange(size, device=label.device)
-    previous = torch.where(chain.mask.T[1:, :, None], previous, same)
-    if _launches_are_dear(emissions) or torch.compiler.is_compiling():
+    last = best[-1]
+    if not chain.full:
+        last_word = (chain.mask.sum(1, keepdim=True) - 1).clamp_(min=0)  # [B, 1]
+        last = best.gather(0, last_word.expand(-1, size)[None])[0]
+        same = torch.arange(size, device=last.device)
+        previous = torch.where(chain.mask.T[1:, :, None], previous, same)
+    label = (last + chain.scores[-1]).argmax(-1)  # [B]
+    if scan:
         previous = _scan(previous.flip(0), lambda one, two: two.gather(-1, one))
-        path = previous.gather(-1, label.expand(len(previous), -1, -1))[..., 0]
-        return torch.cat([label.T, path]).flip(0)
-    path = [label]
-    for labels in reversed(previous.unbind()):
-        label = labels.gather(1, label)
-        path.append(label)
-    return torch.cat(path[::-1], 1).T
+        path = at(previous, label.expand(previous.shape[:2]))
+        return torch.cat([label[None], path]).flip(0)
+    path = label.new_empty(len(previous) + 1, len(label))
+    labels, table = path.numpy(), previous.flatten(1).numpy()
+    rows = np.arange(0, table.shape[1], size)
+    labels[-1] = label.numpy()
+    for word in range(len(table) - 1, -1, -1):
+        labels[word] = table[word].take(rows + labels[word + 1])
+    return path
 
 
-def _best_loop(first: Tensor, reached: Tensor, emissions: Tensor) -> Tensor:
+def _best_loop(first: Tensor, between: Tensor, emissions: Tensor) -> Tensor:
     """`[W, B, K]`: the score of the best labels of words `0..t` that end in each label."""
-    if torch.compiler.is_compiling():
-        best = [first]
-        for own in emissions.unbind():
-            best.append((best[-1][:, None, :] + reached).amax(-1) + own)
-        return torch.stack(best)
-    best = first.new_empty(len(emissions) + 1, *first.shape)
-    best[0] = first
-    pairs = first.new_empty(*first.shape, first.shape[-1])
-    last = best[:, :, None].unbind()
-    for before, own, after in zip(last, emissions.unbind(), best[1:].unbind(), strict=False):
-        torch.add(before, reached, out=pairs)
-        torch.add(pairs.amax(-1), own, out=after)
-    return best
+    between = between.numpy()[:, :, None]
+    own = emissions.transpose(1, 2).contiguous().numpy()
+    best = np.empty((len(own) + 1, *first.T.shape))  # [W, K, B]
+    best[0] = first.T.numpy()
+    pairs = np.empty((len(between), *best[0].shape))  # [from, to, B]
+    for word in range(1, len(best)):
+        np.add(best[word - 1, :, None], between, out=pairs)
+        np.maximum.reduce(pairs, 0, out=best[word])
+        best[word] += own[word - 1]
+    return torch.from_numpy(best).transpose(1, 2).contiguous()
 
 
-def _best_scan(first: Tensor, reached: Tensor, emissions: Tensor) -> Tensor:
+def _best_scan(first: Tensor, between: Tensor, emissions: Tensor) -> Tensor:
     """As `_best_loop`, in log2 W steps."""
 
     def product(one: Tensor, two: Tensor) -> Tensor:
@@ -549,6 +561,6 @@ def _best_scan(first: Tensor, reached: Tensor, emissions: Tensor) -> Tensor:
             best = torch.maximum(best, one[..., :, label, None] + two[..., label, None, :])
         return best
 
-    factors = reached.T + emissions[:, :, None, :]  # [W - 1, B, K, K]
+    factors = between + emissions[:, :, None, :]  # [W - 1, B, K, K]
     best = (first[..., None] + _scan(factors, product)).amax(-2)
     return torch.cat([first[None], best])

@@ -1,0 +1,155 @@
+"""What the CRF costs against pytorch-crf, as ratios within one run.
+
+    python benchmarks/crf.py                       # two threads
+    python benchmarks/crf.py --threads 1 --seconds 20
+    python benchmarks/crf.py --shortest 0.25       # sentences of a quarter of the words to all
+
+* `loss and gradient`: the likelihood of a batch and its gradient for emissions and transitions.
+  Claim: at least 5 times as fast at 32 x 128 x 9 (sentences, words, labels), 8 times at
+  64 x 512 x 9 and 3 times at 1 x 32 x 9.
+* `decode`: labels, marginals and the probability of each entity, against the labels alone of
+  pytorch-crf. Claim: at least as fast at each of these shapes.
+* `operators`: how many PyTorch operators a decode runs; those of a scan, as on CUDA, besides. What
+  NumPy does in the loops over the words, on the CPU alone, is counted by itself: six calls a word.
+
+The same random emissions, labels and parameters, without constraints, which pytorch-crf has not;
+likelihoods, gradients and labels are compared before anything is timed. Emissions are float32 and
+so are the results; pytorch-crf computes in float32, the CRF here in float64. The two take turns, so
+that other programs on the machine slow them alike: a figure is the ratio of the fastest runs, in
+brackets that of the medians, and how long the fastest run took here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import torch
+import torchcrf
+from runner import markdown
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from modeling_2mner import recursions_2mner
+from modeling_2mner.crf_2mner import LinearChainCRF
+from modeling_2mner.labels_2mner import scheme_labels
+
+SHAPES = ((32, 128, 9), (64, 512, 9), (1, 32, 9))
+LEAST = 5
+"""Turns that are taken at least."""
+
+
+class Case:
+    """Two CRFs of the same parameters, and a batch for both."""
+
+    def __init__(self, sentences: int, words: int, labels: int, shortest: float):
+        torch.manual_seed(0)
+        names = scheme_labels([f"T{number}" for number in range((labels - 1) // 2)])
+        self.ours = LinearChainCRF(names, constrain=False)
+        self.theirs = torchcrf.CRF(labels, batch_first=True)
+        self.theirs.load_state_dict(self.ours.state_dict())
+        self.emissions = torch.randn(sentences, words, labels, requires_grad=True)
+        lengths = torch.randint(max(1, int(shortest * words)), words + 1, (sentences,))
+        lengths[0] = words
+        self.mask = torch.arange(words) < lengths[:, None]
+        self.labels = torch.randint(labels, (sentences, words))
+
+    def loss(self, crf: nn.Module, emissions: Tensor | None = None) -> list[Tensor]:
+        """The loss and its gradients."""
+        emissions = self.emissions if emissions is None else emissions
+        options = {} if crf is self.ours else {"reduction": "none"}
+        loss = -crf(emissions, self.labels, self.mask, **options).mean()
+        parameters = crf.start_transitions, crf.transitions, crf.end_transitions
+        return [loss, *torch.autograd.grad(loss, [emissions, *parameters])]
+
+    def decode(self, crf: nn.Module) -> Sequence:
+        with torch.no_grad():
+            return crf.decode(self.emissions, self.mask)
+
+    def check(self) -> None:
+        """Hold the CRF against pytorch-crf in float64; in float32 its gradients are off by up to
+        5e-4 at 64 x 512 x 9.
+
+        Raises:
+            AssertionError: if the two disagree.
+        """
+        exact = copy.deepcopy(self.theirs).double()
+        emissions = self.emissions.detach().double().requires_grad_()
+        for one, other in zip(self.loss(self.ours), self.loss(exact, emissions), strict=True):
+            torch.testing.assert_close(one.double(), other, atol=1e-6, rtol=1e-5)
+        with torch.no_grad():
+            expected = exact.decode(emissions, self.mask)
+        for row, labels in zip(self.decode(self.ours).labels, expected, strict=True):
+            assert row[: len(labels)].tolist() == labels
+
+
+def turns(run: Callable[[nn.Module], object], crfs: Sequence[nn.Module], seconds: float) -> str:
+    """How many times as fast the first is."""
+    times: list[list[float]] = [[] for _ in crfs]
+    until = time.perf_counter() + seconds
+    while len(times[0]) < LEAST or time.perf_counter() < until:
+        for crf, taken in zip(crfs, times, strict=True):
+            start = time.perf_counter()
+            run(crf)
+            taken.append(time.perf_counter() - start)
+    ours, theirs = times
+    return (
+        f"{min(theirs) / min(ours):.1f} ({median(theirs) / median(ours):.1f}): "
+        f"{1e3 * min(ours):.2f} ms"
+    )
+
+
+class Counter(TorchDispatchMode):
+    """Counts the operators that are run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        self.number += 1
+        return operator(*arguments, **(options or {}))
+
+
+def operators(case: Case, crf: nn.Module, scans: bool = False) -> int:
+    """How many a decode runs; as on CUDA, if it runs `scans`."""
+    before = recursions_2mner._launches_are_dear
+    if scans:
+        recursions_2mner._launches_are_dear = lambda _: True
+    try:
+        with Counter() as counter:
+            case.decode(crf)
+    finally:
+        recursions_2mner._launches_are_dear = before
+    return counter.number
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=10.0, help="a figure")
+    parser.add_argument("--shortest", type=float, default=1.0, help="sentence, part of the words")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = []
+    for shape in SHAPES:
+        case = Case(*shape, shortest=options.shortest)
+        case.check()
+        crfs = case.ours, case.theirs
+        counts = [operators(case, crf) for crf in crfs]
+        counts.append(operators(case, case.ours, scans=True))
+        figures = [turns(run, crfs, options.seconds) for run in (case.loss, case.decode)]
+        rows.append([" x ".join(map(str, shape)), *figures, *map(str, counts)])
+    print(
+        f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads, "
+        f"{torch.backends.cpu.get_cpu_capability()}, float32 emissions\n"
+    )
+    head = ["sentences x words x labels", "loss and gradient", "decode", "operators"]
+    print(markdown([*head, "of pytorch-crf's", "of scans"], rows))
+
+
+if __name__ == "__main__":
+    main()
