@@ -13,8 +13,9 @@
 * A step is a matrix product of weights in float64, scaled now and then, where the scores show that
   no weight that counts can underflow (`Products`). Else, and where the code is compiled or
   exported, it is a `logsumexp`, which is exact for any scores (`Logs`).
-* On CUDA the recursions are scans of log2 W steps, so that the number of kernels does not grow
-  with W. Their arithmetic is tested on the CPU; they have not been timed on a GPU.
+* On the CPU the loops over products are NumPy's, whose calls are the cheapest. On other devices
+  they are scans of log2 W steps, so that the number of kernels does not grow with W; their
+  arithmetic is tested on the CPU, and they have not been timed on a GPU.
 
 Shapes: `B` sentences, `W` >= 1 words, `K` labels, `S` = `W` steps of a recursion. A sentence's
 words come first in its row.
@@ -150,7 +151,7 @@ class Products(NamedTuple):
         """
         here, following = labels[:-1], labels[1:]
         step = self.between[here, following] * at(self.following[1:], following)
-        leave = at(self.following[1:] @ (self.between * leaves).T, here)
+        leave = ((self.between * leaves)[here] * self.following[1:]).sum(-1)
         return (torch.where(goes_on, step, leave) / at(self.beta[:-1], here)).log_()
 
 
@@ -276,7 +277,7 @@ def _ends(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 def _launches_are_dear(tensor: Tensor) -> bool:
     """Whether few large operations are better than many small ones."""
-    return tensor.is_cuda
+    return tensor.device.type != "cpu"
 
 
 def _scaling(chain: Chain) -> int:
@@ -307,7 +308,6 @@ def _product_loop(
     scale = torch.ones_like(emissions[..., :1])
     before[0] = first
     torch.mul(first, emissions[0], out=after[0])
-    # A step is so small that most of its time is the call, and NumPy's are the cheapest.
     reached, weights, weighted = before.numpy(), emissions.numpy(), after.numpy()
     between, sums = between.numpy(), scale.numpy()
     for step in range(1, len(weights)):
