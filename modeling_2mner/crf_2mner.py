@@ -23,6 +23,7 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -90,6 +91,10 @@ class LinearChainCRF(nn.Module):
         ValueError: if a name is not a label of BIO or BIOES.
     """
 
+    forbidden: Tensor
+    begins: Tensor
+    continues: Tensor
+
     def __init__(self, labels: Sequence[str], constrain: bool = True):
         super().__init__()
         self.labels = list(labels)
@@ -132,7 +137,7 @@ class LinearChainCRF(nn.Module):
         """What the label names say: forbidden steps, and where entities begin and go on."""
         bioes = is_bioes(self.labels)
 
-        def known(answers: list) -> Tensor:
+        def known(answers: list[Any]) -> Tensor:
             return torch.tensor(answers, device="cpu")
 
         return {

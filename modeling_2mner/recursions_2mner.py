@@ -23,7 +23,7 @@ words come first in its row.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -180,9 +180,9 @@ class Logs(NamedTuple):
         expected = torch.zeros_like(self.between)
         part = max(1, PART // (size * size))
         for alpha, following, weight in zip(
-            self.alpha[:-1].flatten(0, 1).split(part),
-            self.following[1:].flatten(0, 1).split(part),
-            weights.flatten().split(part),
+            torch.split(self.alpha[:-1].flatten(0, 1), part),
+            torch.split(self.following[1:].flatten(0, 1), part),
+            torch.split(weights.flatten(), part),
             strict=True,
         ):
             pairs = alpha[:, :, None] + self.between + following[:, None, :]
@@ -309,9 +309,9 @@ def _product_loop(
     before[0] = first
     torch.mul(first, emissions[0], out=after[0])
     reached, weights, weighted = before.numpy(), emissions.numpy(), after.numpy()
-    between, sums = between.numpy(), scale.numpy()
+    factors, sums = between.numpy(), scale.numpy()
     for step in range(1, len(weights)):
-        np.matmul(weighted[step - 1], between, out=reached[step])
+        np.matmul(weighted[step - 1], factors, out=reached[step])
         np.multiply(reached[step], weights[step], out=weighted[step])
         if step % scaling == 0:
             np.sum(weighted[step], -1, keepdims=True, out=sums[step])
@@ -390,7 +390,8 @@ def log_likelihood(
     Returns:
         `[B]`, at most 0; 0 for a sentence without words.
     """
-    return _LogLikelihood.apply(emissions, scores, labels, mask, feasible)
+    found: Tensor = _LogLikelihood.apply(emissions, scores, labels, mask, feasible)  # type: ignore[no-untyped-call]
+    return found
 
 
 class _LogLikelihood(Function):
@@ -400,7 +401,7 @@ class _LogLikelihood(Function):
 
     @staticmethod
     def forward(
-        ctx, emissions: Tensor, scores: Tensor, labels: Tensor, mask: Tensor, feasible: bool
+        ctx: Any, emissions: Tensor, scores: Tensor, labels: Tensor, mask: Tensor, feasible: bool
     ) -> Tensor:
         chain = Chain.of(emissions, scores, mask, feasible)
         agreeing, every = _agreeing(chain, labels), infer(chain)
@@ -411,7 +412,7 @@ class _LogLikelihood(Function):
         return likelihood.masked_fill(~mask[:, 0], 0.0)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
         mask, *saved = ctx.saved_tensors
         one, other = ctx.kinds
@@ -452,7 +453,8 @@ def log_marginals(emissions: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
         `[B, W, K]`; a label that cannot be has a large negative number. Outside the mask they mean
         nothing.
     """
-    return _LogMarginals.apply(emissions, scores, mask)
+    found: Tensor = _LogMarginals.apply(emissions, scores, mask)  # type: ignore[no-untyped-call]
+    return found
 
 
 class _LogMarginals(Function):
@@ -465,7 +467,7 @@ class _LogMarginals(Function):
     """
 
     @staticmethod
-    def forward(ctx, emissions: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+    def forward(ctx: Any, emissions: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
         steps = Steps(Chain.of(emissions, scores, mask, True))
         before, after = _logsumexps(scores, steps.emissions)
         marginals = (after[:, 0] + steps.second(before)).log_softmax(-1)
@@ -474,7 +476,7 @@ class _LogMarginals(Function):
         return marginals.transpose(0, 1)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         _refuse_second_derivatives()
         scores, mask, before, after, marginals = ctx.saved_tensors
         outside = ~mask.T[..., None]
@@ -485,14 +487,14 @@ class _LogMarginals(Function):
         own = torch.stack([own, turned], 1)  # [S, 2, B, K]
         _, between = _ends(scores)
         transitions = torch.zeros_like(between)
-        adjoints = [own[-1]]
+        found = [own[-1]]
         for step in range(len(own) - 2, -1, -1):
             reached = before[step + 1][..., None, :]
             share = (after[step][..., None] + between[:, None] - reached).exp()
-            flow = share * adjoints[-1][..., None, :]  # [2, B, K, K]
+            flow = share * found[-1][..., None, :]  # [2, B, K, K]
             transitions = transitions + flow.sum(1)
-            adjoints.append(own[step] + flow.sum(-1))
-        adjoints = torch.stack(adjoints[::-1])
+            found.append(own[step] + flow.sum(-1))
+        adjoints = torch.stack(found[::-1])
         # What the second recursion's own part is of, beta, has not the word's emissions in it.
         turned = ctx.steps.second(adjoints - own).masked_fill(outside, 0.0)
         start, end = adjoints[0].sum(1)
@@ -515,7 +517,7 @@ def best_labels(chain: Chain) -> Tensor:
     best = (_best_scan if scan else _best_loop)(first, between, emissions[1:])
     reached = between.T.contiguous()  # [to, from]: what is compared stands together
     part = max(1, PART // (first.numel() * size + 1))
-    parts = [(scores[..., None, :] + reached).argmax(-1) for scores in best[:-1].split(part)]
+    parts = [(scores[..., None, :] + reached).argmax(-1) for scores in torch.split(best[:-1], part)]
     # [W - 1, B, K]: for each label of the words from the second on, the best label before it.
     previous = torch.cat(parts) if len(parts) > 1 else parts[0]
     last = best[-1]
@@ -540,13 +542,13 @@ def best_labels(chain: Chain) -> Tensor:
 
 def _best_loop(first: Tensor, between: Tensor, emissions: Tensor) -> Tensor:
     """`[W, B, K]`: the score of the best labels of words `0..t` that end in each label."""
-    between = between.numpy()[:, :, None]
+    steps = between.numpy()[:, :, None]
     own = emissions.transpose(1, 2).contiguous().numpy()
     best = np.empty((len(own) + 1, *first.T.shape))  # [W, K, B]
     best[0] = first.T.numpy()
-    pairs = np.empty((len(between), *best[0].shape))  # [from, to, B]
+    pairs = np.empty((len(steps), *best[0].shape))  # [from, to, B]
     for word in range(1, len(best)):
-        np.add(best[word - 1, :, None], between, out=pairs)
+        np.add(best[word - 1, :, None], steps, out=pairs)
         np.maximum.reduce(pairs, 0, out=best[word])
         best[word] += own[word - 1]
     return torch.from_numpy(best).transpose(1, 2).contiguous()
