@@ -374,7 +374,7 @@ def measure_gpu(options: argparse.Namespace) -> None:
     cached.to(device)
     with torch.no_grad():
         seen = cached.model.read_images(kept.pop("pixel_values"))
-    kept |= {name: states.half() for name, states in seen.items()}
+    kept["vision_features"] = {name: states.half() for name, states in seen.items()}
     batches["2M-NER, cached"] = kept
     plain = AutoModelForTokenClassification.from_config(text.config.text_config)
     labels = torch.zeros_like(kept["input_ids"])

@@ -16,16 +16,10 @@ from torch.utils.data import Dataset, IterableDataset
 
 from .fetch_2mner import fetch, is_address, shown_address
 from .images_2mner import ImageError
-from .processing_2mner import (
-    CONTEXT_FIELDS,
-    EncodedSentence,
-    TwoMNERProcessor,
-    check_context,
-    check_strings,
-    described,
-    is_listing,
-)
-from .quoting_2mner import shorten
+from .processing_2mner import TwoMNERProcessor
+from .quoting_2mner import described, shorten
+from .sentences_2mner import CONTEXT_FIELDS, check_context, check_strings, is_listing
+from .windows_2mner import EncodedSentence
 from .words_2mner import split_into_words
 
 __all__ = ["Sentence", "as_several", "each_of", "load_image_of", "read_input"]

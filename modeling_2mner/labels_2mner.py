@@ -7,10 +7,13 @@ that continues nothing is no entity. Gold labels are therefore repaired before t
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 __all__ = [
+    "LabelChange",
     "Span",
     "begins_entity",
+    "compare_labels",
     "continues_entity",
     "is_bioes",
     "labels_from_spans",
@@ -147,3 +150,38 @@ def repair_labels(labels: Sequence[str | None], scheme: str = "BIO") -> list[str
         name = "BI"[not begins] if scheme == "BIO" else ("IE", "BS")[begins][ends]
         repaired.append(f"{name}-{entity_type}")
     return repaired
+
+
+@dataclass(frozen=True)
+class LabelChange:
+    """How a new label set differs from the old one.
+
+    Attributes:
+        kept: in both sets.
+        new: in the new set alone.
+        dropped: in the old set alone.
+    """
+
+    kept: list[str]
+    new: list[str]
+    dropped: list[str]
+
+    def __str__(self) -> str:
+        parts = (f"{name} {', '.join(labels)}" for name, labels in vars(self).items() if labels)
+        return "; ".join(parts)
+
+
+def compare_labels(old: Sequence[str], new: Sequence[str]) -> LabelChange:
+    """Compare two label sets of the same scheme.
+
+    Raises:
+        ValueError: if one is in BIO and the other in BIOES; "O" alone is in both.
+    """
+    if any(label != "O" for label in new) and is_bioes(new) != is_bioes(old):
+        schemes = ["BIOES" if is_bioes(labels) else "BIO" for labels in (new, old)]
+        raise ValueError(f"the labels are {schemes[0]}, expected the model's {schemes[1]}")
+    return LabelChange(
+        kept=[label for label in new if label in old],
+        new=[label for label in new if label not in old],
+        dropped=[label for label in old if label not in new],
+    )

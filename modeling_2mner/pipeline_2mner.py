@@ -19,8 +19,7 @@ from transformers.utils import cached_file, logging
 
 from .hardware_2mner import multiplies_bf16, quantise_linear_layers, usable_cores
 from .inputs_2mner import Sentence, as_several, each_of, load_image_of, read_input
-from .processing_2mner import described
-from .quoting_2mner import quoted, shorten
+from .quoting_2mner import described, quoted, shorten
 from .streaming_2mner import answers_in_order, batches_by_length
 from .thresholds_2mner import FILE, Limits, limits_from_file, limits_from_numbers, parse_wish
 

@@ -1,14 +1,11 @@
-"""The processor: words and an image into tensors, and what the model says back into entities.
+"""The processor: words and images into tensors, and the output of the model into entities.
 
-What is unusual:
-
-* Every word gets exactly one label. A sentence too long for the text encoder becomes overlapping
-  windows, and each word is read in the window where it has most context; a word that the tokenizer
-  maps to nothing is read as unknown.
-* Visual context, text made from the image, stands behind the words, `<s> words </s> context
-  </s>`, in the room that they leave: it never takes a word's place, and no word points into it.
-* An image that is missing, broken or enormous is a mask, never an exception and never a
-  placeholder: the log says which one and why.
+* Every word gets exactly one label, however long its sentence is (see `windows_2mner`). A word for
+  which the tokenizer gives no sub-word is read as the unknown sub-word.
+* Visual context, text made from the image, takes the room that the words leave. It takes part in no
+  label and no loss.
+* An image that is missing or cannot be read is a mask: the sentence is read without it, and the log
+  names the image and the reason.
 
 Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words.
 """
@@ -18,10 +15,8 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 # isort: split
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
-from itertools import accumulate
 from typing import Any
 
 import torch
@@ -41,120 +36,30 @@ from .checks_2mner import check_labels, check_whole
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN
 from .images_2mner import ImageError, ImageSource, load_image
-from .labels_2mner import is_bioes, repair_labels, spans_from_labels
+from .labels_2mner import spans_from_labels
 from .processor_files_2mner import naming_files, read_processor_files
-from .quoting_2mner import quoted, shorten
+from .quoting_2mner import described, quoted
+from .sentences_2mner import (
+    CONTEXT_FIELDS,
+    VisualContext,
+    as_sentences,
+    check_context,
+    is_sentence,
+    label_ids,
+    one_each,
+)
+from .windows_2mner import EncodedSentence, WindowLayout, pad_windows
 from .words_2mner import WORD_RULES, check_word_rules
 
-__all__ = [
-    "CONTEXT_FIELDS",
-    "EncodedSentence",
-    "TwoMNERProcessor",
-    "as_sentences",
-    "check_context",
-    "check_strings",
-    "described",
-    "is_listing",
-    "split_into_windows",
-]
+__all__ = ["TwoMNERProcessor"]
 
 logger = logging.get_logger(__name__)
 
 MAX_ASPECT = 32
 """Longer strips are cropped to this ratio: resizing the short side would make giants of them."""
 
-CONTEXT_FIELDS = ("objects", "captions", "ocr")
-
-VisualContext = Mapping[str, Sequence[str] | None]
-"""Text made from an image, by kind: `CONTEXT_FIELDS`."""
-
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a UTF-16 pair, which no tokenizer takes; it is read as U+FFFD."""
-
-
-def described(value: Any) -> str:
-    """A value and its type, as messages name them."""
-    return f"{quoted(value)} ({type(value).__name__})"
-
-
-def is_listing(value: Any) -> bool:
-    """Whether this is a list, tuple, array or the like, and not a string, dictionary or stream."""
-    if isinstance(value, str | bytes | bytearray | memoryview):
-        return False
-    return isinstance(value, Sequence) or getattr(value, "ndim", 0) > 0
-
-
-def check_strings(strings: Any, name: str) -> None:
-    """Check a list of strings, by the name that the message calls it.
-
-    Raises:
-        TypeError: if it is something else.
-    """
-    if not is_listing(strings):
-        raise TypeError(f"{name} is {described(strings)}, expected a list of strings")
-    for place, string in enumerate(strings):
-        if not isinstance(string, str):
-            raise TypeError(f"{name}[{place}] is {described(string)}, expected a string")
-
-
-def as_sentences(words: Any, name: str = "words") -> list[list[str]]:
-    """Check one sentence or several.
-
-    Args:
-        words: a sentence as a list of words, or a list of sentences.
-        name: what the message calls it.
-
-    Returns:
-        The list of sentences; one sentence is a list of one.
-
-    Raises:
-        TypeError: if it is something else.
-    """
-    if not is_listing(words):
-        raise TypeError(
-            f"{name} is {described(words)}, expected a list of words, or a list of sentences that "
-            "are such lists"
-        )
-    if _is_sentence(words):
-        check_strings(words, name)
-        return [list(words)]
-    for number, sentence in enumerate(words):
-        check_strings(sentence, f"{name}[{number}]")
-    return [list(sentence) for sentence in words]
-
-
-def check_context(context: Any, name: str = "context") -> None:
-    """Check one sentence's visual context.
-
-    Args:
-        context: None, or lists of strings by field.
-        name: what the message calls it.
-
-    Raises:
-        TypeError: if it, or what it holds, is of another type.
-        ValueError: if it has an unknown field.
-    """
-    if not isinstance(context, Mapping | None):
-        raise TypeError(
-            f"{name} is {described(context)}, expected a dictionary of lists of strings, or None"
-        )
-    for field, strings in (context or {}).items():
-        if field not in CONTEXT_FIELDS:
-            raise ValueError(
-                f"{name} has the field {described(field)}, expected some of "
-                f"{', '.join(CONTEXT_FIELDS)}"
-            )
-        if strings is not None:
-            check_strings(strings, f"{name}[{field!r}]")
-
-
-def _one_each(values: Any, count: int, name: str, kind: str) -> list:
-    """Check that a list has one item for each sentence."""
-    if not is_listing(values):
-        raise TypeError(f"{name} is {described(values)}, expected a list: for each sentence {kind}")
-    if len(values) != count:
-        raise ValueError(f"{name} has {len(values)} items for {count} sentences")
-    return list(values)
 
 
 def _crop_strip(image: Image.Image) -> Image.Image:
@@ -163,80 +68,6 @@ def _crop_strip(image: Image.Image) -> Image.Image:
     if max(image.size) <= longest:
         return image
     return ImageOps.fit(image, (min(image.width, longest), min(image.height, longest)))
-
-
-def split_into_windows(
-    lengths: Sequence[int], room: int, overlap: int
-) -> list[tuple[int, int, int, int]]:
-    """Cut a sentence into windows of whole words.
-
-    Args:
-        lengths: sub-words of each word, each at least 1 and at most `room`.
-        room: sub-words that a window holds.
-        overlap: sub-words, at most, that a window shares with the one before it.
-
-    Returns:
-        Windows `(start, end, first, last)`: the window reads words `[start, end)`, and words
-        `[first, last)` get their label from it. The second ranges follow one another and cover the
-        sentence. A sentence without words has one empty window.
-    """
-    ends = [0, *accumulate(lengths)]
-    bounds = []
-    start = end = 0
-    while end < len(lengths) or not bounds:
-        while end < len(lengths) and ends[end + 1] - ends[start] <= room:
-            end += 1
-        bounds.append((start, end))
-        # Step back over words that fit into the overlap, but always forward from this window's
-        # start, and never so far back that the next window would end where this one does.
-        following = end
-        while (
-            end < len(lengths)
-            and following - 1 > start
-            and ends[end] - ends[following - 1] <= overlap
-            and ends[end + 1] - ends[following - 1] <= room
-        ):
-            following -= 1
-        start = following
-
-    windows = []
-    first = 0
-    for number, (start, end) in enumerate(bounds):
-        last = end
-        if number + 1 < len(bounds):
-            next_start = bounds[number + 1][0]
-            # Within the overlap the context grows on one side as it shrinks on the other: change
-            # over in the middle.
-            middle = (ends[next_start] + ends[end]) / 2
-            last = next(
-                word for word in range(next_start, end + 1) if word == end or ends[word] >= middle
-            )
-        windows.append((start, end, first, last))
-        first = last
-    return windows
-
-
-@dataclass(frozen=True)
-class EncodedSentence:
-    """A sentence as the text encoder reads it.
-
-    Attributes:
-        windows: the sub-words of each window, special ones and visual context included; at least
-            one window.
-        word_ends: for each window, where its words end and its visual context begins.
-        places: for each word, the window in which it is read and its first sub-word there.
-        has_context: whether there is visual context.
-    """
-
-    windows: list[list[int]]
-    word_ends: list[int]
-    places: list[tuple[int, int]]
-    has_context: bool
-
-    @property
-    def length(self) -> int:
-        """The sub-words of the longest window."""
-        return max(map(len, self.windows))
 
 
 class TwoMNERProcessor(ProcessorMixin):
@@ -441,21 +272,22 @@ class TwoMNERProcessor(ProcessorMixin):
         if not sentences:
             raise ValueError("words has no sentences; one sentence without words is [[]]")
         count = len(sentences)
-        if _is_sentence(words):
-            images, context = [images], [context]
-            labels = None if labels is None else [labels]
-        contexts = [None] * count
+        alone = is_sentence(words)
+        contexts: list[VisualContext | None] = [None] * count
         if context is not None:
-            contexts = _one_each(context, count, "context", "a dictionary or None")
+            given = [context] if alone else context
+            contexts = one_each(given, count, "context", "a dictionary or None")
         encoded = self.encode(sentences, contexts)
-        pixels = [None] * count
+        pixels: list[Tensor | None] = [None] * count
         if self.reads_images and images is not None:
-            sources = _one_each(images, count, "images", "an image or None")
+            sources = one_each([images] if alone else images, count, "images", "an image or None")
             pixels = [self._read_image(row, source) for row, source in enumerate(sources)]
         batch = self.collate(encoded, pixels)
         if labels is not None:
-            rows = _one_each(labels, count, "labels", "a list of labels")
-            batch["labels"] = self._read_labels(sentences, rows)
+            rows = one_each([labels] if alone else labels, count, "labels", "a list of labels")
+            ids = label_ids(sentences, rows, self.labels)
+            most = max(1, *map(len, ids))
+            batch["labels"] = torch.tensor([row + [UNKNOWN] * (most - len(row)) for row in ids])
         return batch
 
     def encode(
@@ -469,7 +301,15 @@ class TwoMNERProcessor(ProcessorMixin):
         """
         for number, context in enumerate(contexts):
             check_context(context, f"context[{number}]")
-        return self._read_words(sentences, self._read_context(contexts))
+        layout = WindowLayout(
+            self.max_length, self.window_overlap, self.context_budget, *self._special_ids
+        )
+        rows = zip(
+            self._pieces(sentences, layout.room_beside_context),
+            self._read_context(contexts),
+            strict=True,
+        )
+        return [layout.encode(words, context) for words, context in rows]
 
     def collate(
         self, sentences: Sequence[EncodedSentence], pixels: Sequence[Tensor | None]
@@ -480,7 +320,7 @@ class TwoMNERProcessor(ProcessorMixin):
             sentences: at least one.
             pixels: for each sentence None or its image, `[3, h, w]`, as `read_image` gives it.
         """
-        batch = self._pad(sentences)
+        batch = pad_windows(sentences, self.tokenizer.pad_token_id, self.reads_context)
         if self.reads_images:
             values = torch.zeros(len(pixels), *self._pixel_shape)
             image_mask = torch.tensor([image is not None for image in pixels])
@@ -503,7 +343,7 @@ class TwoMNERProcessor(ProcessorMixin):
         """
         return self._normalise(_crop_strip(load_image(source, name=name)))
 
-    def _read_context(self, contexts: list[VisualContext | None]) -> list[list[int]]:
+    def _read_context(self, contexts: Sequence[VisualContext | None]) -> list[list[int]]:
         """The sub-words of each sentence's visual context, as many as the budget allows."""
         texts = []
         for context in contexts:
@@ -518,59 +358,6 @@ class TwoMNERProcessor(ProcessorMixin):
             texts, add_special_tokens=False, return_attention_mask=False, verbose=False
         )
         return [self._plain(pieces[: self.context_budget]) for pieces in encoded.input_ids]
-
-    def _read_words(
-        self, sentences: list[list[str]], contexts: list[list[int]]
-    ) -> list[EncodedSentence]:
-        prefix, suffix = self._special_ids
-        room = self.max_length - len(prefix) - len(suffix)
-        # What is left to the words in a window that carries all the context there may be. Windows
-        # are cut by this whatever the context, so that the words are read alike with and without.
-        beside = room - self.context_budget - len(suffix) if self.reads_context else room
-        encoded = []
-        for pieces, context in zip(self._pieces(sentences, beside), contexts, strict=True):
-            windows, word_ends, places = [], [], []
-            lengths = [len(piece) for piece in pieces]
-            width = room if sum(lengths) <= room else beside
-            # No more than half of each, or a short window would hardly move forward.
-            overlap = min(self.window_overlap, width // 2)
-            for start, end, first, last in split_into_windows(lengths, width, overlap):
-                positions = [len(prefix), *accumulate(lengths[start:end], initial=len(prefix))][1:]
-                places += [(len(windows), positions[word - start]) for word in range(first, last)]
-                row = [*prefix, *(piece for word in pieces[start:end] for piece in word), *suffix]
-                word_ends.append(len(row))
-                left = context[: max(0, self.max_length - len(row) - len(suffix))]
-                windows.append([*row, *left, *suffix] if left else row)
-            encoded.append(EncodedSentence(windows, word_ends, places, bool(context)))
-        return encoded
-
-    def _pad(self, sentences: Sequence[EncodedSentence]) -> dict[str, Tensor]:
-        """The tensors of a batch's words and contexts."""
-        rows = [window for sentence in sentences for window in sentence.windows]
-        length = max(map(len, rows))
-        most = max(1, *(len(sentence.places) for sentence in sentences))
-        pad = self.tokenizer.pad_token_id
-        index, first = [], 0
-        for sentence in sentences:
-            places = sentence.places or [(0, 0)]
-            # Padding repeats a sentence's first place: it never reaches into another sentence.
-            places = places + [places[0]] * (most - len(places))
-            index.append([(first + row) * length + position for row, position in places])
-            first += len(sentence.windows)
-        words = torch.tensor([len(sentence.places) for sentence in sentences])
-        batch = {
-            "input_ids": torch.tensor([row + [pad] * (length - len(row)) for row in rows]),
-            "attention_mask": torch.tensor(
-                [[1] * len(row) + [0] * (length - len(row)) for row in rows]
-            ),
-            "word_index": torch.tensor(index),
-            "word_mask": torch.arange(most) < words[:, None],
-        }
-        if self.reads_context:
-            word_ends = [end for sentence in sentences for end in sentence.word_ends]
-            behind = torch.arange(length) >= torch.tensor(word_ends)[:, None]
-            batch["context_mask"] = behind & batch["attention_mask"].bool()
-        return batch
 
     def _pieces(self, sentences: list[list[str]], room: int) -> list[list[list[int]]]:
         """The sub-words of each word: at least one, and no more than a window holds."""
@@ -633,67 +420,6 @@ class TwoMNERProcessor(ProcessorMixin):
         """`(3, h, w)`, known best by trying."""
         return self._normalise(Image.new("RGB", (32, 32))).shape
 
-    def _read_labels(self, sentences: list[list[str]], labels: list[Sequence]) -> Tensor:
-        rows, repaired = [], []
-        for number, (sentence, row) in enumerate(zip(sentences, labels, strict=True)):
-            row = row.tolist() if hasattr(row, "tolist") else row
-            if not is_listing(row):
-                raise TypeError(f"labels[{number}] is {described(row)}, expected a list of labels")
-            if len(row) != len(sentence):
-                raise ValueError(
-                    f"sentence {number} has {len(sentence)} words and {len(row)} labels"
-                )
-            names = self._label_names(number, row)
-            rows.append(self._label_ids(number, names))
-            if names not in (repair_labels(names, "BIO"), repair_labels(names, "BIOES")):
-                repaired.append(number)
-        if repaired:
-            logger.warning(
-                "labels: repaired in %d of %d sentences (such as an I- that continues nothing), "
-                "the first is sentence %d",
-                len(repaired),
-                len(sentences),
-                repaired[0],
-            )
-        most = max(1, *map(len, rows))
-        return torch.tensor([row + [UNKNOWN] * (most - len(row)) for row in rows])
-
-    def _label_names(self, number: int, labels: Sequence) -> list[str | None]:
-        """One sentence's labels as names, None where the label is unknown."""
-        if all(isinstance(label, str) for label in labels):
-            return list(labels)
-        names: list[str | None] = []
-        for word, label in enumerate(labels):
-            index = label.item() if getattr(label, "ndim", None) == 0 else label
-            if isinstance(index, bool) or not isinstance(index, int):
-                raise TypeError(
-                    f"labels[{number}][{word}] is {described(label)}, expected all labels of a "
-                    "sentence to be names, or all integers"
-                )
-            if index != UNKNOWN and not 0 <= index < len(self.labels):
-                raise self._not_a_label(number, word, label)
-            names.append(None if index == UNKNOWN else self.labels[index])
-        return names
-
-    def _label_ids(self, number: int, labels: Sequence[str | None]) -> list[int]:
-        """One sentence's labels as numbers, repaired and spelled in the model's scheme."""
-        scheme = "BIOES" if is_bioes(self.labels) else "BIO"
-        ids = {label: index for index, label in enumerate(self.labels)} | {None: UNKNOWN}
-        try:
-            names = repair_labels(labels, scheme)
-        except ValueError as error:
-            raise ValueError(f"sentence {number}: {error}") from None
-        for word, name in enumerate(names):
-            if name not in ids:
-                raise self._not_a_label(number, word, labels[word])
-        return [ids[name] for name in names]
-
-    def _not_a_label(self, number: int, word: int, label: Any) -> ValueError:
-        known = shorten(", ".join(self.labels))
-        return ValueError(
-            f"sentence {number}, word {word}: label {quoted(label)} is not one of {known}"
-        )
-
     def post_process_entities(
         self, outputs, words: Sequence[Sequence[str]]
     ) -> list[list[dict[str, Any]]]:
@@ -746,11 +472,6 @@ class TwoMNERProcessor(ProcessorMixin):
                 ]
             )
         return entities
-
-
-def _is_sentence(words: Sequence) -> bool:
-    """Whether this is one sentence, a list of words, and not a list of sentences."""
-    return len(words) > 0 and isinstance(words[0], str)
 
 
 def _encodable(text: str) -> str:

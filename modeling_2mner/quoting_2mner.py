@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import reprlib
 
+__all__ = ["LONGEST_QUOTE", "described", "quoted", "shorten"]
+
 LONGEST_QUOTE = 200
 
 _SHORT = reprlib.Repr()
@@ -26,4 +28,6 @@ def quoted(value: object) -> str:
         return f"a {type(value).__name__} that is too long to be written"
 
 
-__all__ = ["LONGEST_QUOTE", "quoted", "shorten"]
+def described(value: object) -> str:
+    """A value, as `quoted`, and its type."""
+    return f"{quoted(value)} ({type(value).__name__})"

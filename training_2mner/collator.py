@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import ProcessorMixin
 
-from .vision_cache import VisionFeatures
+from .vision_cache import VisionCache
 
 __all__ = ["LengthGroupedSampler", "WordCollator"]
 
@@ -30,29 +29,29 @@ class WordCollator:
         processor: the model's; it knows the model's labels.
         label_names: the labels of the data set in the order of their ids, in BIO or BIOES,
             whichever of the two the model speaks.
-        features: what frozen encoders gave of the images; those are then not decoded.
+        features: the cached features of the images, which are then not decoded.
     """
 
     processor: ProcessorMixin
     label_names: Sequence[str]
-    features: VisionFeatures | None = None
+    features: VisionCache | None = None
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         images = [row.get("image") for row in rows]
-        seen = None if self.features is None else self.features.of(images)
+        cached = None if self.features is None else self.features.of(images)
         context = None
         if self.processor.reads_context:
             context = [{key: row.get(key) for key in self.processor.context_fields} for row in rows]
         batch = self.processor(
             [row["tokens"] for row in rows],
-            images=images if seen is None else None,
+            images=images if cached is None else None,
             labels=[[self.label_names[tag] for tag in row["ner_tags"]] for row in rows],
             context=context,
         )
         batch = dict(batch)
-        if seen is not None:
+        if cached is not None:
             del batch["pixel_values"]
-            batch |= seen
+            batch["vision_features"], batch["image_mask"] = cached
         return batch
 
 

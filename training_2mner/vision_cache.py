@@ -18,7 +18,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from dataset_mmnerd.files import replaced
 from dataset_mmnerd.shards import image_digest
+from modeling_2mner.encoders_2mner import VisionFeatures
 
 from .arguments import RecipeError, TwoMNERTrainingArguments
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from .trainer import TwoMNERTrainer
 
 __all__ = [
-    "VisionFeatures",
+    "VisionCache",
     "cache_folder",
     "cache_vision_features",
     "encoder_digest",
@@ -81,8 +82,8 @@ def encoder_digest(model: nn.Module, processor: ProcessorMixin) -> str:
 # Reading ------------------------------------------------------------------------------------------
 
 
-class VisionFeatures:
-    """The features that lie in a folder.
+class VisionCache:
+    """The vision features that are stored in a folder.
 
     Args:
         folder: of one set of encoders; it may hold nothing yet.
@@ -114,29 +115,29 @@ class VisionFeatures:
     def __len__(self) -> int:
         return len(self._place)
 
-    def of(self, images: Sequence[Any]) -> dict[str, Tensor] | None:
-        """What the model takes in place of these images' pixels; None if one of them has not been
-        read before, so that the images themselves are needed.
+    def of(self, images: Sequence[Any]) -> tuple[VisionFeatures, Tensor] | None:
+        """The features of some images, which the model takes in place of `pixel_values`.
 
         Args:
             images: `B`, each as for `image_digest`.
 
         Returns:
-            `patches` `[B, P, C]`, `image_vectors` `[B, C]` and so on, float16, zeros where there is
-            no image or none that can be read; and `image_mask` `[B]`.
+            The features in float16, zeros where there is no image or none that can be read, and
+            `image_mask` `[B]`; None if one of the images is not in the cache.
         """
         digests = [self.digest(image) for image in images]
         if self._blank is None or any(key not in self for key in digests if key is not None):
             return None
         found = [(None, 0) if key is None else self._place[key] for key in digests]
-        batch = {"image_mask": torch.tensor([features is not None for features, _ in found])}
+        image_mask = torch.tensor([features is not None for features, _ in found])
+        batch: dict[str, Tensor] = {}
         for name, like in self._blank.items():
             values = np.zeros((len(found), *like.shape[1:]), np.float16)
             for row, (features, place) in enumerate(found):
                 if features is not None:
                     values[row] = features[name][place]
             batch[name] = torch.from_numpy(values)
-        return batch
+        return cast(VisionFeatures, batch), image_mask
 
     def digest(self, image: Any) -> str | None:
         """`image_digest`, each file read only once."""
@@ -170,7 +171,7 @@ def cache_folder(arguments: TwoMNERTrainingArguments) -> Path:
 
 def cache_vision_features(
     trainer: TwoMNERTrainer, parts: Iterable[Dataset], extra: Sequence[Image.Image] = ()
-) -> VisionFeatures:
+) -> VisionCache:
     """Read every distinct image of some rows once, each process a part of them.
 
     Args:
@@ -219,7 +220,7 @@ def read_images_once(
     processes: int = 1,
     wait: Callable[[], Any] = lambda: None,
     quiet: bool = False,
-) -> VisionFeatures:
+) -> VisionCache:
     """Bring a cache up to date with some images, and open it.
 
     Args:
@@ -235,7 +236,7 @@ def read_images_once(
     """
     folder = folder / encoder_digest(model, processor)[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    known = VisionFeatures(folder)
+    known = VisionCache(folder)
     missing: dict[str, tuple[Sequence[Any], int]] = {}
     for source in sources:
         for place, image in enumerate(source):
@@ -250,7 +251,7 @@ def read_images_once(
             _write(folder, list(_read(model, processor, file, batch_size, progress)))
     wait()
     logger.info("%d images read, the features of all are in %s", len(missing), folder)
-    return VisionFeatures(folder)
+    return VisionCache(folder)
 
 
 @torch.no_grad()

@@ -1,10 +1,13 @@
 """The models: their invariants, what a `PreTrainedModel` owes its users, and that they learn."""
 
+import inspect
+
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from transformers import AutoModel, ResNetConfig, SiglipVisionConfig
+from transformers.utils import find_labels
 
 from modeling_2mner import (
     LinearChainCRF,
@@ -13,6 +16,7 @@ from modeling_2mner import (
     TwoMNERModel,
     TwoMNERProcessor,
 )
+from modeling_2mner.outputs_2mner import TwoMNERInputs
 
 SENTENCES = [
     ["Angela", "Merkel", "besucht", "Paris", "."],
@@ -327,6 +331,23 @@ def test_embedded_sub_words_are_read_like_their_ids(pair):
     assert torch.allclose(found[mask], expected[mask], atol=1e-5)
     with pytest.raises(ValueError, match="expected one of input_ids and inputs_embeds"):
         model(**batch, inputs_embeds=embedded)
+
+
+def test_the_inputs_of_the_head_are_the_arguments_of_the_model():
+    arguments = inspect.signature(TwoMNERModel.forward).parameters
+    assert set(TwoMNERInputs.__annotations__) == set(arguments) - {"self", "return_dict"}
+    required = {name for name, one in arguments.items() if one.default is inspect.Parameter.empty}
+    assert TwoMNERInputs.__required_keys__ == required - {"self"}
+
+
+def test_the_trainer_finds_the_labels_of_the_head():
+    assert find_labels(TwoMNERForTokenClassification) == ["labels"]
+
+
+def test_an_unknown_argument_is_refused(pair):
+    model, processor = pair
+    with pytest.raises(TypeError, match="unexpected keyword argument 'pixels'"):
+        model(**processor(SENTENCES[:1]), pixels=None)
 
 
 def test_a_text_only_model_refuses_images(encoders, pair):

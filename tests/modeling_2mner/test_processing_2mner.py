@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from modeling_2mner import TwoMNERProcessor
 from modeling_2mner.labels_2mner import repair_labels, scheme_labels
-from modeling_2mner.processing_2mner import MAX_ASPECT, split_into_windows
+from modeling_2mner.processing_2mner import MAX_ASPECT
+from modeling_2mner.windows_2mner import split_into_windows
 from modeling_2mner.words_2mner import WORD_RULES
 
 WORDS = ["Angela", "Merkel", "besucht", "Paris", "."]

@@ -257,12 +257,13 @@ def test_features_of_earlier_are_as_good_as_the_images(text_encoder, vision_enco
     assert set(features) == {"patches", "image_vectors"} | ({"global_vectors"} if second else set())
     for states in features.values():
         states[~batch["image_mask"]] = torch.nan  # what stands there does not matter
-    found = run(model, {**batch, **features}, output_attentions=True)
+    found = run(model, batch, vision_features=features, output_attentions=True)
     for name in ("logits", "image_embeds", "text_embeds"):
         torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=1e-4)
-    features.pop("image_vectors")
-    with pytest.raises(ValueError, match="patches were given without image_vectors"):
-        run(model, {**batch, **features})
+    for name in list(features):
+        lacking = {key: states for key, states in features.items() if key != name}
+        with pytest.raises(ValueError, match=f"vision_features lacks {name}, expected patches, im"):
+            run(model, batch, vision_features=lacking)
 
 
 # Cross-view alignment

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 
 from tests.conftest import fork
 from training_2mner import vision_cache
@@ -13,7 +14,7 @@ from training_2mner.collator import WordCollator
 from training_2mner.evaluation import blank_image, evaluate
 from training_2mner.trainer import freeze_parameters
 from training_2mner.vision_cache import (
-    VisionFeatures,
+    VisionCache,
     cache_vision_features,
     encoder_digest,
 )
@@ -79,7 +80,7 @@ def test_a_batch_without_any_image_trains_as_well(frozen, rows):
     trainer.data_collator.features = cache_vision_features(trainer, [rows])
     batch = trainer.data_collator([rows[3], rows[5]])
     assert not batch["image_mask"].any()
-    assert batch["patches"].dtype == torch.float16
+    assert batch["vision_features"]["patches"].dtype == torch.float16
     trainer.model.train()(**batch).loss.backward()
     unused = [
         name
@@ -87,6 +88,15 @@ def test_a_batch_without_any_image_trains_as_well(frozen, rows):
         if parameter.requires_grad and parameter.grad is None
     ]
     assert unused == []
+
+
+def test_cached_features_are_moved_to_a_device_with_their_batch(frozen, rows):
+    trainer = frozen()
+    trainer.data_collator.features = cache_vision_features(trainer, [rows])
+    batch = trainer.data_collator([rows[0], rows[3]])
+    moved = send_to_device(batch, "meta")
+    assert moved["vision_features"].keys() == {"patches", "image_vectors"}
+    assert all(values.is_meta for values in moved["vision_features"].values())
 
 
 def test_a_cache_is_made_once_and_added_to(frozen, rows, caplog):
@@ -181,7 +191,7 @@ def test_a_model_without_a_encoder_is_refused(trainer_for, rows):
 def test_a_broken_file_is_named(tmp_path):
     (tmp_path / "ab.arrow").write_bytes(b"ARROW1 and no more")
     with pytest.raises(RecipeError, match=r"ab\.arrow: broken, delete it"):
-        VisionFeatures(tmp_path)
+        VisionCache(tmp_path)
 
 
 @pytest.mark.parametrize(("value", "found"), [(1e6, r"\d.*e\+\d+"), (float("nan"), "nan")])
