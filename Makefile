@@ -16,12 +16,12 @@ export OMP_WAIT_POLICY := passive
 .PHONY: campaigns demo test clean tesseract
 
 demo: runs/demo/metrics.json
-	$(BIN)/python -m reporting_2mner.report runs/demo
+	$(BIN)/2mner report runs/demo
 	$(BIN)/python scripts/predict.py runs/demo
 
 # Trained once, and again when the recipe or the code has changed. (The table is printed above.)
-runs/demo/metrics.json: configs/demo.yaml train.py $(SOURCES) $(VENV)/installed backbones/installed
-	$(BIN)/python train.py configs/demo.yaml > /dev/null
+runs/demo/metrics.json: configs/demo.yaml cli_2mner.py $(SOURCES) $(VENV)/installed backbones/installed
+	$(BIN)/2mner train configs/demo.yaml > /dev/null
 
 test: $(VENV)/installed-test tesseract
 	$(BIN)/ruff check

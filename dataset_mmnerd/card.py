@@ -229,7 +229,7 @@ def _storage(report: BuildReport) -> str:
 
 def _audit_table(report: BuildReport) -> str:
     if report.audit is None:
-        return "No audit was made (`python -m dataset_mmnerd audit`)."
+        return "No audit was made (`2mner data audit`)."
     found = [finding for finding in report.audit.findings if finding.count]
     if not found:
         return "The audit found nothing."

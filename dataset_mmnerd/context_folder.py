@@ -1,6 +1,6 @@
 """The columns `objects`, `captions` and `ocr` of a data set folder, filled from its images.
 
-    python -m dataset_mmnerd context mmnerd/ --objects backbones/tagger --ocr tesseract
+    2mner data context mmnerd/ --objects backbones/tagger --ocr tesseract
 
 What is read is written down at once, in `mmnerd/.context/` (hidden, never pushed), a JSON line a
 image and extractor: a run that was killed goes on where it stopped, and one with the same

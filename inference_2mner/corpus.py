@@ -2,7 +2,7 @@
 
     2mner predict runs/demo posts.txt --out entities.jsonl
     2mner predict runs/demo posts.jsonl --image_dir images/ --out entities.parquet --risk 0.05
-    accelerate launch -m inference_2mner.corpus runs/demo me/tweets --split test --out annotated/
+    accelerate launch -m cli_2mner predict runs/demo me/tweets --split test --out annotated/
 
 The input is text (one sentence a line), CoNLL, JSON lines, Parquet, or a data set: a folder or a
 name on the Hub (`inputs.py`). The output is JSON lines (`.jsonl`), CoNLL (`.conll`, `.txt`),
@@ -24,8 +24,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import shutil
+import signal
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ from dataset_mmnerd.files import (
     write_json,
     written_for,
 )
-from dataset_mmnerd.processes import Processes, ProcessesError
+from dataset_mmnerd.processes import Processes
 from dataset_mmnerd.quoting import quoted, shorten
 from modeling_2mner import MultimodalNERPipeline, TwoMNERProcessor
 
@@ -372,10 +372,10 @@ def _number(text: str, value: str) -> float:
         ) from None
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "2mner predict") -> argparse.ArgumentParser:
     """The parser of the command."""
     top = argparse.ArgumentParser(
-        prog="2mner predict",
+        prog=prog,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -422,14 +422,25 @@ def parser() -> argparse.ArgumentParser:
 OPTIONS = ("risk", "top_k", "explain", "max_tokens", "batch_size", "num_workers")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; what goes wrong with model, input or output is one line."""
-    given = parser().parse_args(argv)
+def main(argv: Sequence[str], prog: str = "2mner predict") -> int:
+    """Run the command.
+
+    Args:
+        argv: `MODEL INPUT --out OUTPUT [options]`.
+        prog: the name of the program in messages.
+
+    Returns:
+        The exit status: 0, or 130 after Ctrl-C.
+
+    Raises:
+        CorpusError, InputError, ValueError, ProcessesError, OSError: as `predict_corpus`.
+    """
+    given = parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     disable_progress_bar()
+    options = {name: getattr(given, name) for name in OPTIONS}
+    options["threshold"] = _threshold(given.threshold)
     try:
-        options = {name: getattr(given, name) for name in OPTIONS}
-        options["threshold"] = _threshold(given.threshold)
         summary = predict_corpus(
             given.model,
             given.input,
@@ -444,20 +455,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             precision=given.precision,
             **{name: value for name, value in options.items() if value is not None},
         )
-    except (ValueError, OSError, ProcessesError) as error:
-        sys.stderr.write(f"2mner predict: {error}\n")
-        return 1
     except KeyboardInterrupt:
-        sys.stderr.write("2mner predict: interrupted; the same command goes on from here\n")
-        return 130
+        sys.stderr.write(f"{prog}: interrupted; the same command goes on from here\n")
+        return 128 + signal.SIGINT
     if summary is not None:
         sys.stdout.write(f"{summary}\n{given.out}: complete\n")
     return 0
-
-
-if __name__ == "__main__":
-    status = main()
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        sys.stdout.flush()
-        os._exit(status)  # gloo may hang while the interpreter shuts down
-    sys.exit(status)

@@ -157,10 +157,10 @@ def described(fitted: Mapping[str, Any], scored: Scored) -> str:
     )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "2mner thresholds") -> argparse.ArgumentParser:
     """The parser of the command."""
     top = argparse.ArgumentParser(
-        prog="2mner thresholds",
+        prog=prog,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -190,27 +190,30 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; what goes wrong with model or files is one line."""
-    given = parser().parse_args(argv)
+def main(argv: Sequence[str], prog: str = "2mner thresholds") -> int:
+    """Run the command.
+
+    Args:
+        argv: `MODEL --validation_files FILE ... [options]`.
+        prog: the name of the program in `--help`.
+
+    Returns:
+        The exit status 0.
+
+    Raises:
+        ValueError, OSError: as `choose_thresholds`.
+    """
+    given = parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     disable_progress_bar()
-    try:
-        fitted, scored = choose_thresholds(
-            given.model,
-            given.validation_files,
-            image_dir=given.image_dir,
-            precisions=given.precision,
-            alphas=given.alpha,
-            confidence=given.confidence,
-            max_tokens=given.max_tokens,
-        )
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"2mner thresholds: {error}\n")
-        return 1
+    fitted, scored = choose_thresholds(
+        given.model,
+        given.validation_files,
+        image_dir=given.image_dir,
+        precisions=given.precision,
+        alphas=given.alpha,
+        confidence=given.confidence,
+        max_tokens=given.max_tokens,
+    )
     sys.stdout.write(f"{described(fitted, scored)}\n\n{given.model / FILE}: written\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -24,7 +24,10 @@ __all__ = [
     "TwoMNERForTokenClassification",
     "TwoMNERModel",
     "TwoMNERProcessor",
+    "__version__",
 ]
+
+__version__ = "0.2.0"
 
 AutoConfig.register(TwoMNERConfig.model_type, TwoMNERConfig)
 AutoModel.register(TwoMNERConfig, TwoMNERModel)

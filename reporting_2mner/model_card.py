@@ -336,7 +336,7 @@ def training_in_words(results: dict[str, Any], emissions: float | None = None) -
 
 
 def recipe_as_yaml(recipe: dict[str, Any]) -> str:
-    """The recipe as YAML that `train.py` reads; paths of one machine are cut short."""
+    """The recipe as YAML that `2mner train` reads; paths of one machine are cut short."""
     keys = {
         key: _short_paths(value)
         for part in ("model", "data", "training")

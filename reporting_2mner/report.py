@@ -1,7 +1,7 @@
 """The command line: print the scores of a run and write its page anew, or compare runs.
 
-    python -m reporting_2mner.report runs/demo
-    python -m reporting_2mner.report runs/text runs/images
+    2mner report runs/demo
+    2mner report runs/text runs/images
 
 For one run: its scores as a text table, and its `report.html`. For several: the F1 of each and its
 difference from the first run's, with a 95 % interval and a p-value from a paired bootstrap over the
@@ -17,21 +17,25 @@ from pathlib import Path
 
 from .comparison import compare_runs
 from .html_report import write_report
-from .runs import RunError, figures_of, read_run
+from .runs import figures_of, read_run
 from .tables import comparison_table, score_table
 
 __all__ = ["main"]
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "python -m reporting_2mner.report") -> int:
+def main(argv: Sequence[str], prog: str = "2mner report") -> int:
     """Print the table of a run and write its page, or print how several runs compare.
 
     Args:
-        argv: by default the command line of this process.
-        prog: the name of the program in messages.
+        argv: folders of runs.
+        prog: the name of the program in `--help`.
 
     Returns:
-        The exit status: 0, or 1 after a one-line message on the error stream.
+        The exit status 0.
+
+    Raises:
+        RunError: if a folder holds no run, or a damaged one.
+        OSError: if the page cannot be written.
     """
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -40,21 +44,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m reporting_2mn
     )
     parser.add_argument("run", type=Path, nargs="+", help="folder of a run; several: compare them")
     folders = parser.parse_args(argv).run
-    try:
-        if len(folders) > 1:
-            sys.stdout.write(f"{comparison_table(compare_runs(list(map(read_run, folders))))}\n")
-            return 0
-        results = read_run(folders[0]).results
-        with figures_of(folders[0] / "metrics.json"):
-            table = f"{score_table(results)}\n\n" if "test" in results else ""
-        sys.stdout.write(table)
-        write_report(folders[0])
-        sys.stdout.write(f"The page is {folders[0] / 'report.html'}\n")
-    except (RunError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
-        return 1
+    if len(folders) > 1:
+        sys.stdout.write(f"{comparison_table(compare_runs(list(map(read_run, folders))))}\n")
+        return 0
+    results = read_run(folders[0]).results
+    with figures_of(folders[0] / "metrics.json"):
+        table = f"{score_table(results)}\n\n" if "test" in results else ""
+    sys.stdout.write(table)
+    write_report(folders[0])
+    sys.stdout.write(f"The page is {folders[0] / 'report.html'}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -186,8 +186,9 @@ tell(
 """
 
 COLLEAGUE = """
-import modeling_2mner, train
+import modeling_2mner
 from peft import PeftModel
+from training_2mner.run import main as train
 
 model = AutoModelForTokenClassification.from_pretrained("me/2mner", revision="{first}")
 processor = AutoProcessor.from_pretrained("me/2mner", revision="{first}")
@@ -397,7 +398,7 @@ def test_a_push_without_a_token_ends_before_the_training_in_one_line(
     result = client(code, check=False)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == (
-        "train.py: there is no token for the Hub: log in with `hf auth login`, "
+        "2mner train: there is no token for the Hub: log in with `hf auth login`, "
         "or set HF_TOKEN to a token that may write"
     )
     assert not (tmp_path / "run").exists()

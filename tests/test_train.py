@@ -192,9 +192,9 @@ def test_a_recipe_that_reads_context_trains_and_reports_both_views(
 
 def test_a_mistake_is_one_line_and_no_traceback(recipe):
     finished = run([*recipe, "--lerning_rate", "1"])
-    assert finished.returncode == 1
+    assert finished.returncode == 2
     message = "unknown key '--lerning_rate', the nearest known one is 'learning_rate'"
-    assert finished.stderr.splitlines()[-1] == f"train.py: command line: {message}"
+    assert finished.stderr.splitlines()[-1] == f"2mner train: command line: {message}"
     assert "Traceback" not in finished.stderr
 
 

@@ -1,1 +1,1 @@
-"""Training and measuring: what inference does not need. `train.py` at the top level uses it all."""
+"""A recipe in, a trained and scored model in a run's folder out."""

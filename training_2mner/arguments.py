@@ -16,6 +16,7 @@ from dataset_mmnerd.quoting import LONGEST_QUOTE, quoted
 from modeling_2mner.hardware_2mner import multiplies_bf16
 
 __all__ = [
+    "CommandLineError",
     "DataArguments",
     "ModelArguments",
     "RecipeError",
@@ -31,6 +32,12 @@ ADAPTER_RATE = 10
 
 class RecipeError(ValueError):
     """A recipe that cannot be followed: what is wrong, where, and what was expected."""
+
+
+class CommandLineError(RecipeError):
+    """A command line that cannot be followed."""
+
+    exit_status = 2
 
 
 @dataclass
@@ -124,7 +131,7 @@ class DataArguments:
     )
     train_files: list[str] | None = field(
         default=None,
-        metadata={"help": "Files to train on, or parts of them: `val.conllu[:1500]`, `[50%:]`."},
+        metadata={"help": "Files to train on, or parts of them: `val.conllu[:1500]`, `[50%%:]`."},
     )
     validation_files: list[str] | None = field(
         default=None, metadata={"help": "Files that choose the best checkpoint."}
@@ -340,8 +347,8 @@ class TwoMNERTrainingArguments(TrainingArguments):
             # `Trainer` would wrap the model in `torch.nn.DataParallel`, which the model refuses.
             raise ValueError(
                 f"found {self.n_gpu} GPUs and one process, expected one process for each GPU "
-                f"(accelerate launch --multi_gpu --num_processes {self.n_gpu} train.py RECIPE) or "
-                "one visible GPU (CUDA_VISIBLE_DEVICES=0)"
+                f"(accelerate launch --multi_gpu --num_processes {self.n_gpu} -m cli_2mner train "
+                "RECIPE) or one visible GPU (CUDA_VISIBLE_DEVICES=0)"
             )
 
 

@@ -123,7 +123,7 @@ def check_context(
     sentences = f"none of the first {STREAM_BEGINNING} sentences" if only_begun else "no sentence"
     message = (
         f"train: {sentences} has visual context ({', '.join(fields)}), which this model reads; "
-        "fill it with python -m dataset_mmnerd context FOLDER --objects MODEL --ocr tesseract"
+        "fill it with 2mner data context FOLDER --objects MODEL --ocr tesseract"
     )
     if arguments.model_name_or_path is None and not only_begun:
         raise RecipeError(f"{message}, or set context_budget in processor_config to 0")

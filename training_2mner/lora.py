@@ -5,7 +5,7 @@ the encoders themselves stay as they are.
     adapted = add_lora(model, rank=8)
     adapted.save_pretrained(folder)  # a few MB, which name "me/2mner" as their base
 
-    python -m training_2mner.lora merge runs/pt_adapter --out runs/pt   # a model by itself
+    2mner lora merge runs/pt_adapter --out runs/pt   # a model by itself
 
 What is unusual: the new parts and the CRF are small, so they are trained whole, and saved with the
 adapter. They change along with it where one base has several:
@@ -125,21 +125,28 @@ def refuse_adapter(name: str) -> None:
         base = json.loads(config.read_text("utf-8"))["base_model_name_or_path"]
         raise RecipeError(
             f"model_name_or_path: {name} is an adapter of {base}; make a model of it first: "
-            f"python -m training_2mner.lora merge {name} --out FOLDER"
+            f"2mner lora merge {name} --out FOLDER"
         )
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "python -m training_2mner.lora") -> int:
+def main(argv: Sequence[str], prog: str = "2mner lora") -> int:
     """Merge an adapter, from the command line.
 
     Args:
-        argv: by default the command line of this process.
-        prog: the name of the program in messages.
+        argv: `merge ADAPTER --out FOLDER`.
+        prog: the name of the program in `--help`.
 
     Returns:
-        The exit status: 0, or 1 after a one-line message on the error stream.
+        The exit status 0.
+
+    Raises:
+        OSError: if the folder is not empty, or as `merge_adapter`.
     """
-    parser = argparse.ArgumentParser(prog=prog, description="Commands for adapters.")
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Commands for adapters.",
+        epilog=f"example: {prog} merge runs/pt_adapter --out runs/pt",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     merge = commands.add_parser(
         "merge",
@@ -150,16 +157,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m training_2mne
     merge.add_argument("--out", type=Path, required=True, help="folder for the model")
     merge.add_argument("--base", help="the model that it adapts, if it has moved")
     arguments = parser.parse_args(argv)
-    try:
-        if arguments.out.exists() and any(arguments.out.iterdir()):
-            raise OSError(f"--out: {arguments.out} is not empty")
-        merge_adapter(arguments.adapter, arguments.out, arguments.base)
-    except OSError as error:
-        sys.stderr.write(f"{prog}: {error}\n")
-        return 1
+    if arguments.out.exists() and any(arguments.out.iterdir()):
+        raise OSError(f"--out: {arguments.out} is not empty")
+    merge_adapter(arguments.adapter, arguments.out, arguments.base)
     sys.stdout.write(f"The merged model is in {arguments.out}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

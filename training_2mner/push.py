@@ -1,7 +1,7 @@
 """From a folder to the Hub: a trained model, an adapter or the metric, in one commit.
 
-    python -m training_2mner.push runs/demo me/2mner
-    python -m training_2mner.push metrics/mmner me/mmner --private
+    2mner push runs/demo me/2mner
+    2mner push metrics/mmner me/mmner --private
 
 What is unusual: everything is sent before anything is visible, so a push that breaks off leaves the
 repository as it was, and the next one completes it. Of a run's folder only what is needed to load
@@ -146,7 +146,7 @@ def publish(
             token=token,
         )
     except PublishError as error:
-        again = f"python -m training_2mner.push {folder} {info.id}"
+        again = f"2mner push {folder} {info.id}"
         raise PublishError(f"{error}; to try again: {again}") from error.__cause__
     return commit.commit_url
 
@@ -200,15 +200,18 @@ def _content(path: Path, repo_id: str) -> Path | bytes:
     return re.sub(rb'^name = ".*"$', named, path.read_bytes(), flags=re.MULTILINE)
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "python -m training_2mner.push") -> int:
+def main(argv: Sequence[str], prog: str = "2mner push") -> int:
     """Push a folder, from the command line.
 
     Args:
-        argv: by default the command line of this process.
-        prog: the name of the program in messages.
+        argv: `FOLDER REPOSITORY [--private]`.
+        prog: the name of the program in `--help`.
 
     Returns:
-        The exit status: 0, or 1 after a one-line message on the error stream.
+        The exit status 0.
+
+    Raises:
+        PublishError, OSError: as `publish`.
     """
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -223,14 +226,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m training_2mne
     arguments = parser.parse_args(argv)
     logging.basicConfig(format="%(message)s")
     logger.setLevel(logging.INFO)
-    try:
-        address = publish(arguments.folder, arguments.repository, private=arguments.private)
-    except (PublishError, OSError) as error:
-        sys.stderr.write(f"{prog}: {error}\n")
-        return 1
+    address = publish(arguments.folder, arguments.repository, private=arguments.private)
     sys.stdout.write(f"{address}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

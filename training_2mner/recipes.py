@@ -6,14 +6,16 @@
 
 The YAML file gives the defaults, the command line wins. The file is read as YAML 1.2, so that
 `eval_strategy: no` is the word "no" and `learning_rate: 2e-4` a number, and every value in it
-passes through the same conversion as on the command line.
+passes through the same conversion as on the command line. The recipes of `configs/` are part of the
+installed package, where they are found by name: `demo` is `configs/demo.yaml`.
 """
 
 from __future__ import annotations
 
-from argparse import Action, ArgumentTypeError
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -23,6 +25,7 @@ from transformers import HfArgumentParser
 from dataset_mmnerd.quoting import quoted, shorten
 
 from .arguments import (
+    CommandLineError,
     DataArguments,
     ModelArguments,
     RecipeError,
@@ -31,16 +34,19 @@ from .arguments import (
 )
 from .yaml12 import read_yaml
 
-__all__ = ["read_recipe"]
+__all__ = ["RECIPES", "find_recipe", "read_recipe"]
+
+RECIPES = Path(__file__).with_name("configs")
+"""The recipes that come with the package."""
 
 
 def read_recipe(
-    argv: Sequence[str], prog: str = "train.py"
+    argv: Sequence[str], prog: str = "2mner train"
 ) -> tuple[Path, ModelArguments, DataArguments, TwoMNERTrainingArguments]:
-    """Read `CONFIG.yaml [--key value ...]`.
+    """Read `RECIPE [--key value ...]`.
 
     Returns:
-        The recipe's path and the three kinds of arguments.
+        The recipe as it was given, a path or a name, and the three kinds of arguments.
 
     Raises:
         RecipeError: for a missing or malformed file, a key that nobody knows (with the nearest that
@@ -49,14 +55,20 @@ def read_recipe(
     parser = _Parser(
         (ModelArguments, DataArguments, TwoMNERTrainingArguments),
         prog=prog,
+        usage=f"{prog} RECIPE [--KEY VALUE ...]",
+        description="Train, score and save a model by a recipe. Options replace its values.",
+        epilog=f"example: {prog} 2mner --train_files de/train.txt --validation_files de/dev.txt",
         allow_abbrev=False,
     )
-    parser.add_argument("recipe", metavar="CONFIG.yaml", help="The recipe: defaults for the rest.")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="A YAML file, or a name that --list names: the defaults."
+    )
+    parser.add_argument("--list", action=_List, nargs=0, help="Name the recipes that come along.")
     namespace, unknown = parser.parse_known_args(argv)
     if unknown:
-        raise RecipeError(f"command line: {unknown_key(unknown[0], parser.keys())}")
+        raise CommandLineError(f"command line: {unknown_key(unknown[0], parser.keys())}")
     recipe = Path(namespace.recipe)
-    parser.set_defaults(**_read_defaults(recipe, parser))
+    parser.set_defaults(**_read_defaults(find_recipe(namespace.recipe), parser))
     try:
         *arguments, _ = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     except RecipeError:
@@ -69,11 +81,43 @@ def read_recipe(
     return recipe, *arguments
 
 
+def find_recipe(name: str) -> Path:
+    """The file of a recipe that is given by its path, or by its name if it comes with the package.
+
+    Raises:
+        CommandLineError: if there is neither such a file nor such a recipe.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = {recipe.stem: recipe for recipe in RECIPES.glob("*.yaml")}
+    if name in known:
+        return known[name]
+    nearest = get_close_matches(path.stem, known, n=1, cutoff=0)[0]
+    raise CommandLineError(
+        f"{shorten(name)}: no such recipe, the nearest that comes with 2mner is {nearest!r}"
+    )
+
+
+class _List(Action):
+    """Print the names of the recipes and the first line of each, and exit."""
+
+    def __call__(
+        self, parser: ArgumentParser, namespace: Namespace, values: Any, option: Any = None
+    ) -> None:
+        recipes = sorted(RECIPES.glob("*.yaml"))
+        width = max(len(recipe.stem) for recipe in recipes)
+        for recipe in recipes:
+            first, _, _ = recipe.read_text("utf-8").partition("\n")
+            print(f"{recipe.stem:<{width}}  {first.removeprefix('# ')}")
+        parser.exit()
+
+
 class _Parser(HfArgumentParser):
     """A parser that says what is wrong in one line, without the usage of its 150 options."""
 
     def error(self, message: str) -> None:
-        raise RecipeError(f"command line: {shorten(message, 400)}")
+        raise CommandLineError(f"command line: {shorten(message, 400)}")
 
     def keys(self) -> dict[str, Action]:
         """The actions by the names that a recipe uses for them."""
@@ -95,8 +139,6 @@ class _Parser(HfArgumentParser):
 
 def _read_defaults(recipe: Path, parser: _Parser) -> dict[str, Any]:
     """The values of a YAML file, each converted to the type its key declares."""
-    if not recipe.is_file():
-        raise RecipeError(f"{recipe}: no such recipe")
     try:
         values, lines = read_yaml(recipe)
     except (OSError, ValueError) as error:

@@ -1,9 +1,9 @@
 """Train a model by a recipe, score it, and save everything in one folder.
 
-    python train.py configs/demo.yaml
-    python train.py configs/demo.yaml --learning_rate 1e-4 --output_dir runs/slower
-    python train.py configs/text_only.yaml --train_files de/train.txt --validation_files de/dev.txt
-    python train.py configs/2mner.yaml --push_to_hub --hub_model_id me/2mner
+    2mner train configs/demo.yaml
+    2mner train demo --learning_rate 1e-4 --output_dir runs/slower
+    2mner train text_only --train_files de/train.txt --validation_files de/dev.txt
+    2mner train 2mner --push_to_hub --hub_model_id me/2mner
 
 Values on the command line replace those of the recipe; `--help` lists every key. The run's folder
 then holds the model with its processor and code (or the adapter), which `from_pretrained` loads;
@@ -27,7 +27,6 @@ from typing import Any
 from transformers import set_seed
 
 from dataset_mmnerd.files import write_json, write_lines
-from dataset_mmnerd.readers import MalformedLineError
 from modeling_2mner import TwoMNERProcessor
 from reporting_2mner.errors import write_thumbnails
 from reporting_2mner.html_report import write_report
@@ -47,7 +46,6 @@ from .evaluation import evaluate
 from .lora import refuse_adapter
 from .new_language import Study
 from .push import (
-    PublishError,
     prepare_repository,
     publish,
     refuse_local_base,
@@ -64,17 +62,14 @@ from .run_record import (
 )
 from .streaming import refuse_endless
 
-__all__ = ["FAILURES", "main"]
-
-FAILURES = (RecipeError, MalformedLineError, PublishError, OSError)
-"""Errors of the user's input or of the machine. Their message is one line."""
+__all__ = ["main"]
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
+def main(argv: Sequence[str], prog: str = "2mner train") -> int:
     """Train, score and save a model by a recipe, and print its table of scores.
 
     Args:
-        argv: `CONFIG.yaml [--key value ...]`; by default the command line of this process.
+        argv: `RECIPE [--key value ...]`.
         prog: the name of the program in `--help`.
 
     Returns:
@@ -87,9 +82,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         MalformedLineError: at the first malformed line of a data file.
         OSError: if a data file is missing, or the run's folder cannot be written.
     """
-    recipe, model_arguments, data_arguments, arguments = read_recipe(
-        sys.argv[1:] if argv is None else argv, prog
-    )
+    recipe, model_arguments, data_arguments, arguments = read_recipe(argv, prog)
     set_up_logging(arguments)
     refuse_separate_trainings(arguments)
     refuse_endless(data_arguments, arguments)

@@ -98,7 +98,7 @@ class CommandLines(Surface):
         name = case.random("name").choice(("me/x", "x" * 200, "a/b/c", "", "\x1b[1m", "-x", "é/é"))
         return (
             ["model", "HF_HUB_OFFLINE", "token", "repository", name[:50] or "''"],
-            ["-m", "training_2mner.push", str(model), "--", name],
+            ["-m", "cli_2mner", "push", str(model), "--", name],
         )
 
     def report(self, case: Case, folder: Path) -> tuple[list[str], list[str]]:
@@ -108,4 +108,4 @@ class CommandLines(Surface):
         for edit in case.edit_randoms():
             content = edit_json(content, edit)
         (run / "metrics.json").write_bytes(content)
-        return ["metrics.json", "run"], ["-m", "reporting_2mner.report", str(run)]
+        return ["metrics.json", "run"], ["-m", "cli_2mner", "report", str(run)]

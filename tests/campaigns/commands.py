@@ -12,6 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli_2mner import UNEXPECTED
 from tests.campaigns.cases import ACCEPTED, REFUSED, WARNED, Outcome, check, check_line
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +73,7 @@ def judged_command(
     lines = [line for line in finished.errors.splitlines() if not _PROGRESS.fullmatch(line)]
     traces = [line for line in lines if line.startswith("Traceback (most recent call last)")]
     check(not traces, f"a traceback: {lines[-1:]}")
+    check(UNEXPECTED not in finished.errors, f"an unexpected error: {lines[-1:]}")
     check(finished.status in (0, 1, 2), f"status {finished.status}: {lines[-1:]}")
     if finished.status == 0:
         return Outcome(ACCEPTED)

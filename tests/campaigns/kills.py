@@ -24,6 +24,7 @@ from typing import Any
 
 from huggingface_hub import constants
 
+from cli_2mner import main as cli
 from dataset_mmnerd.__main__ import main as dataset_main
 from tests.campaigns.cases import ACCEPTED, Case, Fault, Outcome, Surface, check
 from tests.campaigns.files import mmnerd_files, write_files
@@ -31,7 +32,6 @@ from tests.campaigns.folders import write_tagger
 from tests.campaigns.models import write_encoders, write_model
 from tests.dataset_mmnerd.conftest import conll, image_bytes
 from tests.hub_server import HubServer
-from training_2mner.push import main as publish_main
 from training_2mner.run import main as train
 
 FILE_EVENTS = (
@@ -328,7 +328,7 @@ class KilledPushes(Kills):
         kind, url, *rest = arguments
         constants.ENDPOINT = url
         os.environ["HF_TOKEN"] = "hf_me"
-        return dataset_main(rest) if kind == "datasets" else publish_main(rest)
+        return dataset_main(rest) if kind == "datasets" else cli(["push", *rest])
 
     def prepare(self, folder: Path) -> None:
         text, vision = write_encoders(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from reporting_2mner.report import main
+from cli_2mner import main
 from tests.campaigns.cases import ACCEPTED, Case, Outcome, Surface, check
 from tests.campaigns.commands import call, judged_command
 from tests.campaigns.files import spoil_file
@@ -49,7 +49,7 @@ class Runs(Surface):
             path.write_bytes(content)
         several = random.random() < 0.5
         others = [str(self.whole)] if several else []
-        finished = call(main, [str(damaged), *others])
+        finished = call(main, ["report", str(damaged), *others])
         outcome = judged_command(finished, [*EDITS, "damaged"], folder)
         if outcome.kind == ACCEPTED and not several:
             page = (damaged / "report.html").read_text("utf-8")

@@ -16,9 +16,10 @@ from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Image, load_dataset
 from PIL import Image as PILImage
 
+from cli_2mner import main
 from dataset_mmnerd.locks import locked
 from dataset_mmnerd.readers import read_file
-from inference_2mner.corpus import main, predict_corpus
+from inference_2mner.corpus import predict_corpus
 from inference_2mner.models import load_pipeline
 from inference_2mner.parts import CorpusError
 from inference_2mner.rows import InputError
@@ -277,7 +278,7 @@ def test_a_damaged_table_is_one_line(model, tmp_path, capsys):
     path = tmp_path / "a.parquet"
     Dataset.from_list([{"text": "a"}]).to_parquet(path)
     path.write_bytes(path.read_bytes()[:-20])
-    assert main([str(model), str(path), "--out", str(tmp_path / "out.jsonl")]) == 1
+    assert main(["predict", str(model), str(path), "--out", str(tmp_path / "out.jsonl")]) == 1
     assert "a.parquet: found" in capsys.readouterr().err.splitlines()[-1]
 
 
@@ -286,7 +287,8 @@ def test_a_damaged_table_is_one_line(model, tmp_path, capsys):
 
 def test_the_command_says_what_it_did_and_does_nothing_twice(model, tmp_path, capsys):
     path = write_texts(tmp_path / "posts.txt", 30)
-    command = [str(model), str(path), "--out", str(tmp_path / "out.jsonl"), "--max_tokens", "500"]
+    command = ["predict", str(model), str(path), "--out", str(tmp_path / "out.jsonl")]
+    command += ["--max_tokens", "500"]
     assert main(command) == 0
     said = capsys.readouterr().out
     assert said.startswith("30 sentences, ")

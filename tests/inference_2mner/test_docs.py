@@ -11,7 +11,7 @@ from inference_2mner import corpus, thresholds
 PAGE = (Path(__file__).parents[2] / "docs" / "inference.md").read_text("utf-8")
 PARSERS = {
     "2mner predict": corpus.parser,
-    "-m inference_2mner.corpus": corpus.parser,
+    "-m cli_2mner predict": corpus.parser,
     "2mner thresholds": thresholds.parser,
 }
 COMMANDS = [

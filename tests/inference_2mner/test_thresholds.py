@@ -8,10 +8,11 @@ from bisect import bisect
 import numpy as np
 import pytest
 
+from cli_2mner import main
 from inference_2mner.calibration import Scored, calibrate
 from inference_2mner.corpus import predict_corpus
 from inference_2mner.models import load_pipeline, words_of_characters
-from inference_2mner.thresholds import annotated_records, choose_thresholds, main
+from inference_2mner.thresholds import annotated_records, choose_thresholds
 from modeling_2mner.labels_2mner import labels_from_spans
 from modeling_2mner.thresholds_2mner import limits_from_file
 
@@ -48,7 +49,7 @@ def test_thresholds_are_stored_with_the_model_and_the_pipeline_uses_them(
 ):
     model, files = model_and_files
     levels = ["--precision", "0.9", "0.999999", "--alpha", "0.2", "0.001"]
-    assert main([str(model), "--validation_files", *map(str, files), *levels]) == 0
+    assert main(["thresholds", str(model), "--validation_files", *map(str, files), *levels]) == 0
     said = capsys.readouterr().out
     assert said.startswith("300 sentences: ")
     assert "| risk 0.001 | none reaches it |" in said
@@ -94,5 +95,7 @@ def test_what_goes_wrong_is_one_line(
     (tmp_path / "unknown.conll").write_text("Ana\tB-SHIP\n", "utf-8")
     options = {"--validation_files": str(files[0]), "--alpha": "0.1", **change}
     model = options.pop("model", str(model))
-    assert main([model, *(part for option in options.items() for part in option)]) == 1
+    assert (
+        main(["thresholds", model, *(part for option in options.items() for part in option)]) == 1
+    )
     assert message in capsys.readouterr().err.splitlines()[-1]

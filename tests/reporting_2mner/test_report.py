@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cli_2mner import main
 from dataset_mmnerd.files import write_json, write_lines
 from reporting_2mner.html_report import write_report
-from reporting_2mner.report import main
 from reporting_2mner.runs import RunError
 from tests.conftest import full_disk
 
@@ -52,16 +52,16 @@ def refused(capsys) -> Callable[[Path], str]:
 
     def line_of(folder: Path) -> str:
         capsys.readouterr()
-        assert main([str(folder)], prog="report") == 1
+        assert main(["report", str(folder)]) == 1
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("report: ")
+        assert line.startswith("2mner report: ")
         return line
 
     return line_of
 
 
 def test_a_whole_run_is_reported(run):
-    assert main([str(run)]) == 0
+    assert main(["report", str(run)]) == 0
     assert (run / "report.html").stat().st_size > 10_000
     assert {"loss.png", "scores.png"} <= {path.name for path in (run / "report").iterdir()}
 
@@ -77,7 +77,7 @@ DAMAGED = {
     ("name", "content"), [(name, text) for name, texts in DAMAGED.items() for text in texts]
 )
 def test_a_damaged_file_of_a_run_is_one_line_that_names_it(run, refused, name, content):
-    assert main([str(run)]) == 0
+    assert main(["report", str(run)]) == 0
     before = (run / "report.html").read_bytes()
     (run / name).write_bytes(content.encode("latin-1"))
     assert f"{run / name}: found " in refused(run)
@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_line_and_the_older_report_stays(run, refused):
 
     with full_disk(2000):
         line = refused(run)
-    assert line.startswith("report: [Errno 27] File too large: ")
+    assert line.startswith("2mner report: [Errno 27] File too large: ")
     assert {path.name: path.read_bytes() for path in (run / "report").iterdir()} == report
     assert (run / "report.html").read_bytes() == page
 

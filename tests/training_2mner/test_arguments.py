@@ -186,7 +186,7 @@ def test_a_missing_or_empty_recipe_is_named(tmp_path):
     (tmp_path / "empty.yaml").write_text("", encoding="utf-8")
     with pytest.raises(RecipeError, match="found None, expected lines of `key: value`"):
         read_recipe([str(tmp_path / "empty.yaml")])
-    with pytest.raises(RecipeError, match=r"required: CONFIG.yaml"):
+    with pytest.raises(RecipeError, match=r"required: RECIPE"):
         read_recipe([])
 
 

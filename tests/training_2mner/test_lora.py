@@ -8,10 +8,11 @@ from peft import AutoPeftModelForTokenClassification, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForTokenClassification
 
+from cli_2mner import main
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 from training_2mner.arguments import RecipeError
 from training_2mner.evaluation import evaluate
-from training_2mner.lora import add_lora, load_adapter, main, merge_adapter, refuse_adapter
+from training_2mner.lora import add_lora, load_adapter, merge_adapter, refuse_adapter
 
 
 def close(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -194,7 +195,7 @@ def test_one_base_has_several_adapters_and_changes_between_them(base, adapter, o
 def test_a_merged_adapter_is_a_model_by_itself(adapter, outputs, tmp_path, capsys):
     folder = adapter("pt")
     expected = outputs(load_adapter(folder))
-    main(["merge", folder, "--out", str(tmp_path / "merged")])
+    main(["lora", "merge", folder, "--out", str(tmp_path / "merged")])
     assert str(tmp_path / "merged") in capsys.readouterr().out
     assert not (tmp_path / "merged" / "adapter_config.json").exists()
     model = AutoModelForTokenClassification.from_pretrained(tmp_path / "merged")
@@ -230,11 +231,11 @@ def test_an_adapter_whose_base_has_moved_is_told_where_it_is(base, adapter, outp
 
 
 def test_what_cannot_be_merged_is_said_in_one_line(base, adapter, tmp_path, capsys):
-    assert main(["merge", base, "--out", str(tmp_path / "merged")], prog="2mner lora") == 1
+    assert main(["lora", "merge", base, "--out", str(tmp_path / "merged")]) == 1
     line = capsys.readouterr().err
     assert line.startswith("2mner lora: ") and line.count("\n") == 1
     assert "base holds no adapter" in line
-    assert main(["merge", adapter("pt"), "--out", base]) == 1
+    assert main(["lora", "merge", adapter("pt"), "--out", base]) == 1
     assert "is not empty" in capsys.readouterr().err
 
 

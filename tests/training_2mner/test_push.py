@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from training_2mner.push import PublishError, main, prepare_repository, publish
+from cli_2mner import main
+from training_2mner.push import PublishError, prepare_repository, publish
 
 ROOT = Path(__file__).parents[2]
 CARD = '---\ntags: [ner]\n---\n# demo\n\nname = "demo"\npipeline(model=name)\n'
@@ -80,7 +81,7 @@ def test_a_push_that_breaks_off_leaves_nothing_and_a_second_one_completes_it(
     online.fail(method, address)
     message = (
         r"me/demo: the Hub answered 507 \(.*\); nothing was changed there; "
-        rf"to try again: python -m training_2mner\.push {run} me/demo"
+        rf"to try again: 2mner push {run} me/demo"
     )
     with pytest.raises(PublishError, match=message):
         publish(run, "me/demo")
@@ -133,7 +134,7 @@ def test_the_metrics_own_links_to_the_models_code_are_sent(online):
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"base_model_name_or_path": 5}', "\xff"])
 def test_a_damaged_adapter_config_is_one_line_that_names_it(run, content, capsys):
     (run / "adapter_config.json").write_bytes(content.encode("latin-1"))
-    assert main([str(run), "me/demo"], prog="2mner push") == 1
+    assert main(["push", str(run), "me/demo"]) == 1
     line = capsys.readouterr().err
     assert line.startswith(f"2mner push: {run / 'adapter_config.json'}: found ")
     assert line.endswith('expected a JSON object with "base_model_name_or_path"\n')
@@ -190,8 +191,8 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
 
 
 def test_the_command_tells_the_address_or_why_not(online, run, capsys):
-    assert main([str(run), "me/demo", "--private"]) == 0
+    assert main(["push", str(run), "me/demo", "--private"]) == 0
     assert capsys.readouterr().out.startswith(f"{online.url}/me/demo/commit/")
-    assert main([str(run), "you/demo"]) == 1
-    line = "python -m training_2mner.push: you/demo: your token may not write there"
+    assert main(["push", str(run), "you/demo"]) == 1
+    line = "2mner push: you/demo: your token may not write there"
     assert capsys.readouterr().err.splitlines()[-1].startswith(line)

@@ -1,0 +1,200 @@
+"""The console script `2mner`: one subcommand for each task.
+
+    2mner train demo --learning_rate 1e-4
+    2mner report runs/demo
+    2mner data build --source sample --out mmnerd/
+    accelerate launch -m cli_2mner train 2mner --dataset_name mmnerd
+
+The module of a subcommand is imported when the subcommand runs, so `2mner --help` loads neither
+torch nor transformers. A subcommand is a function `main(argv, prog)` that returns an exit status or
+raises an exception with a message for the user.
+
+Exit status: 0; 1 for an error in data, model, disk or Hub; 2 for a wrong command; 130 after Ctrl-C.
+An error is one line on the error stream. `--debug`, anywhere on the line, shows its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import version
+from typing import NoReturn
+
+__all__ = ["COMMANDS", "Command", "main", "script"]
+
+LONGEST_MESSAGE = 1000
+"""Characters of a message that are shown."""
+
+UNEXPECTED = "(--debug shows where)"
+"""Follows a message that is neither this project's nor about a file."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        module: where its `main` is.
+        summary: one line for `2mner --help`.
+        example: what one could type.
+        subcommands: those of its own, if it has any.
+    """
+
+    module: str
+    summary: str
+    example: str
+    subcommands: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "train": Command(
+        "training_2mner.run",
+        "train, score and save a model by a recipe",
+        "2mner train 2mner --train_files de/train.txt --validation_files de/dev.txt",
+    ),
+    "report": Command(
+        "reporting_2mner.report",
+        "print the scores of a run and write its page, or compare runs",
+        "2mner report runs/text runs/images",
+    ),
+    "predict": Command(
+        "inference_2mner.corpus",
+        "annotate a file or a data set with entities",
+        "2mner predict runs/demo posts.txt --out entities.jsonl",
+    ),
+    "thresholds": Command(
+        "inference_2mner.thresholds",
+        "choose thresholds for a model on validation sentences",
+        "2mner thresholds runs/demo --validation_files valid.jsonl",
+    ),
+    "data": Command(
+        "dataset_mmnerd.commands",
+        "build, check and publish a data set",
+        "2mner data build --source sample --out mmnerd/",
+        ("build", "context", "audit", "push"),
+    ),
+    "push": Command(
+        "training_2mner.push",
+        "send a run's folder or the metric's to the Hub",
+        "2mner push runs/demo me/2mner --private",
+    ),
+    "lora": Command(
+        "training_2mner.lora",
+        "merge an adapter into its model",
+        "2mner lora merge runs/pt_adapter --out runs/pt",
+        ("merge",),
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        argv: by default the command line of this process.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: with status 0 after `--help` and `--version`, with 2 for a wrong command.
+    """
+    words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        nested = [f"{name} {word}" for name, it in COMMANDS.items() for word in it.subcommands]
+        _unknown("2mner", words[0], [*COMMANDS, *nested])
+    given = parser.parse_args(words[:1])  # the rest is the subcommand's
+    command, rest, prog = COMMANDS[given.command], words[1:], f"2mner {given.command}"
+    has_word = command.subcommands and rest and not rest[0].startswith("-")
+    if has_word and rest[0] not in command.subcommands:
+        _unknown(prog, rest[0], command.subcommands)
+    try:
+        return import_module(command.module).main(rest, prog)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        sys.stderr.write(f"{prog}: stopped by Ctrl-C\n")
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"{prog}: {_one_line(error)}\n")
+        return getattr(error, "exit_status", 1)
+
+
+def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
+    """The words of a command line without `--debug`, and whether it was there."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    words = [word for word in argv[:end] if word != "--debug"]
+    return [*words, *argv[end:]], len(words) < end
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    table = "\n".join(f"  {name:<{width}}  {it.summary}" for name, it in COMMANDS.items())
+    examples = "\n".join(f"  {it.example}" for it in COMMANDS.values())
+    parser = argparse.ArgumentParser(
+        prog="2mner",
+        usage="2mner COMMAND ...",
+        description=f"Named entities from text and images.\n\ncommands:\n{table}",
+        epilog=f"examples:\n{examples}\n\n`2mner COMMAND --help` describes a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("--version", action="version", version=f"2mner {version('2mner')}")
+    parser.add_argument(
+        "--debug", action="store_true", help="anywhere on the line: show the traceback of an error"
+    )
+    return parser
+
+
+def _unknown(prog: str, word: str, known: Sequence[str]) -> NoReturn:
+    """Say which command is nearest to an unknown one, and exit with status 2."""
+    nearest = get_close_matches(word, known, n=1, cutoff=0)[0]
+    sys.stderr.write(f"{prog}: unknown command {word[:200]!r}, the nearest is {nearest!r}\n")
+    sys.exit(2)
+
+
+def _one_line(error: Exception) -> str:
+    """The message of an error; with the error's type, if it was not written for the user."""
+    message = " ".join(str(error).split())
+    if len(message) > LONGEST_MESSAGE:
+        message = f"{message[:LONGEST_MESSAGE]}..."
+    if _is_for_user(error):
+        return message
+    return f"{type(error).__name__}: {message} {UNEXPECTED}"
+
+
+def _is_for_user(error: Exception) -> bool:
+    """Whether an error is about a file, or this project has raised it with a message of its own."""
+    if isinstance(error, OSError) or _is_own(type(error).__module__):
+        return True
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return type(error) is ValueError and _is_own(frames[-1].f_globals["__name__"])
+
+
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0].endswith(("_2mner", "_mmnerd"))
+
+
+def script() -> NoReturn:
+    """Run the command line of this process and end the process."""
+    status = main()
+    training = "train" in sys.argv[1:3]  # its loggers have work to do when the process ends
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1 and not training:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # gloo may hang while the interpreter shuts down
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    script()

@@ -1,0 +1,227 @@
+"""The command line: build a data set, fill its visual context, audit it, push it.
+
+2mner data build --source mmnerd --data-dir MMNERD/ --out mmnerd/
+2mner data build --source sample --out mmnerd/
+2mner data context mmnerd/ --objects backbones/tagger --ocr tesseract
+2mner data audit mmnerd/ --against twitter2017/
+2mner data push mmnerd/ --repo-id me/mmnerd --private
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from .audit import audit
+from .build import build, push
+from .card import CardFacts
+from .columns import parse_columns
+from .context_folder import fill_context
+from .extractors import Captioner, Extractor, ObjectTagger, TesseractReader
+from .files import check_replaceable, recover_folder, write_text
+from .sources import SOURCES, ReadOptions
+
+
+def _shares(text: str) -> tuple[int, ...]:
+    try:
+        shares = tuple(int(share) for share in text.split("/"))
+    except ValueError:
+        shares = ()
+    if len(shares) != 3:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected weights such as 80/10/10")
+    return shares
+
+
+def parser(prog: str = "2mner data") -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog=prog,
+        description="Build, check and publish data sets of sentences with images and entities.",
+        epilog=f"example: {prog} build --source sample --out mmnerd/",
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+
+    command = commands.add_parser(
+        "build",
+        help="make a data set folder from files",
+        epilog=f"example: {prog} build --source conll --data-dir my_data/ --out my_set/",
+    )
+    command.add_argument("--source", required=True, choices=SOURCES)
+    command.add_argument(
+        "--data-dir",
+        type=Path,
+        help="a folder, a file, an archive, or a data set's name",
+    )
+    command.add_argument("--config", help="of a data set (--source dataset)")
+    command.add_argument("--image-dir", type=Path, help="where the images are, if elsewhere")
+    command.add_argument("--out", type=Path, required=True, help="the folder to make")
+    command.add_argument("--languages", nargs="+", metavar="LANG", help="take these alone")
+    command.add_argument("--language", metavar="LANG", help="of data that does not tell its own")
+    command.add_argument(
+        "--columns", nargs="+", metavar="COLUMN=NAME", help="other names, such as tokens=words"
+    )
+    command.add_argument(
+        "--tag-names", nargs="+", metavar="LABEL", help="by number, where ner_tags are numbers"
+    )
+    command.add_argument("--entity-types", nargs="+", metavar="TYPE", help="refuse all others")
+    command.add_argument("--split", type=_shares, default=(80, 10, 10), metavar="80/10/10")
+    command.add_argument("--title", help="the data card's; else the folder's name")
+    command.add_argument("--license", help="a licence id of the Hub, for the data card")
+    command.add_argument("--origin", help="where the data comes from, for the data card")
+    command.add_argument("--no-audit", action="store_true", help="only build")
+    command.add_argument("--strict", action="store_true", help="warnings are errors")
+    command.add_argument("--overwrite", action="store_true", help="replace the folder")
+
+    command = commands.add_parser(
+        "context",
+        help="fill the columns made from images",
+        epilog=f"example: {prog} context mmnerd/ --objects backbones/tagger --ocr tesseract",
+    )
+    command.add_argument("folder", type=Path)
+    command.add_argument(
+        "--objects", metavar="MODEL", help="a detector, zero-shot detector or image classifier"
+    )
+    command.add_argument("--object-count", type=int, metavar="N", help="names an image at most")
+    command.add_argument("--object-score", type=float, metavar="P", help="a name's score at least")
+    command.add_argument(
+        "--object-names", nargs="+", metavar="NAME", help="what a zero-shot detector looks for"
+    )
+    command.add_argument("--captions", metavar="MODEL", help="an image-text-to-text model")
+    command.add_argument("--caption-count", type=int, metavar="N", help="captions an image")
+    command.add_argument("--ocr", choices=["tesseract"], help="what reads characters")
+
+    command = commands.add_parser(
+        "audit",
+        help="say what is wrong with a data set folder",
+        epilog=f"example: {prog} audit mmnerd/ --against twitter2017/",
+    )
+    command.add_argument("folder", type=Path)
+    command.add_argument("--against", type=Path, help="another one, to find overlaps")
+    command.add_argument("--json", type=Path, help="write the findings there, too")
+    command.add_argument("--strict", action="store_true", help="warnings are errors")
+
+    command = commands.add_parser(
+        "push",
+        help="send a data set folder to the Hub",
+        epilog=f"example: {prog} push mmnerd/ --repo-id me/mmnerd --private --dry-run",
+    )
+    command.add_argument("folder", type=Path)
+    command.add_argument("--repo-id", required=True, metavar="OWNER/NAME")
+    command.add_argument("--private", action="store_true")
+    command.add_argument(
+        "--dry-run", action="store_true", help="say what would be sent, send nothing"
+    )
+    return top
+
+
+def _build(options: argparse.Namespace) -> int:
+    report = build(
+        options.source,
+        options.data_dir,
+        options.out,
+        options=ReadOptions(
+            image_dir=options.image_dir,
+            lang=options.language,
+            columns=parse_columns(options.columns or ()),
+            tag_names=None if options.tag_names is None else tuple(options.tag_names),
+            config=options.config,
+        ),
+        languages=options.languages,
+        entity_types=options.entity_types,
+        shares=options.split,
+        facts=CardFacts(options.title or options.out.name, options.license, options.origin),
+        with_audit=not options.no_audit,
+        strict=options.strict,
+        overwrite=options.overwrite,
+    )
+    for (lang, split), part in sorted(report.parts.items()):
+        numbers = f"{part.written.rows:,} sentences, {part.entities.total():,} entities"
+        print(f"{lang} {split}: {numbers}, {part.images:,} images")
+    if report.audit is not None:
+        print(report.audit)
+    print(f"{options.out}: built")
+    return 0
+
+
+def _context(options: argparse.Namespace) -> int:
+    given = {
+        ObjectTagger: {
+            "count": options.object_count,
+            "threshold": options.object_score,
+            "names": options.object_names,
+        },
+        Captioner: {"count": options.caption_count},
+    }
+    given = {
+        kind: {name: value for name, value in settings.items() if value is not None}
+        for kind, settings in given.items()
+    }
+
+    def extractors(languages: Sequence[str], device: str | None) -> list[Extractor]:
+        found: list[Extractor] = []
+        if options.ocr is not None:  # first: what is missing is said before a model is loaded
+            found.append(TesseractReader(languages))
+        for kind, model in ((ObjectTagger, options.objects), (Captioner, options.captions)):
+            if model is not None:
+                found.append(kind(model, device=device, **given[kind]))
+        return found
+
+    report = fill_context(options.folder, extractors)
+    if report is None:
+        return 0
+    for name, made in report.columns.items():
+        found = f"{made.strings:,} strings on {made.images:,} images"
+        print(f"{name}: {found}, nothing on {made.nothing_found:,}, by {made.made_by}")
+        for image, fault in made.failed:
+            print(f"{name}: {image} failed: {fault}")
+    print(f"{options.folder}: {report.read:,} read, {report.shards_replaced} shards written")
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    if options.json is not None:
+        check_replaceable(options.json)
+    report = audit(options.folder, options.against)
+    print(report)
+    if options.json is not None:
+        write_text(options.json, report.to_json())
+    return int(report.failed(strict=options.strict))
+
+
+def _push(options: argparse.Namespace) -> int:
+    files = push(options.folder, options.repo_id, private=options.private, dry_run=options.dry_run)
+    for name, size in files:
+        print(f"{size:>14,}  {name}")
+    done = "would be sent" if options.dry_run else "sent"
+    total = sum(size for _, size in files)
+    print(f"{len(files)} files, {total:,} bytes {done} to datasets/{options.repo_id}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "2mner data") -> int:
+    """Run one command.
+
+    Args:
+        argv: `build`, `context`, `audit` or `push` with its options; by default the command line
+            of this process.
+        prog: the name of the program in `--help`.
+
+    Returns:
+        The exit status: 0, or 1 if an audit has found errors.
+
+    Raises:
+        ValueError, OSError, ContextError: if something is wrong with the data.
+        PublishError: if the data set cannot be pushed.
+        ProcessesError: if there are several processes that do not know of each other.
+    """
+    top = parser(prog)
+    options = top.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    if options.command == "context" and not (options.objects or options.captions or options.ocr):
+        top.error("context: found nothing to fill, expected --objects, --captions or --ocr")
+    if options.command != "build":
+        recover_folder(options.folder)
+    commands = {"build": _build, "context": _context, "audit": _audit, "push": _push}
+    return commands[options.command](options)
