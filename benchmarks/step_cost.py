@@ -49,7 +49,7 @@ from modeling_2mner import (
     TwoMNERForTokenClassification,
     TwoMNERProcessor,
 )
-from training_2mner.collator import LengthGroupedSampler, WordCollator
+from training_2mner.batching import LengthGroupedSampler, WordCollator
 from training_2mner.trainer import freeze_parameters
 from training_2mner.vision_cache import read_images_once
 

@@ -29,10 +29,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dataset_mmnerd.schema import LANGUAGES
+
+from .statistics import Calibration, Confusion, Interval
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from .statistics import Calibration, Confusion, Interval
 
 __all__ = [
     "PALETTE",
@@ -41,6 +43,7 @@ __all__ = [
     "calibration_chart",
     "chart",
     "confusion_chart",
+    "curve_chart",
     "interval_chart",
     "label_lines",
     "line",
@@ -331,6 +334,37 @@ def size_chart(
         label_lines(axes)
 
     return chart(name, description, draw)
+
+
+def curve_chart(points: Sequence[dict[str, Any]]) -> Chart:
+    """F1 by the number of new sentences: a line for each new language, and one for the old
+    languages together.
+
+    Args:
+        points: as in `learning_curve.json`.
+    """
+    sizes = [point["sentences"] for point in points]
+    lines = {
+        LANGUAGES.get(code, code): [point["new"]["by_language"][code]["f1"] for point in points]
+        for code in points[0]["new"]["by_language"]
+    }
+    if points[0]["old"] is not None:
+        lines["old ones"] = [point["old"]["overall"]["f1"] for point in points]
+    words = "; ".join(
+        f"{name} "
+        + ", ".join(
+            f"{100 * f1:.1f} after {size:,}" for size, f1 in zip(sizes, scores, strict=True)
+        )
+        for name, scores in lines.items()
+    )
+    return size_chart(
+        "learning-curve",
+        f"Line chart. F1, in percent, by the number of new sentences: {words}.",
+        sizes,
+        lines,
+        xlabel="new sentences",
+        ylabel="F1, %",
+    )
 
 
 # Figures of a run ---------------------------------------------------------------------------------

@@ -10,26 +10,134 @@ sentences says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .runs import (
-    SEED,
-    Record,
-    Run,
-    RunError,
-    Score,
-    bootstrap_score,
-    bootstrap_scores,
-    controls_of,
-    spans_of,
-)
-from .tables import CONTROL_NAMES
+from dataset_mmnerd.labels import Span
 
-__all__ = ["RunComparison", "compare_runs", "paired_records"]
+from .runs import CONTROL_NAMES, Record, Run, RunError, controls_of, spans_of
+from .statistics import Comparison, Interval, compare, f1, interval, resampled_f1, sentence_counts
+
+__all__ = [
+    "SEED",
+    "RunComparison",
+    "Score",
+    "bootstrap_score",
+    "bootstrap_scores",
+    "compare_runs",
+    "paired_records",
+]
+
+SEED = 0
+"""Of the resampling: a report that is made anew shows the same intervals."""
+
+Predicted = Sequence[Sequence[Span]]
+
+
+# Scores -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Score:
+    """An F1 of each of `S` systems on the same sentences.
+
+    Attributes:
+        values: `[S]`.
+        samples: `[R, S]`, the same on `R` resamples of the sentences.
+        counts: `[S, 3]`: entities that are right, predicted, and to be found. None for a mean.
+    """
+
+    values: np.ndarray
+    samples: np.ndarray
+    counts: np.ndarray | None = None
+
+    def interval(self, system: int = 0) -> Interval:
+        """A system's score with its interval."""
+        return interval(self.values[system], self.samples[:, system])
+
+    def comparison(self, first: int, second: int) -> Comparison:
+        """How the second system differs from the first."""
+        return compare(self.values[first], self.values[second], self.samples[:, [first, second]])
+
+
+def bootstrap_score(
+    gold: Predicted, systems: Sequence[Predicted], generator: np.random.Generator
+) -> Score:
+    """The F1 of systems on the same sentences, with its resamples."""
+    counts = [sentence_counts(gold, predicted) for predicted in systems]
+    sums = np.stack([part.sum(axis=0) for part in counts])
+    return Score(f1(sums), resampled_f1(np.hstack(counts), generator), sums)
+
+
+def bootstrap_scores(
+    records: Sequence[Record], systems: Sequence[Predicted]
+) -> list[dict[str, Score]]:
+    """The F1 of systems, overall and in parts, each with its resamples.
+
+    Args:
+        records: the sentences; what was predicted in them is not read.
+        systems: what each system predicts for each of them.
+
+    Returns:
+        Groups of scores by name: overall and boundaries; each language and, if there are several,
+        their mean, for which each language is resampled by itself; each type; with and without a
+        image, if there are both and controls tell them apart.
+    """
+    generator = np.random.default_rng(SEED)
+    gold = [spans_of(record, "gold") for record in records]
+
+    def scored(
+        chosen: Iterable[int] | None = None, change: Callable[[Sequence[Span]], list[Span]] = list
+    ) -> Score:
+        rows = range(len(gold)) if chosen is None else list(chosen)
+        return bootstrap_score(
+            [change(gold[row]) for row in rows],
+            [[change(predicted[row]) for row in rows] for predicted in systems],
+            generator,
+        )
+
+    groups = [{"overall": scored(), "boundaries alone": scored(change=_without_types)}]
+    by_language = _places(record["lang"] for record in records)
+    parts = {language: scored(rows) for language, rows in sorted(by_language.items())}
+    if len(parts) > 1:
+        values = np.mean([part.values for part in parts.values()], axis=0)
+        samples = np.mean([part.samples for part in parts.values()], axis=0)
+        parts["mean over languages"] = Score(values, samples)
+    groups.append(parts)
+    types = {span[2] for part in (gold, *systems) for spans in part for span in spans}
+    groups.append({label: scored(change=_only(label)) for label in sorted(types)})
+    by_image = _places("controls" in record for record in records)
+    if len(by_image) > 1:
+        groups.append(
+            {
+                "with image": scored(by_image[True]),
+                "without image": scored(by_image[False]),
+            }
+        )
+    return [group for group in groups if group]
+
+
+def _places(keys: Iterable[Any]) -> dict[Any, list[int]]:
+    """The places of each key."""
+    places: dict[Any, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    return places
+
+
+def _without_types(spans: Sequence[Span]) -> list[Span]:
+    return [(start, end, "") for start, end, _ in spans]
+
+
+def _only(label: str) -> Callable[[Sequence[Span]], list[Span]]:
+    return lambda spans: [span for span in spans if span[2] == label]
+
+
+# Runs ---------------------------------------------------------------------------------------------
 
 
 def paired_records(runs: Sequence[Run]) -> list[list[Record]]:

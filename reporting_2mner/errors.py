@@ -14,17 +14,15 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from datasets import Dataset
 from PIL import Image
 
 from dataset_mmnerd.files import write_bytes
-from modeling_2mner.images_2mner import ImageError, load_image
+from dataset_mmnerd.images import ImageError, load_image
 
 from .runs import Record, spans_of
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 __all__ = ["MOST_MISTAKES", "Mistake", "surest_mistakes", "thumbnail_path", "write_thumbnails"]
 

@@ -25,22 +25,29 @@ from markupsafe import Markup
 from dataset_mmnerd.files import write_bytes, write_text
 from dataset_mmnerd.images import ImageError, read_image
 from dataset_mmnerd.schema import LANGUAGES
-from training_2mner.learning_curve import LearningCurve
 
-from .charts import Chart, calibration_chart, confusion_chart, interval_chart, line_chart
+from .charts import (
+    Chart,
+    calibration_chart,
+    confusion_chart,
+    curve_chart,
+    interval_chart,
+    line_chart,
+)
+from .comparison import SEED, Score, bootstrap_score, bootstrap_scores
 from .errors import MOST_MISTAKES, Mistake, surest_mistakes, thumbnail_path
-from .model_card import recipe_as_yaml, source_of, training_in_words
 from .runs import (
-    SEED,
+    CONTROL_NAMES,
     Record,
     Run,
-    Score,
-    bootstrap_score,
-    bootstrap_scores,
     controls_of,
     figures_of,
+    percent,
     read_run,
+    recipe_as_yaml,
+    source_of,
     spans_of,
+    training_in_words,
 )
 from .statistics import (
     BINS,
@@ -52,7 +59,6 @@ from .statistics import (
     calibrate,
     confuse,
 )
-from .tables import CONTROL_NAMES, percent
 
 __all__ = ["report_page", "write_report"]
 
@@ -183,9 +189,8 @@ def run_charts(run: Run, measured: Measured | None) -> list[Chart]:
         )
     # The file of an earlier run in the same folder is none of this one.
     if run.curve and run.results["recipe"]["data"].get("learning_curve"):
-        path = run.folder / "learning_curve.json"
-        with figures_of(path):
-            charts.append(LearningCurve(path, {}, run.curve).chart())
+        with figures_of(run.folder / "learning_curve.json"):
+            charts.append(curve_chart(run.curve))
     if measured is not None:
         intervals = [
             {LANGUAGES.get(name, name): score.interval() for name, score in group.items()}

@@ -20,15 +20,22 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from dataset_mmnerd.files import write_text
+from dataset_mmnerd.labels import is_bioes, split_label
 from dataset_mmnerd.markdown import code, escaped, listed, longest_backticks, table
 from dataset_mmnerd.schema import LANGUAGES
-from modeling_2mner.labels_2mner import is_bioes, split_label
-from training_2mner.yaml12 import written_as_yaml
 
-from .runs import read_results
-from .tables import CONTROL_NAMES, TEXT_VIEW, percent
+from .runs import (
+    CONTROL_NAMES,
+    percent,
+    read_results,
+    recipe_as_yaml,
+    short_path,
+    source_of,
+    training_in_words,
+)
+from .tables import TEXT_VIEW
 
-__all__ = ["model_card", "recipe_as_yaml", "source_of", "training_in_words", "write_card"]
+__all__ = ["model_card", "write_card"]
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 TASK = {"task_type": "token-classification", "task_name": "Named entity recognition"}
@@ -107,8 +114,8 @@ def model_card(
         template_path=str(TEMPLATE),
         name=json.dumps(name),
         title=escaped(name),
-        base=base and code(_short(base)),
-        python_base=json.dumps(base and _short(base)),
+        base=base and code(short_path(base)),
+        python_base=json.dumps(base and short_path(base)),
         reads_images=reads_images,
         reads_context=reads_context,
         made_up=recipe["data"]["dataset_name"] == "sample",
@@ -297,75 +304,3 @@ def _data(parts: dict[str, Any]) -> str:
         for split, part in parts.items()
     ]
     return table(("part", "sentences", "languages", "with an image"), rows)
-
-
-def source_of(data: dict[str, Any]) -> str:
-    """What the model was scored on, and trained on other parts of."""
-    if data["train_files"] is not None:
-        names = [_short(name) for name in data["test_files"] or data["train_files"]]
-        more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
-        return f"{', '.join(names[:3])}{more}"
-    if data["dataset_name"] == "sample":
-        return "2M-NER's embedded sample"
-    return _short(data["dataset_name"])
-
-
-def training_in_words(results: dict[str, Any], emissions: float | None = None) -> str:
-    """How long it took, on what, what was trained, and which checkpoint was kept."""
-    training = results["training"]
-    parameters = training["parameters"]
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    text = (
-        f"{training['steps']} steps (epochs: {training['epochs']:.3g}) in "
-        f"{_duration(training['seconds'])} on {training['processes']} x {training['device']}; "
-        f"{parameters['trained']:,} of {parameters['all']:,} parameters were trained. "
-        f"Seed {results['seed']}. "
-    )
-    kept = training["validation"]
-    if kept is not None:
-        text += (
-            f"The checkpoint of step {training['kept_step']} was kept, with an F1 of "
-            f"{percent(kept['eval_f1'])} on the validation part"
-        )
-        if "eval_f1_text_view" in kept:
-            text += f", {percent(kept['eval_f1_text_view'])} in the text view"
-        text += ". "
-    if emissions is not None:
-        text += f"By codecarbon's measure it emitted {emissions * 1000:.3g} g of CO2. "
-    return f"{text}With {versions}."
-
-
-def recipe_as_yaml(recipe: dict[str, Any]) -> str:
-    """The recipe as YAML that `2mner train` reads; paths of one machine are cut short."""
-    keys = {
-        key: _short_paths(value)
-        for part in ("model", "data", "training")
-        for key, value in recipe[part].items()
-        if value is not None and not key.startswith(("hub_", "push_to_hub"))
-    }
-    return written_as_yaml(keys)
-
-
-# Pieces -------------------------------------------------------------------------------------------
-
-
-def _short(path: str) -> str:
-    """A name on the Hub or a relative path as it is; of an absolute path its last two pieces: where
-    it lay on this machine is nobody's business."""
-    return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
-
-
-def _short_paths(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_short_paths(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _short_paths(item) for key, item in value.items()}
-    return _short(value) if isinstance(value, str) else value
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

@@ -12,38 +12,34 @@ The records of a run are the lines of its `predictions.jsonl`, one for each test
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from jinja2 import UndefinedError
 
+from dataset_mmnerd.labels import Span
 from dataset_mmnerd.quoting import quoted, shorten
 
-from .statistics import Comparison, Interval, compare, f1, interval, resampled_f1, sentence_counts
-
-if TYPE_CHECKING:
-    # Only here: comparing runs needs no torch.
-    from modeling_2mner.labels_2mner import Span
-
-    Predicted = Sequence[Sequence[Span]]
+from .yaml12 import written_as_yaml
 
 __all__ = [
-    "SEED",
+    "CONTROL_NAMES",
     "Record",
     "Run",
     "RunError",
-    "Score",
-    "bootstrap_score",
-    "bootstrap_scores",
     "controls_of",
     "figures_of",
+    "percent",
     "read_results",
     "read_run",
+    "recipe_as_yaml",
+    "short_path",
+    "source_of",
     "spans_of",
+    "training_in_words",
 ]
 
 Record = dict[str, Any]
@@ -54,8 +50,12 @@ _DAMAGED = (
     *(ArithmeticError, UndefinedError),
 )
 
-SEED = 0
-"""Of the resampling: a report that is made anew says the same."""
+CONTROL_NAMES = {
+    "real": "its own image",
+    "none": "no image",
+    "shuffled": "another's image",
+    "blank": "blank image",
+}
 
 
 class RunError(ValueError):
@@ -219,100 +219,78 @@ def controls_of(records: Iterable[Record]) -> list[str]:
     return list(dict.fromkeys(way for record in records for way in record.get("controls", {})))
 
 
-# Scores -------------------------------------------------------------------------------------------
+# In words -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Score:
-    """An F1 of each of `S` systems on the same sentences.
-
-    Attributes:
-        values: `[S]`.
-        samples: `[R, S]`, the same on `R` resamples of the sentences.
-        counts: `[S, 3]`: entities that are right, predicted, and to be found. None for a mean.
-    """
-
-    values: np.ndarray
-    samples: np.ndarray
-    counts: np.ndarray | None = None
-
-    def interval(self, system: int = 0) -> Interval:
-        """A system's score with its interval."""
-        return interval(self.values[system], self.samples[:, system])
-
-    def comparison(self, first: int, second: int) -> Comparison:
-        """How the second system differs from the first."""
-        return compare(self.values[first], self.values[second], self.samples[:, [first, second]])
+def percent(fraction: float) -> str:
+    """87.5 of 0.875."""
+    return f"{100 * fraction:.1f}"
 
 
-def bootstrap_score(
-    gold: Predicted, systems: Sequence[Predicted], generator: np.random.Generator
-) -> Score:
-    """The F1 of systems on the same sentences, with its resamples."""
-    counts = [sentence_counts(gold, predicted) for predicted in systems]
-    sums = np.stack([part.sum(axis=0) for part in counts])
-    return Score(f1(sums), resampled_f1(np.hstack(counts), generator), sums)
+def source_of(data: dict[str, Any]) -> str:
+    """What the model was scored on, and trained on other parts of."""
+    if data["train_files"] is not None:
+        names = [short_path(name) for name in data["test_files"] or data["train_files"]]
+        more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
+        return f"{', '.join(names[:3])}{more}"
+    if data["dataset_name"] == "sample":
+        return "2M-NER's embedded sample"
+    return short_path(data["dataset_name"])
 
 
-def bootstrap_scores(
-    records: Sequence[Record], systems: Sequence[Predicted]
-) -> list[dict[str, Score]]:
-    """The F1 of systems, overall and in parts, each with its resamples.
-
-    Args:
-        records: the sentences; what was predicted in them is not read.
-        systems: what each system predicts for each of them.
-
-    Returns:
-        Groups of scores by name: overall and boundaries; each language and, if there are several,
-        their mean, for which each language is resampled by itself; each type; with and without a
-        image, if there are both and controls tell them apart.
-    """
-    generator = np.random.default_rng(SEED)
-    gold = [spans_of(record, "gold") for record in records]
-
-    def scored(
-        chosen: Iterable[int] | None = None, change: Callable[[Sequence[Span]], list[Span]] = list
-    ) -> Score:
-        rows = range(len(gold)) if chosen is None else list(chosen)
-        return bootstrap_score(
-            [change(gold[row]) for row in rows],
-            [[change(predicted[row]) for row in rows] for predicted in systems],
-            generator,
+def training_in_words(results: dict[str, Any], emissions: float | None = None) -> str:
+    """How long it took, on what, what was trained, and which checkpoint was kept."""
+    training = results["training"]
+    parameters = training["parameters"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    text = (
+        f"{training['steps']} steps (epochs: {training['epochs']:.3g}) in "
+        f"{_duration(training['seconds'])} on {training['processes']} x {training['device']}; "
+        f"{parameters['trained']:,} of {parameters['all']:,} parameters were trained. "
+        f"Seed {results['seed']}. "
+    )
+    kept = training["validation"]
+    if kept is not None:
+        text += (
+            f"The checkpoint of step {training['kept_step']} was kept, with an F1 of "
+            f"{percent(kept['eval_f1'])} on the validation part"
         )
-
-    groups = [{"overall": scored(), "boundaries alone": scored(change=_without_types)}]
-    by_language = _places(record["lang"] for record in records)
-    parts = {language: scored(rows) for language, rows in sorted(by_language.items())}
-    if len(parts) > 1:
-        values = np.mean([part.values for part in parts.values()], axis=0)
-        samples = np.mean([part.samples for part in parts.values()], axis=0)
-        parts["mean over languages"] = Score(values, samples)
-    groups.append(parts)
-    types = {span[2] for part in (gold, *systems) for spans in part for span in spans}
-    groups.append({label: scored(change=_only(label)) for label in sorted(types)})
-    by_image = _places("controls" in record for record in records)
-    if len(by_image) > 1:
-        groups.append(
-            {
-                "with image": scored(by_image[True]),
-                "without image": scored(by_image[False]),
-            }
-        )
-    return [group for group in groups if group]
+        if "eval_f1_text_view" in kept:
+            text += f", {percent(kept['eval_f1_text_view'])} in the text view"
+        text += ". "
+    if emissions is not None:
+        text += f"By codecarbon's measure it emitted {emissions * 1000:.3g} g of CO2. "
+    return f"{text}With {versions}."
 
 
-def _places(keys: Iterable[Any]) -> dict[Any, list[int]]:
-    """The places of each key."""
-    places: dict[Any, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    return places
+def recipe_as_yaml(recipe: dict[str, Any]) -> str:
+    """The recipe as YAML that `2mner train` reads; paths of one machine are cut short."""
+    keys = {
+        key: _short_paths(value)
+        for part in ("model", "data", "training")
+        for key, value in recipe[part].items()
+        if value is not None and not key.startswith(("hub_", "push_to_hub"))
+    }
+    return written_as_yaml(keys)
 
 
-def _without_types(spans: Sequence[Span]) -> list[Span]:
-    return [(start, end, "") for start, end, _ in spans]
+def short_path(path: str) -> str:
+    """The last two parts of an absolute path, so that no local path is published; a name on the Hub
+    or a relative path as it is."""
+    return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
 
 
-def _only(label: str) -> Callable[[Sequence[Span]], list[Span]]:
-    return lambda spans: [span for span in spans if span[2] == label]
+def _short_paths(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_short_paths(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _short_paths(item) for key, item in value.items()}
+    return short_path(value) if isinstance(value, str) else value
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"

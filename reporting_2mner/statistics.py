@@ -16,12 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from modeling_2mner.labels_2mner import Span
+from dataset_mmnerd.labels import Span
 
 __all__ = [
     "LEVEL",

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from string import ascii_uppercase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dataset_mmnerd.markdown import text_table
 
-from .runs import Score
+from .comparison import RunComparison, Score
+from .runs import CONTROL_NAMES, percent
 
-if TYPE_CHECKING:
-    from .comparison import RunComparison
-
-__all__ = ["CONTROL_NAMES", "TEXT_VIEW", "comparison_table", "percent", "score_table"]
+__all__ = ["TEXT_VIEW", "comparison_table", "curve_table", "score_table", "transfer_table"]
 
 COLUMNS = ("precision", "recall", "F1", "entities")
 TEXT_VIEW = "text view F1"
 CONTROL_COLUMNS = ("F1", "boundaries", "image-decided", "images read")
-CONTROL_NAMES = {
-    "real": "its own image",
-    "none": "no image",
-    "shuffled": "another's image",
-    "blank": "blank image",
-}
 
 
 def score_table(results: dict[str, Any]) -> str:
@@ -90,11 +83,6 @@ def _control_row(name: str, scores: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def percent(fraction: float) -> str:
-    """87.5 of 0.875."""
-    return f"{100 * fraction:.1f}"
-
-
 def comparison_table(compared: RunComparison) -> str:
     """Lay out the F1 of runs, and by how much each differs from the first; percentages."""
     letters = ascii_uppercase[: len(compared.folders)]
@@ -126,3 +114,53 @@ def _comparison_row(name: str, score: Score) -> tuple[str, ...]:
             f"{found.p:.4f}",
         ]
     return tuple(cells)
+
+
+# A new language -----------------------------------------------------------------------------------
+
+
+def transfer_table(transfer: dict[str, Any]) -> str:
+    """F1 before and after a new language was learned, on new and on old sentences, in percent.
+
+    Args:
+        transfer: as in `metrics.json`.
+    """
+    blocks, notes = [], []
+    for part, (better, worse) in {
+        "new": ("gained", "lost"),
+        "old": ("not forgotten", "forgotten"),
+    }.items():
+        before, after = transfer[part]["before"], transfer[part]["after"]
+        if before is None:
+            notes.append(f"{part}: not measured, {transfer[part]['source']}")
+            continue
+        figures = {
+            f"{part}: {name}": (scores["f1"], after["by_language"][name]["f1"])
+            for name, scores in before["by_language"].items()
+        }
+        if len(figures) > 1:
+            figures[f"{part}: together"] = (before["overall"]["f1"], after["overall"]["f1"])
+        rows = [
+            [name, percent(first), percent(last), f"{100 * (last - first):+.1f}", ""]
+            for name, (first, last) in figures.items()
+        ]
+        rows[-1][-1] = worse if transfer[part]["change"] < 0 else better
+        blocks.append(rows)
+    return "\n".join([text_table(("F1", "before", "after", "change", ""), blocks), *notes])
+
+
+def curve_table(points: Sequence[dict[str, Any]]) -> str:
+    """The learning curve: F1 by the number of new sentences, in percent.
+
+    Args:
+        points: as in `learning_curve.json`.
+    """
+    languages = list(points[0]["new"]["by_language"])
+    head = ["sentences", "steps", *(f"new: {name}" for name in languages), "old: all"]
+    rows = []
+    for point in points:
+        scores = [point["new"]["by_language"].get(name) for name in languages]
+        scores.append(point["old"] and point["old"]["overall"])
+        cells = ["" if figures is None else percent(figures["f1"]) for figures in scores]
+        rows.append([str(point["sentences"]), str(point["steps"]), *cells])
+    return text_table(head, [rows])

@@ -16,6 +16,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from datasets import IterableDataset as Stream
 from huggingface_hub.errors import StrictDataclassError
+from PIL import Image
 from transformers import EarlyStoppingCallback
 
 from dataset_mmnerd.quoting import shorten
@@ -24,14 +25,20 @@ from modeling_2mner import TwoMNERConfig, TwoMNERForTokenClassification, TwoMNER
 from modeling_2mner.labels_2mner import is_bioes, scheme_labels
 
 from .arguments import ModelArguments, RecipeError, TwoMNERTrainingArguments, unknown_key
-from .collator import WordCollator
-from .data import label_names, loading
-from .evaluation import blank_image, context_keys, longest_first
+from .batching import WordCollator
+from .controls import blank_image
+from .data import context_keys, label_names, loading, longest_first
 from .lora import add_lora
 from .trainer import TwoMNERTrainer, freeze_parameters
-from .vision_cache import cache_vision_features
+from .vision_cache import VISION_ENCODERS, VisionCache, cache_folder, read_images_once
 
-__all__ = ["check_context", "load_model", "new_trainer", "with_min_steps"]
+__all__ = [
+    "cache_vision_features",
+    "check_context",
+    "load_model",
+    "new_trainer",
+    "with_min_steps",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +135,47 @@ def check_context(
     if arguments.model_name_or_path is None and not only_begun:
         raise RecipeError(f"{message}, or set context_budget in processor_config to 0")
     logger.warning("%s", message)
+
+
+def cache_vision_features(
+    trainer: TwoMNERTrainer, parts: Iterable[Dataset], extra: Sequence[Image.Image] = ()
+) -> VisionCache:
+    """Read every distinct image of some rows once, each process a part of them.
+
+    Args:
+        trainer: holds the model, its processor, and the folder in its arguments.
+        parts: the rows, `image` undecoded.
+        extra: further images.
+
+    Raises:
+        RecipeError: if a vision encoder is trained, or there is none.
+    """
+    arguments = trainer.args
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    trained = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and set(VISION_ENCODERS).intersection(name.split("."))
+    ]
+    if model.config.vision_config is None:
+        raise RecipeError("cache_vision_features: the model has no vision encoder")
+    if trained:
+        raise RecipeError(
+            f"cache_vision_features: {trained[0]} is trained, so an image's features change; "
+            "expected freeze to hold vision_model and, if there is one, global_vision_model"
+        )
+    base = next(module for module in model.modules() if hasattr(module, "read_images"))
+    return read_images_once(
+        base,
+        trainer.processing_class,
+        [*(rows["image"] for rows in parts if "image" in rows.column_names), extra],
+        cache_folder(arguments),
+        batch_size=arguments.per_device_eval_batch_size,
+        process=trainer.accelerator.process_index,
+        processes=trainer.accelerator.num_processes,
+        wait=trainer.accelerator.wait_for_everyone,
+        quiet=arguments.disable_tqdm,
+    )
 
 
 def new_trainer(

@@ -25,15 +25,17 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from dataset_mmnerd import locks
 from dataset_mmnerd.files import recover_folder, replace_folder
 
 from .arguments import RecipeError, difference
-from .run_folder import writing
 
 __all__ = [
+    "LOCK",
     "LOSS_SUMS",
     "TAUGHT",
     "UNFINISHED",
@@ -44,12 +46,17 @@ __all__ = [
     "finish_checkpoint",
     "finish_files",
     "last_checkpoint",
+    "locked",
     "missing_parts",
     "recover_checkpoints",
+    "writing",
     "writing_checkpoint",
 ]
 
 logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+"""The file in a run's folder that a training locks, with a line that says who it is."""
 
 LOSS_SUMS = "loss_sums.json"
 """The parts of the loss since the last line of the log, in a checkpoint."""
@@ -70,6 +77,46 @@ STATE = ("trainer_state.json", LOSS_SUMS, "optimizer.pt", "scheduler.pt")
 
 
 # Writing ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold a run's folder, which is made if need be, for this process alone.
+
+    Raises:
+        RecipeError: if another process holds it; it names process, machine and time.
+        OSError: if the folder cannot be written.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with locks.locked(run / LOCK):
+            yield
+    except locks.LockedError as error:
+        raise RecipeError(
+            f"{run}: another training writes into it ({error.holder}): wait for its end, or name "
+            "another output_dir"
+        ) from error
+
+
+@contextmanager
+def writing(place: Path | str) -> Iterator[None]:
+    """Whatever the library inside the block raises where a file cannot be written, on a full disk
+    for instance, becomes an `OSError` of one line that names `place`.
+
+    Raises:
+        OSError: in place of such an error.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"{place} cannot be written: {reason}") from error
+    except SafetensorError as error:
+        raise OSError(f"{place} cannot be written: {error}") from error
+    except RuntimeError as error:
+        if "inline_container.cc" not in str(error):  # the file in which torch writes its own
+            raise
+        raise OSError(f"{place} cannot be written whole: is the disk full?") from error
 
 
 @contextmanager

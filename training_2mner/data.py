@@ -10,6 +10,7 @@ to valid IOB2 (`dataset_mmnerd.columns`).
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +19,12 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List
 from datasets import IterableDataset as Stream
 
 from dataset_mmnerd.columns import ColumnError, usual_columns
-from dataset_mmnerd.loading import LoadingError, load_named
+from dataset_mmnerd.loading import LoadingError, load_named, reading_data_set
 from dataset_mmnerd.quoting import quoted, shorten
 from dataset_mmnerd.readers import dataset_from_files, labels_of
 from dataset_mmnerd.sample import load_sample
-from dataset_mmnerd.schema import SPLITS, bio_labels, entity_types
+from dataset_mmnerd.schema import CONTEXT_COLUMNS, SPLITS, bio_labels, entity_types
+from dataset_mmnerd.shards import image_digest
 from modeling_2mner.labels_2mner import (
     Span,
     is_bioes,
@@ -30,10 +32,22 @@ from modeling_2mner.labels_2mner import (
     spans_from_labels,
 )
 
-from .arguments import DataArguments, RecipeError
-from .streaming import load_streamed
+from .arguments import DataArguments, RecipeError, TwoMNERTrainingArguments
 
-__all__ = ["label_names", "load_data", "loading", "of_types", "prepare", "relabelled"]
+__all__ = [
+    "context_keys",
+    "gold_spans",
+    "have_images",
+    "image_keys",
+    "label_names",
+    "load_data",
+    "loading",
+    "longest_first",
+    "of_types",
+    "prepare",
+    "refuse_endless",
+    "relabelled",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -217,3 +231,114 @@ def with_tags(
 def of_types(spans: Iterable[Span], types: Iterable[str]) -> list[Span]:
     """The entities of some types."""
     return [span for span in spans if span[2] in types]
+
+
+# Streams ------------------------------------------------------------------------------------------
+
+
+def refuse_endless(data: DataArguments, training: TwoMNERTrainingArguments) -> None:
+    """Stop a run that a stream cannot feed.
+
+    Raises:
+        RecipeError: if the run's length depends on the number of sentences, all images are to be
+            read before, or workers are to share the stream.
+    """
+    if not data.streaming:
+        return
+    if training.max_steps <= 0:
+        raise RecipeError(
+            "streaming: how many sentences a stream holds is not known: expected max_steps, found "
+            f"num_train_epochs {training.num_train_epochs:g}"
+        )
+    if training.cache_vision_features:
+        raise RecipeError("streaming: cache_vision_features would have to read the whole stream")
+    if training.dataloader_num_workers > 0:
+        raise RecipeError(
+            "streaming: each worker would read other sentences: expected dataloader_num_workers 0, "
+            f"found {training.dataloader_num_workers}"
+        )
+
+
+def load_streamed(arguments: DataArguments) -> dict[str, Stream | Dataset]:
+    """The parts that there are: train as a stream, the others in memory; images stay undecoded.
+
+    Raises:
+        RecipeError: if the data set does not say what its columns are.
+    """
+    streams = load_named(arguments.dataset_name, arguments.dataset_config, streaming=True)
+    parts: dict[str, Stream | Dataset] = {}
+    for split in SPLITS:
+        if split not in streams:
+            continue
+        rows = streams[split]
+        if rows.features is None:
+            raise RecipeError(
+                f"streaming: {arguments.dataset_name} does not say what its columns are; Parquet "
+                "files do, such as `dataset_mmnerd` writes"
+            )
+        parts[split] = rows
+        if split != "train":
+            with reading_data_set(arguments.dataset_name):
+                parts[split] = Dataset.from_list(list(rows), features=rows.features)
+    return parts
+
+
+# Rows ---------------------------------------------------------------------------------------------
+
+
+def gold_spans(dataset: Dataset) -> list[list[Span]]:
+    """The gold entities of each row."""
+    names = dataset.features["ner_tags"].feature.names
+    return [spans_from_labels([names[tag] for tag in tags]) for tags in dataset["ner_tags"]]
+
+
+def longest_first(dataset: Dataset) -> list[int]:
+    """Row numbers from the longest sentence to the shortest: little padding, and if memory falls
+    short it does so at once."""
+    lengths = [len(tokens) for tokens in dataset["tokens"]]
+    return sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+
+
+def image_keys(dataset: Dataset) -> list[str | None]:
+    """What tells each row's image from others: a digest of its content, in the row or in a file,
+    which is read once; its path if the file cannot be read; None without an image. `image` must be
+    undecoded."""
+    if "image" not in dataset.column_names:
+        return [None] * len(dataset)
+    by_path: dict[str, str] = {}
+    keys = []
+    for row in dataset.select_columns("image"):
+        image = row["image"]
+        if image is None or image.get("bytes") is not None or image["path"] is None:
+            keys.append(image_digest(image))
+            continue
+        path = image["path"]
+        if path not in by_path:
+            by_path[path] = image_digest(path) or path
+        keys.append(by_path[path])
+    return keys
+
+
+def have_images(dataset: Dataset) -> list[bool]:
+    """Whether each row comes with an image, readable or not: its content is not looked at."""
+    if "image" not in dataset.column_names:
+        return [False] * len(dataset)
+    return [
+        any(part is not None for part in (row["image"] or {}).values())
+        for row in dataset.select_columns("image")
+    ]
+
+
+def context_keys(dataset: Dataset, fields: Sequence[str] = CONTEXT_COLUMNS) -> list[str | None]:
+    """What tells each row's visual context from others: all of it, as JSON; None without any.
+
+    Args:
+        dataset: the rows.
+        fields: the columns that count.
+    """
+    columns = [column for column in fields if column in dataset.column_names]
+    if not columns:
+        return [None] * len(dataset)
+    return [
+        json.dumps(row) if any(row.values()) else None for row in dataset.select_columns(columns)
+    ]

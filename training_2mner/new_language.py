@@ -33,11 +33,12 @@ from transformers import set_seed
 from dataset_mmnerd.schema import bio_labels, entity_types
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 from modeling_2mner.labels_2mner import Span
+from reporting_2mner.tables import curve_table, transfer_table
 
 from .arguments import DataArguments, ModelArguments, RecipeError, TwoMNERTrainingArguments
-from .collator import WordCollator
-from .data import of_types, relabelled
-from .evaluation import gold_spans, longest_first, predict
+from .batching import WordCollator
+from .data import gold_spans, longest_first, of_types, relabelled
+from .evaluation import predict
 from .learning_curve import LearningCurve
 from .metrics import score
 from .trainer import TwoMNERTrainer
@@ -49,7 +50,6 @@ __all__ = [
     "mixed",
     "nested_subset",
     "old_rows",
-    "transfer_table",
 ]
 
 logger = logging.getLogger(__name__)
@@ -419,7 +419,7 @@ class Study:
     def tables(self, transfer: dict[str, Any]) -> str:
         """What `finish` gave, and the learning curve if there is one, for the terminal."""
         table = transfer_table(transfer)
-        return f"{self.curve.table()}\n\n{table}" if self.sizes else table
+        return f"{curve_table(self.curve.points)}\n\n{table}" if self.sizes else table
 
 
 def _settings(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -496,35 +496,3 @@ def _change(before: Scores | None, after: Scores | None) -> dict[str, Any]:
         return {"before": None, "after": None, "change": None}
     change = after["overall"]["f1"] - before["overall"]["f1"]
     return {"before": before, "after": after, "change": change}
-
-
-# Table --------------------------------------------------------------------------------------------
-
-
-def transfer_table(transfer: dict[str, Any]) -> str:
-    """What was gained and what was forgotten, as a table of F1 in percent for the terminal.
-
-    Args:
-        transfer: as `Study.finish` gives it.
-    """
-    lines = [f"{'F1':<16}{'before':>8}{'after':>8}{'change':>8}"]
-    for part in ("new", "old"):
-        before, after = transfer[part]["before"], transfer[part]["after"]
-        if before is None:
-            lines.append(f"{part:<16}not measured, {transfer[part]['source']}")
-            continue
-        languages = before["by_language"]
-        lines += [
-            _row(f"{part}: {name}", languages[name], after["by_language"][name])
-            for name in languages
-        ]
-        if len(languages) > 1:
-            lines.append(_row(f"{part}: together", before["overall"], after["overall"]))
-        verdict = ("gained", "lost") if part == "new" else ("not forgotten", "forgotten")
-        lines[-1] += f"  {verdict[transfer[part]['change'] < 0]}"
-    return "\n".join(lines)
-
-
-def _row(name: str, before: Scores, after: Scores) -> str:
-    figures = (100 * before["f1"], 100 * after["f1"])
-    return f"{name:<16}{figures[0]:>8.1f}{figures[1]:>8.1f}{figures[1] - figures[0]:>+8.1f}"

@@ -23,6 +23,7 @@ from typing import Any, get_args, get_type_hints
 from transformers import HfArgumentParser
 
 from dataset_mmnerd.quoting import quoted, shorten
+from reporting_2mner.yaml12 import read_yaml
 
 from .arguments import (
     CommandLineError,
@@ -32,7 +33,6 @@ from .arguments import (
     TwoMNERTrainingArguments,
     unknown_key,
 )
-from .yaml12 import read_yaml
 
 __all__ = ["RECIPES", "find_recipe", "read_recipe"]
 

@@ -40,8 +40,8 @@ from .arguments import (
     TwoMNERTrainingArguments,
 )
 from .building import new_trainer
-from .checkpoints import SaveBeforeStopping, checkpoint_to_resume
-from .data import load_data, loading
+from .checkpoints import SaveBeforeStopping, checkpoint_to_resume, locked
+from .data import load_data, loading, refuse_endless
 from .evaluation import evaluate
 from .lora import refuse_adapter
 from .new_language import Study
@@ -51,7 +51,6 @@ from .push import (
     refuse_local_base,
 )
 from .recipes import read_recipe
-from .run_folder import locked
 from .run_record import (
     describe_recipe,
     describe_rows,
@@ -60,7 +59,6 @@ from .run_record import (
     log_setting,
     what_is_taught,
 )
-from .streaming import refuse_endless
 
 __all__ = ["main"]
 

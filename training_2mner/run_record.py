@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from datasets import IterableDataset as Stream
 
 from .arguments import DataArguments, ModelArguments, TwoMNERTrainingArguments
-from .evaluation import context_keys, have_images
+from .data import context_keys, have_images
 from .trainer import TwoMNERTrainer
 
 __all__ = [

@@ -32,7 +32,7 @@ from dataset_mmnerd.files import replaced
 from modeling_2mner.modeling_2mner import illustrated
 
 from .arguments import RecipeError
-from .batching import SharedBatches, StreamedBatches
+from .batching import LengthGroupedSampler, SharedBatches, StreamedBatches
 from .checkpoints import (
     LOSS_SUMS,
     TAUGHT,
@@ -43,8 +43,8 @@ from .checkpoints import (
     recover_checkpoints,
     writing_checkpoint,
 )
-from .collator import LengthGroupedSampler
-from .evaluation import OtherImages, score_rows, spans_from_predictions
+from .controls import OtherImages
+from .evaluation import score_rows, spans_from_predictions
 from .metrics import summary
 
 __all__ = ["TwoMNERTrainer", "freeze_parameters", "part_of"]

@@ -18,13 +18,11 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Dataset
-from PIL import Image
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
@@ -35,20 +33,17 @@ from modeling_2mner.encoders_2mner import VisionFeatures
 
 from .arguments import RecipeError, TwoMNERTrainingArguments
 
-if TYPE_CHECKING:
-    from .trainer import TwoMNERTrainer
-
 __all__ = [
+    "VISION_ENCODERS",
     "VisionCache",
     "cache_folder",
-    "cache_vision_features",
     "encoder_digest",
     "read_images_once",
 ]
 
 logger = logging.getLogger(__name__)
 
-ENCODERS = ("vision_model", "global_vision_model")
+VISION_ENCODERS = ("vision_model", "global_vision_model")
 FILE_IMAGES = 512
 """Images of one file: what a killed run has to read again, at most."""
 
@@ -69,7 +64,7 @@ def encoder_digest(model: nn.Module, processor: ProcessorMixin) -> str:
         key: value for key, value in processor.image_processor.to_dict().items() if key[0] != "_"
     }
     digest.update(json.dumps(prepared, sort_keys=True, default=str).encode())
-    for name in ENCODERS:
+    for name in VISION_ENCODERS:
         encoder: PreTrainedModel | None = getattr(model, name)
         if encoder is not None:
             digest.update(encoder.config.to_json_string(use_diff=False).encode())
@@ -167,47 +162,6 @@ def _arrays(table: pa.Table) -> dict[str, np.ndarray]:
 def cache_folder(arguments: TwoMNERTrainingArguments) -> Path:
     """Where the caches of a run lie."""
     return Path(arguments.vision_cache_dir or Path(arguments.output_dir) / "vision_features")
-
-
-def cache_vision_features(
-    trainer: TwoMNERTrainer, parts: Iterable[Dataset], extra: Sequence[Image.Image] = ()
-) -> VisionCache:
-    """Read every distinct image of some rows once, each process a part of them.
-
-    Args:
-        trainer: holds the model, its processor, and the folder in its arguments.
-        parts: the rows, `image` undecoded.
-        extra: further images.
-
-    Raises:
-        RecipeError: if a vision encoder is trained, or there is none.
-    """
-    arguments = trainer.args
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    trained = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and set(ENCODERS).intersection(name.split("."))
-    ]
-    if model.config.vision_config is None:
-        raise RecipeError("cache_vision_features: the model has no vision encoder")
-    if trained:
-        raise RecipeError(
-            f"cache_vision_features: {trained[0]} is trained, so an image's features change; "
-            "expected freeze to hold vision_model and, if there is one, global_vision_model"
-        )
-    base = next(module for module in model.modules() if hasattr(module, "read_images"))
-    return read_images_once(
-        base,
-        trainer.processing_class,
-        [*(rows["image"] for rows in parts if "image" in rows.column_names), extra],
-        cache_folder(arguments),
-        batch_size=arguments.per_device_eval_batch_size,
-        process=trainer.accelerator.process_index,
-        processes=trainer.accelerator.num_processes,
-        wait=trainer.accelerator.wait_for_everyone,
-        quiet=arguments.disable_tqdm,
-    )
 
 
 def read_images_once(

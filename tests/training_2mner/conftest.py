@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 from dataset_mmnerd.schema import bio_labels, features
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 from training_2mner.arguments import TwoMNERTrainingArguments
-from training_2mner.collator import WordCollator
+from training_2mner.batching import WordCollator
 from training_2mner.trainer import TwoMNERTrainer
 
 LABELS = bio_labels(("PER", "LOC"))
@@ -122,3 +122,17 @@ def trainer_for(text_encoder, vision_encoder, trainer_of):
         return trainer_of(model, processor, **arguments)
 
     return build
+
+
+@pytest.fixture
+def rows_of_files(rows, tmp_path):
+    """Six sentences with six files of two contents, one of them beside a file that is not there."""
+    contents = [row["image"]["bytes"] for row in rows.select([0, 1])]
+    images = []
+    for number in range(6):
+        path = tmp_path / f"{number}.png"
+        if number < 5:
+            path.write_bytes(contents[number % 2])
+        images.append({"bytes": None, "path": str(path)})
+    feature = rows.features["image"]
+    return rows.remove_columns("image").add_column("image", images, feature=feature)

@@ -1,135 +1,15 @@
 """Scoring keeps the rows apart and in order, and the controls show what the images do."""
 
-from collections import Counter
-from pathlib import Path
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from training_2mner import evaluation
-from training_2mner.evaluation import (
-    CONTROLS,
-    context_keys,
-    controls,
-    derangement,
-    evaluate,
-    have_images,
-    image_keys,
-    longest_first,
-    predict,
-    spans_from_predictions,
-)
+from training_2mner.controls import CONTROLS
+from training_2mner.evaluation import evaluate, predict, spans_from_predictions
 
 
 def nearly(entities: list[dict]) -> list[dict]:
     """The same entities, with scores that are equal but for rounding."""
     return [{**each, "score": pytest.approx(each["score"], abs=1e-4)} for each in entities]
-
-
-@given(st.lists(st.sampled_from([None, "a", "b", "c", "d", "e"]), max_size=30), st.integers(0, 5))
-def test_shuffled_images_are_all_used_and_none_stays_where_it_was(keys, seed):
-    source = derangement(keys, seed)
-    given_to = Counter(row for row in source if row is not None)
-    assert given_to == Counter(row for row, key in enumerate(keys) if key is not None)
-    assert all((row is None) == (key is None) for row, key in zip(source, keys, strict=True))
-    counts = Counter(key for key in keys if key is not None)
-    if counts and 2 * max(counts.values()) <= sum(counts.values()):
-        moved = [keys[row] != key for row, key in zip(source, keys, strict=True) if row is not None]
-        assert all(moved)
-
-
-def test_shuffling_depends_on_the_seed_alone():
-    keys = [str(row) for row in range(50)]
-    assert derangement(keys, 1) == derangement(keys, 1)
-    assert derangement(keys, 1) != derangement(keys, 2)
-
-
-def test_equal_images_are_recognised_by_their_bytes(rows):
-    keys = image_keys(rows)
-    assert keys[0] == keys[4] != keys[1]
-    assert keys[3] is None
-    assert image_keys(rows.remove_columns("image")) == [None] * len(rows)
-
-
-def test_rows_with_a_image_are_told_without_reading_it(rows, monkeypatch):
-    monkeypatch.setattr(evaluation, "image_digest", None)
-    assert have_images(rows) == [True, True, True, False, True, True]
-    assert have_images(rows.remove_columns("image")) == [False] * len(rows)
-
-
-@pytest.fixture
-def rows_of_files(rows, tmp_path):
-    """Six sentences with six files of two contents, one of them beside a file that is not there."""
-    contents = [row["image"]["bytes"] for row in rows.select([0, 1])]
-    images = []
-    for number in range(6):
-        path = tmp_path / f"{number}.png"
-        if number < 5:
-            path.write_bytes(contents[number % 2])
-        images.append({"bytes": None, "path": str(path)})
-    feature = rows.features["image"]
-    return rows.remove_columns("image").add_column("image", images, feature=feature)
-
-
-def content_of(row):
-    path = Path(row["image"]["path"])
-    return path.read_bytes() if path.exists() else None
-
-
-def test_images_in_files_are_told_apart_by_their_content(rows_of_files):
-    keys = image_keys(rows_of_files)
-    assert keys[0] == keys[2] == keys[4] != keys[1] == keys[3]
-    assert keys[5] == rows_of_files[5]["image"]["path"]  # there is no such file
-
-
-def test_no_row_keeps_its_image_under_another_path(rows_of_files):
-    shuffled = controls(rows_of_files, image_keys(rows_of_files), seed=0)["shuffled"]
-    for own, other in zip(rows_of_files, shuffled, strict=True):
-        assert content_of(own) != content_of(other)
-
-
-def test_the_controls_change_images_and_nothing_else(rows):
-    ways = controls(rows, image_keys(rows), seed=0)
-    assert tuple(ways) == ("real", "shuffled", "blank")
-    for index, row in enumerate(rows):
-        for way in ways.values():
-            assert {**way[index], "image": None} == {**row, "image": None}
-        assert ways["real"][index]["image"] == row["image"]
-        if row["image"] is None:
-            assert ways["shuffled"][index]["image"] is None
-            assert ways["blank"][index]["image"] is None
-        else:
-            assert ways["shuffled"][index]["image"]["bytes"] != row["image"]["bytes"]
-            assert ways["blank"][index]["image"].getcolors() == [(224 * 224, (128, 128, 128))]
-
-
-def test_the_visual_context_goes_where_its_image_goes(context_rows):
-    keys = image_keys(context_rows)
-    ways = controls(context_rows, keys, seed=0)
-    images = {row["image"]["bytes"]: row["objects"] for row in context_rows if row["image"]}
-    for index, row in enumerate(context_rows):
-        for name in ("objects", "captions", "ocr"):
-            assert ways["blank"][index][name] is None
-        if row["image"] is not None:
-            shuffled = ways["shuffled"][index]
-            assert shuffled["objects"] == images[shuffled["image"]["bytes"]]
-        assert ways["shuffled"][index]["tokens"] == row["tokens"]
-
-
-def test_equal_contexts_are_recognised_and_empty_ones_are_none(context_rows):
-    keys = context_keys(context_rows)
-    assert keys[0] == keys[4] != keys[1]
-    assert [key is None for key in keys] == [False, False, True, False, False, False]
-    assert [key is None for key in context_keys(context_rows, ["ocr"])] == [True] * 5 + [False]
-    assert context_keys(context_rows.select_columns(["id"])) == [None] * len(context_rows)
-
-
-def test_too_few_images_to_shuffle_are_counted_in_the_log(rows, caplog):
-    few = rows.select([0, 4, 1])
-    controls(few, image_keys(few), seed=0)
-    assert "1 rows keep their image" in caplog.text
 
 
 def test_predictions_stand_in_the_order_of_the_rows(trainer_for, rows):
@@ -139,10 +19,6 @@ def test_predictions_stand_in_the_order_of_the_rows(trainer_for, rows):
         alone = predict(trainer, rows.select([index]))["image_text"]
         assert alone.spans[0] == together.spans[index]
         assert alone.scores[0] == pytest.approx(together.scores[index], abs=1e-4)
-
-
-def test_the_longest_sentences_come_first(rows):
-    assert longest_first(rows) == [3, 1, 0, 2, 4, 5]
 
 
 def test_words_beyond_a_sentence_are_no_entities():
@@ -230,7 +106,7 @@ def test_a_model_that_reads_context_alone_has_its_controls_too(trainer_for, cont
         assert record["controls"]["blank"] == nearly(record["controls"]["none"])
 
 
-def test_a_context_stands_for_a_image_that_is_missing_or_broken(trainer_for, context_rows):
+def test_a_context_stands_for_an_image_that_is_missing_or_broken(trainer_for, context_rows):
     results, records = evaluate(trainer_for(context_budget=16), context_rows, True, seed=0)
     assert results["test"]["images"] == {"given": 6, "read": 6, "unreadable": 0}
     assert all("controls" in record for record in records)

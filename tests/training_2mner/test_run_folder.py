@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from training_2mner.arguments import RecipeError
-from training_2mner.run_folder import locked, writing
+from training_2mner.checkpoints import locked, writing
 
 
 def holder_of(run: Path, work=signal.pause) -> int:

@@ -10,12 +10,13 @@ from accelerate.utils import send_to_device
 from tests.conftest import fork
 from training_2mner import vision_cache
 from training_2mner.arguments import RecipeError
-from training_2mner.collator import WordCollator
-from training_2mner.evaluation import blank_image, evaluate
+from training_2mner.batching import WordCollator
+from training_2mner.building import cache_vision_features
+from training_2mner.controls import blank_image
+from training_2mner.evaluation import evaluate
 from training_2mner.trainer import freeze_parameters
 from training_2mner.vision_cache import (
     VisionCache,
-    cache_vision_features,
     encoder_digest,
 )
 

@@ -1,6 +1,6 @@
 """What is written as YAML 1.2 is read as it was."""
 
-from training_2mner.yaml12 import read_yaml, written_as_yaml
+from reporting_2mner.yaml12 import read_yaml, written_as_yaml
 
 WORDS = [
     "no",
