@@ -239,8 +239,11 @@ def reading_shard(path: Path) -> Iterator[None]:
     """Name the shard in whatever goes wrong while it is read.
 
     Raises:
-        ShardError: in place of what `pyarrow` raises on a file that is damaged or of another kind.
+        ShardError: in place of what `pyarrow` raises on a file that is damaged or of another kind;
+            and if it is no regular file.
     """
+    if path.exists() and not path.is_file():  # a FIFO would block
+        raise ShardError(path, "no regular file")
     try:
         yield
     except ShardError:
@@ -256,7 +259,6 @@ def shard_paths(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: if there is none.
         OSError: if one is a link that leads out of the folder.
-        ShardError: if one is no regular file.
     """
     found = {
         (SPLITS.index(path.name.partition("-")[0]), path)
@@ -268,8 +270,6 @@ def shard_paths(folder: Path) -> list[Path]:
         raise FileNotFoundError(f"{folder}: found no data set, expected {expected}")
     for _, path in found:
         check_inside(folder, path)
-        if not path.is_file():  # a FIFO would block
-            raise ShardError(path, "no regular file")
     return [path for _, path in sorted(found)]
 
 

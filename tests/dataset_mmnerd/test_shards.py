@@ -11,8 +11,9 @@ from PIL import Image
 
 from dataset_mmnerd import shards as parquet
 from dataset_mmnerd.images import MAX_BYTES
+from dataset_mmnerd.loading import LoadingError, load_named
 from dataset_mmnerd.schema import bio_labels, features
-from dataset_mmnerd.shards import ShardError, ShardWriter, ShardWriters, image_digest, shard_paths
+from dataset_mmnerd.shards import ShardError, ShardWriter, ShardWriters, image_digest, read_shard
 
 from .conftest import image_bytes
 
@@ -158,4 +159,6 @@ def test_a_shard_that_is_no_regular_file_is_not_waited_for(tmp_path):
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
     with pytest.raises(ShardError, match=r"\.parquet: found no regular file, expected"):
-        shard_paths(tmp_path)
+        read_shard(path)
+    with pytest.raises(LoadingError, match=r"\.parquet: found no regular file, expected"):
+        load_named(str(tmp_path))
