@@ -322,7 +322,7 @@ def fit_thresholds(
             None
             if logit is None
             else {
-                label: float(sigmoid(np.float64(logit / own))) for label, own in temperature.items()
+                label: float(sigmoid(np.array(logit / own))) for label, own in temperature.items()
             }
         )
     return {

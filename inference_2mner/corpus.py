@@ -118,7 +118,7 @@ def _line(row: Row, answer: Mapping[str, Any]) -> dict[str, Any]:
         record["image_read"] = answer["image"] == "read"
     record["windows"] = answer["windows"]
     record["entities"] = _entities(row, answer["entities"])
-    line = {"record": record}
+    line: dict[str, Any] = {"record": record}
     if row.image_missing:
         line["image_error"] = f"found no image {quoted(row.image_name)}"
     elif answer["image"] == "unreadable":

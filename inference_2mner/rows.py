@@ -136,7 +136,7 @@ class Source:
             found = "no 'tokens' and no 'text'" if text is None else f"'text': {quoted(text)}"
             raise RowError(found, "a string 'text' or a list of strings 'tokens'")
         own, lang = record.get("id"), record.get("lang")
-        image, name, missing = self._image(record.get("image"), images)
+        image, image_name, missing = self._image(record.get("image"), images)
         return Row(
             number,
             self.place(line),
@@ -145,7 +145,7 @@ class Source:
             tokens,
             lang if isinstance(lang, str) else None,
             image,
-            name,
+            image_name,
             image is not None or missing,
             missing,
             {column: _strings(record, column) for column in CONTEXT_COLUMNS},

@@ -136,12 +136,15 @@ class DataSetSource(Source):
         return [*self.splits, HfApi().dataset_info(self.name).sha]
 
     def count(self) -> int | None:
-        counts = []
+        total = 0
         for split, rows in self.splits.items():
             known = rows.info.splits or {}
             length = len(rows) if isinstance(rows, Dataset) else None
-            counts.append(length or getattr(known.get(split), "num_examples", None))
-        return None if None in counts else sum(counts)
+            length = length or getattr(known.get(split), "num_examples", None)
+            if length is None:
+                return None
+            total += length
+        return total
 
     def rows(self, wanted: Wanted, *, images: bool = True) -> Iterator[Row | Fault]:
         number = 0

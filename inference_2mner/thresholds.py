@@ -125,7 +125,7 @@ def described(fitted: Mapping[str, Any], scored: Scored) -> str:
     entities, error = fitted["entities"], fitted["expected_calibration_error"]
     gold = entities["gold"]
     temperatures = (f"{name or 'all'} {value:.2f}" for name, value in fitted["temperature"].items())
-    rows = []
+    rows: list[list[str | int]] = []
     levels = [
         (f"{kind} {level}", thresholds)
         for kind in ("precision", "risk")

@@ -586,7 +586,11 @@ def save_model(
     model.save_pretrained(folder)
 
 
-def check_loading(auto_class: type, folder: Path, **options: Any) -> PreTrainedModel:
+def check_loading(
+    auto_class: type[AutoModel] | type[AutoModelForImageClassification],
+    folder: Path,
+    **options: Any,
+) -> PreTrainedModel:
     """Load a saved folder, in evaluation mode; nothing may be missing and nothing left over."""
     model, report = auto_class.from_pretrained(folder, output_loading_info=True, **options)
     for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):

@@ -39,9 +39,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="folder of a trained model")
-    sentence = parser.add_mutually_exclusive_group()
-    sentence.add_argument("--text", help="a sentence")
-    sentence.add_argument("--words", nargs="+", help="a sentence that is split into words already")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--text", help="a sentence")
+    either.add_argument("--words", nargs="+", help="a sentence that is split into words already")
     parser.add_argument("--image", type=Path, help="its image")
     for field, what in CONTEXT.items():
         parser.add_argument(f"--{field}", nargs="+", metavar="TEXT", help=f"{what} on its image")
