@@ -1,5 +1,6 @@
-# `make demo` trains, measures and shows a 2M-NER; `make test` runs the suite and the linter;
-# `make campaigns` runs 10,000 mutated inputs and 100 kills. All create what they need.
+# `make demo` trains, measures and shows a 2M-NER. `make quick` checks style, types and imports and
+# runs the fast tests; `make test` runs all tests. `make campaigns` runs 10,000 mutated inputs and 100
+# kills. All create what they need.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -13,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Where other programs share the cores, threads that spin while they wait cost more than they save.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: campaigns demo test clean tesseract
+.PHONY: campaigns check clean demo quick tesseract test
 
 demo: runs/demo/metrics.json
 	$(BIN)/2mner report runs/demo
@@ -23,9 +24,17 @@ demo: runs/demo/metrics.json
 runs/demo/metrics.json: configs/demo.yaml cli_2mner.py $(SOURCES) $(VENV)/installed backbones/installed
 	$(BIN)/2mner train configs/demo.yaml > /dev/null
 
-test: $(VENV)/installed-test tesseract
+check: $(VENV)/installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+# What `tests/slow.py` names is left out.
+quick: check
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test: check tesseract
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 campaigns: $(VENV)/installed-test

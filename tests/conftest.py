@@ -48,6 +48,7 @@ from tests.skips import (  # noqa: F401 -- pytest finds its hooks here
     pytest_runtest_makereport,
     pytest_runtest_setup,
 )
+from tests.slow import pytest_collection_modifyitems  # noqa: F401 -- as above
 
 LETTERS = string.ascii_letters + string.digits + "äöüßéèêçñáíóú.,!?-'’"
 TRANSFORMER = {

@@ -25,8 +25,6 @@ SOURCES = [
 ]
 CONLL = "Ana\tB-PER\nlives\tO\nin\tO\nRome\tB-LOC\n\nBern\tB-LOC\n"
 
-pytestmark = pytest.mark.slow
-
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

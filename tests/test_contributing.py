@@ -1,0 +1,48 @@
+"""What CONTRIBUTING.md and the tools' settings name is there."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+import modeling_2mner
+from tests.slow import SLOW, TESTS
+
+ROOT = TESTS.parent
+PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make (\w+)", PAGE))))
+def test_the_targets_of_the_page_are_those_of_the_makefile(target):
+    command = [shutil.which("make"), "--dry-run", target]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+
+def test_the_packages_of_the_page_are_all_packages():
+    table = re.findall(r"^\| `(\w+)(?:\.py)?` \|", PAGE, re.MULTILINE)
+    assert set(table) == {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"cli_2mner"}
+
+
+def test_every_place_of_the_slow_tests_is_there():
+    assert [place for place in SLOW if not (TESTS / place).exists()] == []
+
+
+def test_the_hosted_workflow_runs_the_integration_run():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))
+    assert [step.get("run") for step in workflow["jobs"]["test"]["steps"]][-1] == ".ci/run"
+
+
+def test_the_hooks_are_programs_of_the_environment_that_make_creates():
+    settings = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    tools = [hook["entry"].split()[0] for repo in settings["repos"] for hook in repo["hooks"]]
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert all(f"$(BIN)/{Path(tool).name}" in makefile for tool in tools)
+    assert all(tool.startswith(".venv/bin/") for tool in tools)
+
+
+def test_the_newest_version_of_the_changelog_is_this_one():
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert newest[1] == modeling_2mner.__version__
