@@ -129,8 +129,9 @@ class Source:
 
     def row(self, record: Record, number: int, line: int, images: bool) -> Row:
         """A row of a record that has some of `COLUMNS`; raises `RowError`."""
-        for column, name in self.columns.items():
-            record[column] = record.get(name)
+        if "text" in self.columns:
+            record = {**record, "tokens": None}
+        record = {**record, **{key: record.get(name) for key, name in self.columns.items()}}
         tokens, text = _strings(record, "tokens"), record.get("text")
         if tokens is None and not isinstance(text, str):
             found = "no 'tokens' and no 'text'" if text is None else f"'text': {quoted(text)}"
@@ -162,13 +163,13 @@ class Source:
         if value is None or value == "":
             return None, None, False
         if isinstance(value, Mapping):
-            name = value.get("path")
+            path = value.get("path")
             if isinstance(value.get("bytes"), bytes):
-                shown = Path(name).name if isinstance(name, str) else None
-                return {"bytes": value["bytes"], "path": name}, shown, False
-            if name is None:
+                shown = Path(path).name if isinstance(path, str) else None
+                return {"bytes": value["bytes"], "path": path}, shown, False
+            if path is None:
                 return None, None, False
-            value = name
+            value = path
         if not isinstance(value, str):
             raise RowError(f"'image': {quoted(value)}", "the name of a file, or its content")
         inside = Path(value)

@@ -138,12 +138,12 @@ class DataSetSource(Source):
     def count(self) -> int | None:
         total = 0
         for split, rows in self.splits.items():
-            known = rows.info.splits or {}
-            length = len(rows) if isinstance(rows, Dataset) else None
-            length = length or getattr(known.get(split), "num_examples", None)
-            if length is None:
+            if isinstance(rows, Dataset):
+                total += len(rows)
+            elif split in (rows.info.splits or {}):
+                total += rows.info.splits[split].num_examples
+            else:
                 return None
-            total += length
         return total
 
     def rows(self, wanted: Wanted, *, images: bool = True) -> Iterator[Row | Fault]:

@@ -41,7 +41,8 @@ def annotated_records(
     image_dir: Path | str | None = None,
     **options: Any,
 ) -> Iterator[dict[str, Any]]:
-    """Labelled sentences with `gold` entities and those `predicted`, as words `[start, end)`.
+    """Labelled sentences with `gold` entities and those `predicted`, as words `[start, end)`, as in
+    a run's `predictions.jsonl`.
 
     Args:
         ner: the model's pipeline.
@@ -54,7 +55,7 @@ def annotated_records(
             model's.
         FileNotFoundError: if there is no such file.
     """
-    labels = bio_labels(entity_types(ner.processor.labels))
+    labels = bio_labels(entity_types(ner.model.config.labels))
     asked: deque[dict[str, Any]] = deque()
 
     def inputs() -> Iterator[dict[str, Any]]:
@@ -69,7 +70,7 @@ def annotated_records(
         bounds = [(entity["start"], entity["end"]) for entity in found]
         places = words_of_characters(row["tokens"], bounds)
         yield {
-            "id": row["id"],
+            **{column: row[column] for column in ("id", "lang", "tokens")},
             "gold": [
                 {"start": start, "end": end, "label": label}
                 for start, end, label in spans_from_labels(row["ner_tags"])

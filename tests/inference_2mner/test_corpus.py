@@ -122,7 +122,7 @@ def test_the_same_words_in_every_form_give_the_same_entities(model, tmp_path):
 def test_a_split_and_other_names_of_columns(model, tmp_path):
     (tmp_path / "set").mkdir()
     for split in ("train", "test"):
-        rows = [{"content": f"{split} Ana", "text": "never"}]
+        rows = [{"content": f"{split} Ana", "text": "never", "tokens": ["never"]}]
         Dataset.from_list(rows).to_parquet(tmp_path / "set" / f"{split}.parquet")
     out = tmp_path / "out.jsonl"
     columns = {"text": "content"}
@@ -130,7 +130,7 @@ def test_a_split_and_other_names_of_columns(model, tmp_path):
     assert [record["text"] for record in records_of(out)] == ["test Ana"]
     with pytest.raises(InputError, match=r"found the splits train, test, expected 'dev'"):
         predict_corpus(model, tmp_path / "set", tmp_path / "o.jsonl", split="dev")
-    with pytest.raises(InputError, match=r"found the columns content, text, expected 'words'"):
+    with pytest.raises(InputError, match=r"the columns content, text, tokens, expected 'words'"):
         columns = {"tokens": "words"}
         predict_corpus(model, tmp_path / "set", tmp_path / "o.jsonl", columns=columns)
 
