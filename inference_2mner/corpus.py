@@ -50,7 +50,12 @@ from dataset_mmnerd.quoting import quoted, shorten
 from modeling_2mner import MultimodalNERPipeline, TwoMNERProcessor
 
 from .inputs import FORMATS, open_source
-from .models import fingerprint_of_model, load_pipeline, words_of_characters
+from .models import (
+    fingerprint_of_model,
+    load_pipeline,
+    load_processor,
+    words_of_characters,
+)
 from .outputs import cannot_be_written, output_kind, write_output
 from .parts import CorpusError, MissingParts, Parts
 from .rows import COLUMNS, Fault, Row, Source
@@ -219,9 +224,10 @@ def predict_corpus(
         CorpusError: if the output is there, another command writes it, what is to be resumed has
             changed, or a row cannot be read and `strict` is set.
         InputError: if the input cannot be read.
+        ModelError: if the model cannot be read.
         ValueError: if the output's suffix or an option is unknown.
         ProcessesError: if there are several processes that do not know of each other.
-        OSError: if the model cannot be read or the output cannot be written.
+        OSError: if the output cannot be written.
     """
     output = Path(output)
     kind = output_kind(output)
@@ -254,7 +260,7 @@ def predict_corpus(
             processes.wait()
             if not parts.plan.is_file():
                 return None
-        processor = TwoMNERProcessor.from_pretrained(str(model))
+        processor = load_processor(model)
         ner = None
 
         def annotate(rows: Iterable[Row | Fault]) -> Iterator[dict[str, Any]]:

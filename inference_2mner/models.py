@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoModelForTokenClassification
 from transformers.utils.hub import cached_file, extract_commit_hash
 
-from modeling_2mner import (
-    MultimodalNERPipeline,
-    TwoMNERForTokenClassification,
-    TwoMNERProcessor,
-)
+from dataset_mmnerd.quoting import shorten
+from modeling_2mner import MultimodalNERPipeline, TwoMNERProcessor
 
 from .rows import fingerprint_of
 
-__all__ = ["fingerprint_of_model", "load_pipeline", "words_of_characters"]
+__all__ = [
+    "ModelError",
+    "fingerprint_of_model",
+    "load_pipeline",
+    "load_processor",
+    "words_of_characters",
+]
+
+
+class ModelError(ValueError):
+    """A model that cannot be read, in one line."""
+
+
+@contextmanager
+def _reading(model: str | Path) -> Iterator[None]:
+    """Raises `ModelError` in place of what `transformers` raises where there is no such model."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"{model}: no model can be read there ({shorten(str(error))})") from error
+
+
+def load_processor(model: str | Path) -> TwoMNERProcessor:
+    """The processor of a trained model.
+
+    Raises:
+        ModelError: if there is none.
+    """
+    with _reading(model):
+        return TwoMNERProcessor.from_pretrained(str(model))
 
 
 def load_pipeline(model: str | Path, **settings: Any) -> MultimodalNERPipeline:
-    """The pipeline of a trained model: a folder or a name on the Hub.
+    """The pipeline of a trained model or adapter: a folder or a name on the Hub.
 
     Args:
-        model: which; of the Hub only weights and settings are read, no code.
+        model: which. Only weights and settings are read, the code is that of this project.
         settings: of the pipeline, such as `device` and `precision`.
+
+    Raises:
+        ModelError: if there is none.
+        ValueError: if a setting is unknown.
     """
-    return MultimodalNERPipeline(
-        model=TwoMNERForTokenClassification.from_pretrained(str(model)),
-        processor=TwoMNERProcessor.from_pretrained(str(model)),
-        **settings,
-    )
+    processor = load_processor(model)
+    with _reading(model):
+        loaded = AutoModelForTokenClassification.from_pretrained(
+            str(model), trust_remote_code=False
+        )
+    return MultimodalNERPipeline(model=loaded, processor=processor, **settings)
 
 
 def fingerprint_of_model(model: str | Path) -> Any:
-    """What changes if a model does."""
+    """What changes if a model does.
+
+    Raises:
+        ModelError: if there is none.
+    """
     folder = Path(model)
     if folder.is_dir():
         patterns = ("*.json", "*.safetensors")
@@ -42,7 +79,9 @@ def fingerprint_of_model(model: str | Path) -> Any:
         reports = {"metrics.json", "trainer_state.json", "learning_curve.json"}
         files = sorted(path for pattern in patterns for path in folder.glob(pattern))
         return fingerprint_of([path for path in files if path.name not in reports])
-    return [str(model), extract_commit_hash(cached_file(str(model), "config.json"), None)]
+    with _reading(model):
+        file = cached_file(str(model), "processor_config.json")
+    return [str(model), extract_commit_hash(file, None)]
 
 
 def words_of_characters(

@@ -106,7 +106,7 @@ def choose_thresholds(
     Raises:
         ValueError: if the model is no folder, a wanted value is not between 0 and 1, the sentences
             have no predicted entity, or a line of a file does not fit.
-        OSError: if the model or a file cannot be read, or the folder cannot be written.
+        OSError: if a file cannot be read, or the folder cannot be written.
     """
     folder = Path(model)
     if not (folder / "config.json").is_file():

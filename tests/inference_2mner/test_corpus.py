@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Image, load_dataset
+from huggingface_hub import constants
+from peft import LoraConfig, get_peft_model
 from PIL import Image as PILImage
+from transformers import AutoModelForTokenClassification, AutoProcessor
 
 from cli_2mner import main
 from dataset_mmnerd.locks import locked
@@ -280,6 +283,29 @@ def test_a_damaged_table_is_one_line(model, tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-20])
     assert main(["predict", str(model), str(path), "--out", str(tmp_path / "out.jsonl")]) == 1
     assert "a.parquet: found" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "me/nowhere", "posts.txt", "empty"])
+def test_a_model_that_is_none_is_one_line(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (tmp_path / "empty").mkdir()
+    write_texts(tmp_path / "posts.txt", 2)
+    assert main([name, "posts.txt", "--out", "out.jsonl"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"2mner predict: {name}: no model can be read there (")
+
+
+def test_an_adapter_annotates(model, tmp_path):
+    base = AutoModelForTokenClassification.from_pretrained(model)
+    adapted = get_peft_model(base, LoraConfig(target_modules=["query"], init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    AutoProcessor.from_pretrained(model).save_pretrained(tmp_path / "adapter")
+    path = tmp_path / "posts.txt"
+    path.write_text("\n".join(TEXTS), "utf-8")
+    for name, folder in (("base", model), ("adapted", tmp_path / "adapter")):
+        predict_corpus(folder, path, tmp_path / f"{name}.jsonl")
+    assert records_of(tmp_path / "base.jsonl") != records_of(tmp_path / "adapted.jsonl")
 
 
 # Once, again and after a kill ---------------------------------------------------------------------
