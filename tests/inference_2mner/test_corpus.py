@@ -291,7 +291,7 @@ def test_a_model_that_is_none_is_one_line(tmp_path, monkeypatch, capsys, name):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
     write_texts(tmp_path / "posts.txt", 2)
-    assert main([name, "posts.txt", "--out", "out.jsonl"]) == 1
+    assert main(["predict", name, "posts.txt", "--out", "out.jsonl"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"2mner predict: {name}: no model can be read there (")
 
