@@ -1,8 +1,10 @@
 """2M-NER: named entities from words and images, for the `Auto` classes of `transformers`.
 
-Importing this package registers the family, so that `AutoModel.from_pretrained` and its kin load a
-saved folder without `trust_remote_code=True`; and it marks the classes, so that what is saved
-carries its code along.
+Importing this package registers its classes, so that the `Auto` classes load a saved folder without
+`trust_remote_code=True`, and a saved folder holds the code that loads it elsewhere. A pipeline is
+then built by its class:
+
+    pipeline("multimodal-ner", model=folder, pipeline_class=MultimodalNERPipeline)
 """
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
@@ -16,6 +18,8 @@ from .crf_2mner import LinearChainCRF
 from .modeling_2mner import TwoMNERForTokenClassification, TwoMNERModel
 from .pipeline_2mner import MultimodalNERPipeline
 from .processing_2mner import TwoMNERProcessor
+
+__version__ = "0.2.0"
 
 __all__ = [
     "LinearChainCRF",

@@ -168,9 +168,9 @@ def check_sizes(
                 check_whole(field, number, 1, most)
             elif isinstance(number, int | float) and not isinstance(number, bool):
                 check_number(field, number, -most, most)  # some count from the end
+    spelling = {size: key for key, size in spelled.items()}
     vocabulary, hidden, layers, inner = (
-        value if isinstance(value := values.get(key), int) else 0
-        for key in map({size: key for key, size in spelled.items()}.get, MAIN_SIZES)
+        value if isinstance(value := values.get(spelling[size]), int) else 0 for size in MAIN_SIZES
     )
     parameters = vocabulary * hidden + layers * hidden * (4 * hidden + 2 * inner)
     if parameters > MOST_PARAMETERS:

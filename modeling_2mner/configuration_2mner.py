@@ -10,6 +10,7 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 # isort: split
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -47,20 +48,8 @@ CUSTOM_PIPELINES = {
     }
 }
 
-EXTRAS = {
-    "attn_implementation",
-    "auto_map",
-    "custom_pipelines",
-    "model_type",
-    "name_or_path",
-    "num_labels",
-    "output_attentions",
-    "quantization_config",
-    "task_specific_params",
-    "tie_word_embeddings",
-    "torch_dtype",
-}
-"""What may be in a saved configuration, or be passed when loading one, without being a field."""
+UNDECLARED = ("auto_map", "custom_pipelines", "quantization_config", "tie_word_embeddings")
+"""Keys that `transformers` reads in any configuration, although no class declares them."""
 
 ENCODERS = ("text_config", "vision_config", "global_vision_config")
 
@@ -171,7 +160,7 @@ class TwoMNERConfig(PreTrainedConfig):
             config = getattr(self, part)
             if isinstance(config, Mapping):  # before some encoder makes a list of so many layers
                 check_sizes(part, config)
-        unknown = sorted(set(kwargs) - EXTRAS)
+        unknown = sorted(key for key in kwargs if not self._has(key))
         if unknown:
             logger.warning_once(
                 "The configuration has keys that this version of 2M-NER does not know; they are "
@@ -180,11 +169,19 @@ class TwoMNERConfig(PreTrainedConfig):
         kwargs.setdefault("auto_map", AUTO_MAP)
         kwargs.setdefault("custom_pipelines", CUSTOM_PIPELINES)
         super().__post_init__(**kwargs)
-        self.label2id = {label: index for index, label in self.id2label.items()}
+        self.label2id = {label: index for index, label in enumerate(self.labels)}
+
+    @classmethod
+    def _has(cls, key: str) -> bool:
+        """Whether the library uses a key that is not a field: the class declares an attribute of
+        this name, perhaps with an underscore before it or without the old prefix `torch_`.
+        """
+        name = key.removeprefix("torch_").removeprefix("_")
+        return key in UNDECLARED or hasattr(cls, name) or hasattr(cls, f"_{name}")
 
     def _check_id2label(self) -> None:
-        """The base class turns the keys into numbers, and would say of a bad one only that it is
-        none.
+        """Check `id2label` before the base class turns its keys into numbers, with a message that
+        names the field.
         """
         numbers = self.id2label
         if numbers is None:
@@ -197,7 +194,7 @@ class TwoMNERConfig(PreTrainedConfig):
 
     @classmethod
     def get_config_dict(
-        cls, pretrained_model_name_or_path: str, **kwargs: Any
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """As every `get_config_dict`.
 
@@ -216,9 +213,7 @@ class TwoMNERConfig(PreTrainedConfig):
         return config, kwargs
 
     @classmethod
-    def from_dict(
-        cls, config_dict: dict[str, Any], **kwargs: Any
-    ) -> "TwoMNERConfig | tuple[TwoMNERConfig, dict[str, Any]]":
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As every `from_dict`.
 
         Raises:
@@ -236,18 +231,18 @@ class TwoMNERConfig(PreTrainedConfig):
         """Part of `@strict`: check what the parts say against each other."""
         check_labels(self.labels)
         for part in ENCODERS:
-            config = getattr(self, part)
-            if config is not None:
-                check_sizes(part, config.to_dict(), config.attribute_map)
+            encoder = getattr(self, part)
+            if encoder is not None:
+                check_sizes(part, encoder.to_dict(), encoder.attribute_map)
         positions = getattr(self.text_config, "max_position_embeddings", -1)
         if positions != -1:  # XLNet's, for any number
             check_whole("text_config.max_position_embeddings", positions, 1, 2**24)
         check_whole("collaboration_heads", self.collaboration_heads, 1, 1024)
         check_whole("alignment_size", self.alignment_size, 1, 2**17)
-        if self.text_config.hidden_size % self.collaboration_heads:
+        if self.hidden_size % self.collaboration_heads:
             raise ValueError(
                 f"collaboration_heads ({self.collaboration_heads}) must divide the text encoder's "
-                f"hidden size ({self.text_config.hidden_size})"
+                f"hidden size ({self.hidden_size})"
             )
         for rate in ("collaboration_dropout", "word_dropout", "classifier_dropout"):
             value = getattr(self, rate)
@@ -270,19 +265,21 @@ class TwoMNERConfig(PreTrainedConfig):
     @property
     def labels(self) -> list[str]:
         """The `K` label names in the order of the emissions."""
-        return [self.id2label[index] for index in range(len(self.id2label))]
+        names: dict[Any, str] = self.id2label or {}
+        return [names[index] for index in range(len(names))]
 
     @property
     def hidden_size(self) -> int:
-        """`H`, the text encoder's: words, read images and fused words are of this size."""
-        return self.text_config.hidden_size
+        """`H`, the hidden size of the text encoder, of the words and of the fused words."""
+        return self.get_text_config().hidden_size
 
     @property
     def max_positions(self) -> int:
         """The most sub-words that the text encoder reads at once, the special ones included."""
-        positions = self.text_config.max_position_embeddings
-        # RoBERTa and its kin number positions from behind the padding index.
-        return positions - 2 if self.text_config.model_type in COUNTS_FROM_TWO else positions
+        encoder = self.get_text_config()
+        positions = encoder.max_position_embeddings
+        # These number the positions from behind the padding index, which is 1.
+        return positions - 2 if encoder.model_type in COUNTS_FROM_TWO else positions
 
     @property
     def has_alignment(self) -> bool:

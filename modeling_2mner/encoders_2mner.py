@@ -8,7 +8,8 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 # isort: split
 
 import inspect
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Callable
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ __all__ = [
     "encode_images",
     "feature_size",
     "load_encoders",
+    "map_features",
 ]
 
 ENCODERS = ("text", "vision", "global_vision")
@@ -54,15 +56,22 @@ class VisionFeatures(TypedDict):
     global_vectors: NotRequired[Tensor]
 
 
+def map_features(change: Callable[[Tensor], Tensor], features: VisionFeatures) -> VisionFeatures:
+    """Apply a function to each tensor of the features."""
+    tensors = cast(dict[str, Tensor], features)
+    return cast(VisionFeatures, {name: change(values) for name, values in tensors.items()})
+
+
 def _encoder_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
     """The class that `AutoModel` has for a configuration.
 
     Raises:
         ValueError: if it has none.
     """
-    if type(config) not in AutoModel._model_mapping:
+    classes: Any = AutoModel._model_mapping
+    if type(config) not in classes:
         raise ValueError(f"AutoModel has no encoder of model type {config.model_type!r}")
-    return AutoModel._model_mapping[type(config)]
+    return classes[type(config)]
 
 
 def _without_pooler(model_class: type[PreTrainedModel]) -> dict[str, Any]:

@@ -82,8 +82,8 @@ def _import_client() -> tuple[Any, Any]:
         import httpcore2 as httpcore
         import httpx2 as httpx
     except ImportError:  # before version 2 of the Hub's client
-        import httpcore
-        import httpx
+        import httpcore  # type: ignore[no-redef]
+        import httpx  # type: ignore[no-redef]
     return httpx, httpcore
 
 

@@ -140,7 +140,7 @@ def load_image(
         name = path or name
         source = path if content is None else content
     if isinstance(source, str | os.PathLike):
-        name = source
+        name = os.fspath(source)
         source = read_image(source)
     if isinstance(source, bytes | bytearray | memoryview):
         name = _shown(name or "an image given as bytes")

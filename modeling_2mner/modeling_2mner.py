@@ -23,7 +23,7 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 # isort: split
 
 from collections.abc import Sequence
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,7 @@ from .encoders_2mner import (
     build_encoder,
     encode_images,
     feature_size,
+    map_features,
 )
 from .labels_2mner import LabelChange, compare_labels
 from .outputs_2mner import TwoMNERInputs, TwoMNERModelOutput, TwoMNERTokenClassifierOutput
@@ -159,17 +160,15 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         if view == "text":
             pixel_values = vision_features = None
             if context_mask is not None:
-                pad_token = self.config.text_config.pad_token_id or 0
+                pad_token = self.text_model.config.pad_token_id or 0
                 input_ids, attention_mask, word_index, inputs_embeds = text_view(
                     input_ids, attention_mask, word_index, context_mask, inputs_embeds, pad_token
                 )
 
         encoded = self._encode_windows(
-            {
-                "input_ids": input_ids,
-                "inputs_embeds": inputs_embeds,
-                "attention_mask": attention_mask,
-            },
+            attention_mask,
+            input_ids,
+            inputs_embeds,
             max_tokens,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
@@ -179,11 +178,9 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         if dropped_words is not None:
             words = words.masked_fill(dropped_words[..., None], 0.0)
         features = self._vision_features(pixel_values, vision_features, image_mask)  # R
-        fused, patch_attentions = words, None
-        if features is not None:
-            fused, patch_attentions = self._collaborate(  # F [B, W, H]
-                words, features, image_mask, output_attentions
-            )
+        fused, patch_attentions = self._collaborate(  # F [B, W, H]
+            words, features, image_mask, output_attentions
+        )
 
         text_embeds = image_embeds = None
         if self.alignment is not None:
@@ -244,24 +241,35 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
                 )
 
     def _encode_windows(
-        self, windows: dict[str, Tensor | None], max_tokens: int | None, **options: bool | None
-    ) -> BaseModelOutput:
-        """Run the text encoder, over parts of the windows if they are more than `max_tokens`."""
-        count, length = windows["attention_mask"].shape
-        most = count if max_tokens is None else max(1, max_tokens // length)
-        if count <= most or any(options.values()):
-            return self.text_model(**windows, **options, return_dict=True)
-        states = [
+        self,
+        attention_mask: Tensor,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        max_tokens: int | None,
+        **options: bool | None,
+    ) -> Any:
+        """Run the text encoder, on some of the windows at a time if they are more than
+        `max_tokens`; its output.
+        """
+        parts = [slice(None)]
+        if max_tokens is not None and not any(options.values()):
+            count, length = attention_mask.shape
+            most = max(1, max_tokens // length)
+            parts = [slice(first, first + most) for first in range(0, count, most)]
+        outputs = [
             self.text_model(
-                **{
-                    name: None if values is None else values[first : first + most]
-                    for name, values in windows.items()
-                },
+                attention_mask=attention_mask[part],
+                input_ids=None if input_ids is None else input_ids[part],
+                inputs_embeds=None if inputs_embeds is None else inputs_embeds[part],
+                **options,
                 return_dict=True,
-            ).last_hidden_state
-            for first in range(0, count, most)
+            )
+            for part in parts
         ]
-        return BaseModelOutput(last_hidden_state=torch.cat(states))
+        if len(outputs) == 1:
+            return outputs[0]
+        states = torch.cat([output.last_hidden_state for output in outputs])  # [N, L, H]
+        return BaseModelOutput(last_hidden_state=states)
 
     def read_images(self, pixel_values: Tensor) -> VisionFeatures:
         """Run the vision encoders. While they are not trained the result may be kept, and passed to
@@ -269,7 +277,12 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
 
         Args:
             pixel_values: `[B, 3, h, w]`, `B` > 0.
+
+        Raises:
+            ValueError: if there is no vision encoder.
         """
+        if self.vision_model is None:
+            raise ValueError("images were given to a model without a vision encoder")
         patches, vectors = encode_images(self.vision_model, pixel_values)
         features: VisionFeatures = {"patches": patches, "image_vectors": vectors}
         if self.global_vision_model is not None:
@@ -287,6 +300,8 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         """The vision features of all `B` sentences, zeros where there is no image; None if no
         sentence has one.
         """
+        if self.vision_model is None:
+            return None
         if pixel_values is not None:
             present = image_mask.nonzero()[:, 0]
             if len(present) == 0:
@@ -295,20 +310,21 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
                 # In training each parameter takes part in each step, or data-parallel processes
                 # wait for one another.
                 present = image_mask.new_zeros(1, dtype=torch.long)
-            return {
-                name: values.new_zeros(len(image_mask), *values.shape[1:]).index_copy(
-                    0, present, values
-                )
-                for name, values in self.read_images(pixel_values[present]).items()
-            }
+
+            def spread(values: Tensor) -> Tensor:  # [n, ...] -> [B, ...]
+                zeros = values.new_zeros(len(image_mask), *values.shape[1:])
+                return zeros.index_copy(0, present, values)
+
+            return map_features(spread, self.read_images(pixel_values[present]))
         if vision_features is None:
             return None
-        return {
-            name: values.to(self.vision_model.dtype).masked_fill(
-                ~image_mask.view(-1, *[1] * (values.ndim - 1)), 0.0
-            )
-            for name, values in vision_features.items()
-        }
+        dtype = self.vision_model.dtype
+
+        def masked(values: Tensor) -> Tensor:
+            missing = ~image_mask.view(-1, *[1] * (values.ndim - 1))
+            return values.to(dtype).masked_fill(missing, 0.0)
+
+        return map_features(masked, vision_features)
 
     def _renormalise(self, pixel_values: Tensor) -> Tensor:
         """From the first encoder's normalisation to the second's."""
@@ -327,13 +343,15 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
     def _collaborate(
         self,
         words: Tensor,
-        features: VisionFeatures,
+        features: VisionFeatures | None,
         image_mask: Tensor,
         output_attentions: bool | None,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
-        """Attend from the words to the features of each encoder, and fuse: `F` `[B, W, H]`, and the
-        attention if it is wanted.
+        """Attend from the words to the features of each encoder, and fuse: `F` `[B, W, H]`, equal
+        to the words without features; and the attention if it is wanted.
         """
+        if features is None or self.fusion is None:
+            return words, None
         encoders = [features["patches"]]
         if self.global_vision_model is not None:
             encoders.append(features["global_vectors"][:, None])

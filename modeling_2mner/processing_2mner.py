@@ -14,10 +14,11 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 # isort: split
 
+import os
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image, ImageOps
@@ -166,8 +167,8 @@ class TwoMNERProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str, *arguments: Any, **options: Any
-    ) -> "TwoMNERProcessor":
+        cls, pretrained_model_name_or_path: str | os.PathLike, *arguments: Any, **options: Any
+    ) -> Self:
         """As every `from_pretrained`; what was loaded is tried on a word and an image.
 
         Raises:
@@ -191,13 +192,13 @@ class TwoMNERProcessor(ProcessorMixin):
 
     @classmethod
     def from_args_and_dict(
-        cls, arguments: Sequence[Any], processor_dict: dict[str, Any], **options: Any
+        cls, args: Sequence[Any], processor_dict: dict[str, Any], **kwargs: Any
     ) -> Any:
         """As every processor; `reads_pictures` is the name that version 0.1 gave `reads_images`."""
         if "reads_pictures" in processor_dict:
             processor_dict = dict(processor_dict)
             processor_dict.setdefault("reads_images", processor_dict.pop("reads_pictures"))
-        return super().from_args_and_dict(arguments, processor_dict, **options)
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     @property
     def reads_context(self) -> bool:

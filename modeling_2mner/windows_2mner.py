@@ -56,7 +56,7 @@ def split_into_windows(
         sentence. A sentence without words has one empty window.
     """
     ends = [0, *accumulate(lengths)]
-    bounds = []
+    bounds: list[tuple[int, int]] = []
     start = end = 0
     while end < len(lengths) or not bounds:
         while end < len(lengths) and ends[end + 1] - ends[start] <= room:

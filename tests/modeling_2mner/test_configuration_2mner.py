@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig
 
-from modeling_2mner import TwoMNERConfig, TwoMNERForTokenClassification
+from modeling_2mner import TwoMNERConfig, TwoMNERForTokenClassification, configuration_2mner
 from modeling_2mner.checks_2mner import check_sizes
 from modeling_2mner.quoting_2mner import quoted, shorten
 
@@ -16,6 +16,32 @@ HUGE = 10**18
 REFUSED = (StrictDataclassError, ValueError)
 ENCODERS = ("text_config", "vision_config", "global_vision_config")
 VISION = {"model_type": "clip_vision_model"}
+
+
+def test_the_librarys_own_keys_are_known(monkeypatch):
+    """All that `from_dict` takes and `to_dict` writes; and a key of old releases."""
+    logged = []
+    monkeypatch.setattr(configuration_2mner.logger, "warning_once", logged.append)
+    config = TwoMNERConfig(quantization_config={"bits": 8})
+    options = {
+        "attn_implementation": "eager",
+        "experts_implementation": None,
+        "name_or_path": "somewhere",
+        "num_labels": 9,
+        "output_attentions": False,
+        "torch_dtype": "float32",
+    }
+    TwoMNERConfig.from_dict({**config.to_dict(), "tie_word_embeddings": True, **options})
+    assert logged == []
+
+
+@pytest.mark.parametrize("key", ["telepathy", "temperature", "hidden_dropout"])
+def test_a_key_that_does_nothing_is_named(monkeypatch, key):
+    logged = []
+    monkeypatch.setattr(configuration_2mner.logger, "warning_once", logged.append)
+    TwoMNERConfig(**{key: 0.5})
+    (message,) = logged
+    assert message.endswith(f"they are kept and do nothing: {key}")
 
 
 @pytest.mark.parametrize("value", [HUGE, 10**400, 0, -1, 2.0, "8", True, [HUGE], None])

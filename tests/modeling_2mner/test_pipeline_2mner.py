@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
+from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from modeling_2mner import (
@@ -50,6 +51,15 @@ class Rows(Dataset):
 def images():
     red, blue = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
     return red, blue
+
+
+def test_the_installed_package_builds_a_pipeline_without_remote_code(ner, tmp_path):
+    ner.model.save_pretrained(tmp_path)
+    ner.processor.save_pretrained(tmp_path)
+    loaded = pipeline("multimodal-ner", model=str(tmp_path), pipeline_class=MultimodalNERPipeline)
+    assert type(loaded) is MultimodalNERPipeline
+    assert type(loaded.model) is TwoMNERForTokenClassification
+    assert loaded(TEXT) == ner(TEXT)
 
 
 def test_offsets_are_those_of_the_users_own_string(ner):
