@@ -368,7 +368,9 @@ class SaveBeforeStopping(TrainerCallback):
         **kwargs,
     ) -> None:
         self._agree(args.device)
-        if self._agreed is not None and not float(state.epoch).is_integer():
+        # The last step of an epoch or of the run is followed by an evaluation: saved after that.
+        is_last = float(state.epoch).is_integer() or state.global_step >= state.max_steps
+        if self._agreed is not None and not is_last:
             args.save_only_model = False
             control.should_save = True
 
@@ -379,7 +381,6 @@ class SaveBeforeStopping(TrainerCallback):
         control: TrainerControl,
         **kwargs,
     ) -> None:
-        # After the epoch's own evaluation: a run that went on from before it would save the same.
         if self._agreed is not None:
             args.save_only_model = False
             control.should_save = True

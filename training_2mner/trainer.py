@@ -24,7 +24,7 @@ import torch
 from datasets import IterableDataset as Stream
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
-from transformers import Trainer
+from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
@@ -122,6 +122,23 @@ class TwoMNERTrainer(Trainer):
         self._writes_checkpoint = False
         self.taught: dict[str, Any] | None = None
         self.add_callback(KeepPlace())
+
+    # End ------------------------------------------------------------------------------------------
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """One epoch; none if the run has ended. `Trainer` looks for the end only after a step, so a
+        finished run that is resumed would make one more."""
+        if self._has_ended():
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
+    def _has_ended(self) -> bool:
+        return self.state.global_step >= self.state.max_steps or any(
+            callback.early_stopping_patience_counter >= callback.early_stopping_patience
+            for callback in self.callback_handler.callbacks
+            if isinstance(callback, EarlyStoppingCallback)
+        )
 
     # Order ----------------------------------------------------------------------------------------
 

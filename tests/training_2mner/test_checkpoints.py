@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from tests.conftest import fork
@@ -388,3 +388,61 @@ def test_another_number_of_processes_is_said(trainer_for, tmp_path, caplog):
     checkpoint.joinpath("rng_state_1.pth").touch()
     assert checkpoint_to_resume(arguments(tmp_path, "last")) == str(checkpoint)
     assert "was written by 2 process(es), now there are 1" in caplog.text
+
+
+# Runs that have ended -----------------------------------------------------------------------------
+
+STEPS = {"max_steps": 5, "save_steps": 5, "eval_steps": 5, "lr_scheduler_type": "constant"}
+"""Five steps end within the second epoch of three."""
+
+
+def test_a_finished_run_that_is_resumed_makes_no_further_step(run, tmp_path):
+    assert run("whole", **STEPS) == 0
+    before = weights(tmp_path / "whole")
+    for _ in range(2):
+        assert run("whole", resume="last", **STEPS) == 0
+        assert weights(tmp_path / "whole") == before
+        assert last_checkpoint(tmp_path / "whole").name == "checkpoint-5"
+
+
+def test_a_finished_run_goes_on_where_more_steps_are_asked_for(run, tmp_path):
+    assert run("longer", **STEPS) == 0
+    more = STEPS | {"max_steps": 7}
+    assert run("longer", resume="last", **more) == 0
+    assert last_checkpoint(tmp_path / "longer").name == "checkpoint-7"
+
+
+def stops_early(trainer) -> None:
+    trainer.add_callback(EarlyStoppingCallback(1))
+
+
+EARLY = {
+    "metric_for_best_model": "f1_both_views",
+    "load_best_model_at_end": True,
+    "learning_rate": 0.0,  # no evaluation is better than the first one
+    "save_steps": 2,
+    "eval_steps": 2,
+}
+
+
+def test_a_run_that_stopped_early_makes_no_further_step_when_it_is_resumed(run, tmp_path):
+    assert run("early", prepare=stops_early, **EARLY) == 0
+    history = json.loads((tmp_path / "early" / "history.json").read_text())
+    assert last_checkpoint(tmp_path / "early").name == "checkpoint-4"
+    assert run("early", resume="last", prepare=stops_early, **EARLY) == 0
+    assert last_checkpoint(tmp_path / "early").name == "checkpoint-4"
+    assert json.loads((tmp_path / "early" / "history.json").read_text()) == history
+
+
+def test_a_run_told_to_stop_in_its_last_step_is_evaluated_before_it_is_saved(
+    run, assert_same_end, tmp_path
+):
+    """The last step ends no epoch; the evaluation at the end of the last epoch comes after it."""
+    epochs = STEPS | {"eval_strategy": "epoch", "save_strategy": "epoch"}
+
+    def told(trainer):
+        trainer.add_callback(At(5, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+
+    assert run("told", prepare=told, **epochs) == 128 + signal.SIGTERM
+    assert run("told", resume="last", **epochs) == 0
+    assert_same_end("told", **epochs)
