@@ -17,7 +17,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCard,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+)
 
 from dataset_mmnerd.files import write_text
 from dataset_mmnerd.labels import is_bioes, split_label
@@ -34,10 +40,14 @@ from .runs import (
     training_in_words,
 )
 from .tables import TEXT_VIEW
+from .yaml12 import written_as_yaml
 
-__all__ = ["model_card", "write_card"]
+__all__ = ["EVAL_RESULTS", "eval_result_entries", "model_card", "write_card"]
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
+EVAL_RESULTS = ".eval_results/2mner.yaml"
+"""The file of a model repository with which the Hub shows scores at the model and its data set."""
+
 TASK = {"task_type": "token-classification", "task_name": "Named entity recognition"}
 FIGURES = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
@@ -65,6 +75,12 @@ def write_card(run: Path) -> None:
         emissions=_emissions(run, results),
     )
     write_text(run / "README.md", str(card))
+    entries = eval_result_entries(results)
+    path = run / EVAL_RESULTS
+    path.unlink(missing_ok=True)
+    if entries:
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, f"{written_as_yaml(eval_result_entries_to_yaml(entries))}\n")
 
 
 def model_card(
@@ -181,6 +197,28 @@ def _eval_results(results: dict[str, Any]) -> list[EvalResult] | None:
                 EvalResult(**part, metric_type="f1", metric_name="F1", metric_value=figures["f1"])
             )
     return found
+
+
+def eval_result_entries(results: dict[str, Any]) -> list[EvalResultEntry]:
+    """The F1 of the test part for `.eval_results/`: one entry, or none if the test part is not of a
+    data set on the Hub.
+
+    Args:
+        results: what is in `metrics.json`.
+    """
+    data = results["recipe"]["data"]
+    names = _on_the_hub([data["dataset_name"]])
+    if "test" not in results or data["train_files"] is not None or names is None:
+        return []
+    languages = ", ".join(results["test"]["by_language"])
+    return [
+        EvalResultEntry(
+            dataset_id=names[0],
+            task_id=data["dataset_config"] or "default",
+            value=results["test"]["overall"]["f1"],
+            notes=f"entity F1 (exact span and type), test split, languages: {languages}",
+        )
+    ]
 
 
 def _emissions(run: Path, results: dict[str, Any]) -> float | None:

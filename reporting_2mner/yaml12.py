@@ -69,8 +69,8 @@ def read_yaml(path: Path) -> tuple[dict[Any, Any], dict[Any, int]]:
     return values, dict(zip(values, numbers, strict=False))
 
 
-def written_as_yaml(values: dict[str, Any]) -> str:
-    """A mapping as YAML that `read_yaml` reads, its keys in their order."""
+def written_as_yaml(values: dict[str, Any] | list[Any]) -> str:
+    """A mapping, or a list, as YAML 1.2; keys stay in their order."""
     text = StringIO()
     _yaml().dump(values, text)
     return text.getvalue().strip()

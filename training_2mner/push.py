@@ -25,12 +25,14 @@ import modeling_2mner
 from dataset_mmnerd.files import check_inside
 from dataset_mmnerd.hub import PublishError, RepositoryInfo, open_repository, send
 from dataset_mmnerd.quoting import quoted, shorten
+from reporting_2mner.model_card import EVAL_RESULTS
 
 __all__ = ["PublishError", "prepare_repository", "publish", "refuse_local_base"]
 
 logger = logging.getLogger(__name__)
 
 MODEL_FILES = (
+    EVAL_RESULTS,
     "README.md",
     "adapter_config.json",
     "config.json",
@@ -140,7 +142,7 @@ def publish(
         commit = send(
             info,
             kind,
-            {path.name: _content(path, info.id) for path in paths},
+            {path.relative_to(folder).as_posix(): _content(path, info.id) for path in paths},
             is_sent=lambda name: _fits(name, patterns),
             message=f"Publish {folder.resolve().name}",
             token=token,
@@ -175,8 +177,8 @@ def _sendable(folder: Path, patterns: Sequence[str]) -> list[Path]:
         PublishError: if one of them is a link that leads out of the folder, and not to this
             project's code, as a metric's links do.
     """
-    paths = [path for path in sorted(folder.iterdir()) if _fits(path.name, patterns)]
-    paths = [path for path in paths if path.is_file()]
+    found = {path for pattern in patterns for path in folder.glob(pattern)}
+    paths = [path for path in sorted(found) if path.is_file()]
     code = [Path(file).resolve().parent for file in (modeling_2mner.__file__, __file__)]
     for path in paths:
         if path.suffix != ".py" or path.resolve().parent not in code:
@@ -188,8 +190,10 @@ def _sendable(folder: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a name, without a folder, is of one of the patterns."""
-    return "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
+    """Whether a file of the repository is one that a push sends."""
+    return any(
+        fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns
+    )
 
 
 def _content(path: Path, repo_id: str) -> Path | bytes:

@@ -3,12 +3,13 @@
 import json
 import re
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from reporting_2mner.model_card import model_card, write_card
+from reporting_2mner.model_card import eval_result_entries, model_card, write_card
 from training_2mner.recipes import read_recipe
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -280,3 +281,42 @@ def test_paths_in_nested_settings_are_cut_short():
     results = deepcopy(RESULTS)
     results["recipe"]["model"]["model_config"] = {"path": "/home/ana/secret/encoders/clip"}
     assert "/home/ana" not in str(card_of(results))
+
+
+# Evaluation results -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_of(tmp_path):
+    """A function that writes a run's folder with some figures and its card."""
+
+    def write(results: dict) -> Path:
+        (tmp_path / "metrics.json").write_text(json.dumps(results), "utf-8")
+        (tmp_path / "processor_config.json").write_text('{"labels": ["O", "B-PER", "I-PER"]}')
+        write_card(tmp_path)
+        return tmp_path
+
+    return write
+
+
+def test_the_hub_reads_the_score_of_a_data_set_on_the_hub(run_of):
+    path = run_of(RESULTS) / ".eval_results" / "2mner.yaml"
+    (entry,) = parse_eval_result_entries(yaml.safe_load(path.read_text("utf-8")))
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("me/mmnerd", "default", 0.8123456789)
+    assert entry.notes == "entity F1 (exact span and type), test split, languages: de, pt"
+    (entry,) = eval_result_entries(changed("recipe.data.dataset_config", "de"))
+    assert entry.task_id == "de"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("recipe.data.dataset_name", "sample"),
+        ("recipe.data.dataset_name", "/home/ana/set"),
+        ("recipe.data.train_files", ["de/train.txt"]),
+    ],
+)
+def test_a_score_on_other_data_is_no_evaluation_result(run_of, path, value):
+    folder = run_of(RESULTS)
+    assert not (run_of(changed(path, value)) / ".eval_results" / "2mner.yaml").exists()
+    assert (folder / "README.md").is_file()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 
 from cli_2mner import main
 from training_2mner.push import PublishError, prepare_repository, publish
@@ -54,6 +55,24 @@ def test_a_run_is_sent_in_one_commit_without_what_no_loading_needs(online, run):
     ]
     assert commits(online) == ["Publish demo", "initial commit"]
     assert address.startswith(f"{online.url}/me/demo/commit/")
+
+
+def test_evaluation_results_go_along_and_those_of_others_stay(online, run):
+    (run / ".eval_results").mkdir()
+    (run / ".eval_results" / "2mner.yaml").write_text("- value: 1\n")
+    (run / ".eval_results" / "other.yaml").write_text("not sent")
+    publish(run, "me/demo")
+    assert files(online)[".eval_results/2mner.yaml"] == "- value: 1\n"
+    assert ".eval_results/other.yaml" not in files(online)
+    HfApi(token="hf_me").upload_file(
+        path_or_fileobj=b"- value: 2\n",
+        path_in_repo=".eval_results/benchmark.yaml",
+        repo_id="me/demo",
+    )
+    (run / ".eval_results" / "2mner.yaml").unlink()
+    publish(run, "me/demo")
+    names = [name for name in files(online) if name.startswith(".eval_results/")]
+    assert names == [".eval_results/benchmark.yaml"]
 
 
 def test_the_cards_example_names_the_repository(online, run):
