@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, debug = _without_debug(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
-        nested = [f"{name} {word}" for name, it in COMMANDS.items() for word in it.subcommands]
+        nested = [f"{name} {word}" for name, one in COMMANDS.items() for word in one.subcommands]
         _unknown("2mner", words[0], [*COMMANDS, *nested])
     given = parser.parse_args(words[:1])  # the rest is the subcommand's
     command, rest, prog = COMMANDS[given.command], words[1:], f"2mner {given.command}"
@@ -117,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if has_word and rest[0] not in command.subcommands:
         _unknown(prog, rest[0], command.subcommands)
     try:
-        return import_module(command.module).main(rest, prog)
+        status: int = import_module(command.module).main(rest, prog)
+        return status
     except KeyboardInterrupt:
         if debug:
             raise
@@ -139,8 +140,8 @@ def _without_debug(argv: Sequence[str]) -> tuple[list[str], bool]:
 
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
-    table = "\n".join(f"  {name:<{width}}  {it.summary}" for name, it in COMMANDS.items())
-    examples = "\n".join(f"  {it.example}" for it in COMMANDS.values())
+    table = "\n".join(f"  {name:<{width}}  {one.summary}" for name, one in COMMANDS.items())
+    examples = "\n".join(f"  {one.example}" for one in COMMANDS.values())
     parser = argparse.ArgumentParser(
         prog="2mner",
         usage="2mner COMMAND ...",
@@ -188,8 +189,9 @@ def _is_own(module: str) -> bool:
 def script() -> NoReturn:
     """Run the command line of this process and end the process."""
     status = main()
-    training = "train" in sys.argv[1:3]  # its loggers have work to do when the process ends
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1 and not training:
+    words, _ = _without_debug(sys.argv[1:])
+    # The loggers of a training have work to do when the interpreter shuts down.
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1 and words[0] != "train":
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # gloo may hang while the interpreter shuts down
