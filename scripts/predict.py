@@ -56,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"--{next(iter(own))} needs the sentence it belongs to: --text or --words")
 
     disable_progress_bar()
+    processor = TwoMNERProcessor.from_pretrained(arguments.run)
     ner = MultimodalNERPipeline(
-        model=TwoMNERForTokenClassification.from_pretrained(arguments.run),
-        processor=TwoMNERProcessor.from_pretrained(arguments.run),
+        model=TwoMNERForTokenClassification.from_pretrained(arguments.run), processor=processor
     )
     if arguments.text or arguments.words:
         given = {"text": arguments.text} if arguments.text else {"words": arguments.words}
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for item in inputs:
         sentence = {key: item[key] for key in ("text", "words") if key in item}
         print(f"\n{sentence.get('text') or ' '.join(sentence['words'])}")
-        if reads_more_than_words(item, ner.processor):
+        if reads_more_than_words(item, processor):
             try:
                 entities = ner(item)
             except ImageError as error:
