@@ -263,10 +263,9 @@ def walk(text_encoder, vision_encoder, tmp_path_factory) -> Walk:
     recipe = write_recipe(root / "recipe.yaml", data, runs / "model", **encoders)
     saved = {"model_name_or_path": "me/2mner", "lora": True}
     adapt = write_recipe(root / "adapt.yaml", data, runs / "adapter", **saved)
-    pages = {"README.md": "Use it", "docs/publishing.md": "Load"}
-    *examples, adapter_example = [
-        block for page, heading in pages.items() for block in python_blocks(ROOT / page, heading)
-    ]
+    usage, publishing = ROOT / "docs" / "usage.md", ROOT / "docs" / "publishing.md"
+    places = [(usage, "The pipeline"), (usage, "By hand"), (publishing, "Load")]
+    *examples, adapter_example = [block for place in places for block in python_blocks(*place)]
     with HubServer(root / "hub", tokens={"hf_me": "me"}) as hub:
         paths = {"recipe": recipe, "data": str(data), "run": str(runs / "model")}
         code = AUTHOR.format(metric=str(ROOT / "metrics" / "mmner"), **paths)
