@@ -1,12 +1,12 @@
-"""Alignment: a contrastive loss that pulls a sentence and its image together (2M-NER, section
-3.3), and the divergence between what is said of a sentence with and without it (ITA, section 2.3).
+"""Alignment: a contrastive loss between sentences and images (2M-NER, section 3.3), and the
+divergence between the two views of a sentence (ITA, section 2.3).
 
-What is unusual: sentences without an image take no part; fewer than two images give a loss of
-zero, not a NaN; and under several processes the images and sentences of all of them are one
-another's negatives. The loss is the mean over the *global* batch, and scaled such that the average
-that data-parallel training takes of the processes' gradients is the gradient of that mean.
+* Sentences without an image take no part. With fewer than two images the loss is 0.
+* With several processes the sentences and images of all of them are negatives. The loss is the mean
+  over the *global* batch. It is scaled so that the mean of the processes' gradients, which
+  data-parallel training takes, is the gradient of that mean.
 
-Shapes: `B` sentences, `W` words, `P` patches, `D` the common space.
+Shapes: `B` sentences, `W` words, `P` patches, `K` labels, `D` the alignment space.
 """
 
 import torch
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class _GatherBatch(torch.autograd.Function):
-    """All processes' rows in rank order; gradients come back summed over the processes."""
+    """The rows of all processes in rank order; the gradients are summed over the processes."""
 
     @staticmethod
     def forward(ctx, tensor: Tensor) -> Tensor:
@@ -47,12 +47,12 @@ def _processes() -> int:
 
 
 def gather_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Concatenate each tensor's rows over all processes, with gradients; the tensors themselves
-    where there is one.
+    """Concatenate each tensor's rows over all processes, with gradients. With one process the
+    tensors are returned as they are.
 
-    Processes may hold tensors of other sizes, or none of what the others have: what is missing is
-    filled with zeros, so that a bool mask among the tensors tells it from real rows. Every process
-    has to call this, and the backward pass, the same number of times, whatever its batch holds.
+    The sizes may differ between processes, and be 0. Missing rows are filled with zeros, so that a
+    bool mask among the tensors is false on them. Every process must call this, and run the backward
+    pass, equally often, whatever its batch holds.
 
     Args:
         tensors: `[B, ...]` each, with this process's `B`.
@@ -70,17 +70,16 @@ def gather_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
         padded = tensor.new_zeros(shape.tolist())
         padded[tuple(map(slice, tensor.shape))] = tensor
         if torch.is_grad_enabled() and padded.is_floating_point() and not padded.requires_grad:
-            # The others may send a gradient: without this the backward pass would not receive it.
+            # Other processes may send a gradient, which all must take part in reducing.
             padded.requires_grad_()
         gathered.append(_GatherBatch.apply(padded))
     return tuple(gathered)
 
 
 def nt_xent(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> Tensor:
-    """Normalised temperature-scaled cross entropy over the 2B vectors (Chen et al., 2020, the
-    published system's).
-
-    Each vector must find its partner among all others, those of its own modality included.
+    """Normalised temperature-scaled cross entropy over the 2B vectors (Chen et al., 2020), which
+    the published system uses. The negatives of a vector are all others, also those of its own
+    modality.
 
     Args:
         text, image: `[B, D]` unit vectors.
@@ -101,7 +100,7 @@ def nt_xent(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> T
 
 
 def info_nce(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> Tensor:
-    """CLIP's two-way contrastive loss: the sentence finds its image, the image its sentence.
+    """The contrastive loss of CLIP: from sentence to image and from image to sentence.
 
     Args:
         text, image: `[B, D]` unit vectors.
@@ -122,7 +121,8 @@ def info_nce(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> 
 def entity_nce(
     entities: Tensor, own: Tensor, patches: Tensor, pairs: Tensor, temperature: float
 ) -> Tensor:
-    """An entity finds its own image, each image read at the patches that the entity attends to.
+    """A contrastive loss from entities to images. The vector of an image is the mean of its
+    patches, weighted by their similarity to the entity.
 
     Args:
         entities: `[E, D]` unit vectors.
@@ -144,7 +144,7 @@ def _cross_entropy(
     scores: Tensor, target: Tensor, candidates: Tensor, takes_part: Tensor
 ) -> Tensor:
     """Cross entropy of `[R, S]` scores among each row's candidates; 0 if it takes no part."""
-    # A finite floor: a row without any candidate must not make NaN gradients.
+    # Not minus infinity: a row without candidates would have NaN gradients.
     scores = scores.masked_fill(~candidates, -1e4)
     return F.cross_entropy(scores, target, reduction="none") * takes_part
 
@@ -152,14 +152,15 @@ def _cross_entropy(
 def cross_view_divergence(
     teacher: Tensor, student: Tensor, word_mask: Tensor, temperature: float
 ) -> Tensor:
-    """How far the text view is from the view with the image (ITA, section 2.3): `T^2 KL(p || q)`,
-    summed over the words.
+    """Divergence of the text view from the view with the image (ITA, section 2.3):
+    `T^2 KL(p || q)`, summed over the words.
 
     Args:
-        teacher, student: `[B, W, K]` log-probabilities at temperature `T`, with the image and
-            without; the teacher's without gradient.
+        teacher: `[B, W, K]` log-probabilities at temperature `T` of the view with the image,
+            without gradient.
+        student: the same of the text view.
         word_mask: `[B, W]` bool.
-        temperature: `T`; its square keeps the gradient's size.
+        temperature: `T`; the factor `T^2` keeps the size of the gradient.
 
     Returns:
         `[B]`, at least 0; exactly 0 where the two are the same.
@@ -167,12 +168,12 @@ def cross_view_divergence(
     padding = ~word_mask[..., None]
     teacher, student = teacher.masked_fill(padding, 0.0), student.masked_fill(padding, 0.0)
     of_words = (teacher.exp() * (teacher - student)).sum(-1)  # [B, W]
-    # Below 0 by the rounding of its terms at most, and then as good as 0.
+    # Below 0 only by rounding.
     return temperature**2 * of_words.clamp(min=0.0).sum(1)
 
 
 class Alignment(nn.Module):
-    """Two small projectors into a common space, and the contrastive loss there.
+    """Projectors of sentences and images into the alignment space, and the contrastive loss.
 
     Args:
         text_size: size of a sentence vector and of a word, `H`.
@@ -202,11 +203,11 @@ class Alignment(nn.Module):
     def sentence_loss(
         self, text_embeds: Tensor, image_embeds: Tensor | None, pairs: Tensor
     ) -> Tensor:
-        """Pull each sentence and its image together.
+        """The contrastive loss between sentences and images.
 
         Args:
             text_embeds: `[B, D]` unit vectors.
-            image_embeds: the same of the images; None where no sentence has one.
+            image_embeds: `[B, D]` unit vectors; None where no sentence has an image.
             pairs: `[B]` bool, which sentences have words and an image.
 
         Returns:
@@ -222,7 +223,7 @@ class Alignment(nn.Module):
     def entity_loss(
         self, words: Tensor, patches: Tensor | None, entity_index: Tensor, pairs: Tensor
     ) -> Tensor:
-        """Pull each gold entity and the patches it attends to together.
+        """The contrastive loss between gold entities and the patches that they attend to.
 
         Args:
             words: `[B, W, H]`.
@@ -236,14 +237,13 @@ class Alignment(nn.Module):
             fewer than two images.
         """
         most = int(entity_index.max()) + 1
-        member = F.one_hot(entity_index + 1, most + 1)[..., 1:].to(
-            words.dtype
-        )  # [B, W, M], M entities at most
+        member = F.one_hot(entity_index + 1, most + 1)[..., 1:]  # [B, W, M], M entities at most
+        member = member.to(words.dtype)
         sums = torch.einsum("bwm,bwh->bmh", member, words)
         sentence, number = (member.sum(1) > 0).nonzero(as_tuple=True)
         means = sums[sentence, number] / member.sum(1)[sentence, number][:, None]  # [E, H]
-        # Before the gathering, whose backward pass then comes first: no process reduces the
-        # gradient of a parameter before it.
+        # Before `gather_batch`, so that its backward pass runs first in every process, before any
+        # gradient of a parameter is reduced.
         entities = self.embed_text(means)
         if patches is None:
             patch_embeds = entities.new_zeros(len(words), 0, entities.shape[1])

@@ -1,7 +1,7 @@
-"""Bounds of what a saved configuration or processor may say, and messages that name the field.
+"""Bounds of the fields of a saved configuration or processor, and messages that name the field.
 
-A file that is damaged or made to harm must not hang the load or take all memory: every size has
-bounds that no published encoder comes near, checked before anything of that size is built.
+A damaged or malicious file must not hang the load or take all memory. Every size has bounds far
+beyond every published encoder, which are checked before anything of that size is built.
 
     check_sizes("text_config", {"num_hidden_layers": 10**18})
     # ValueError: text_config.num_hidden_layers is 1000000000000000000, expected a whole number from
@@ -27,10 +27,10 @@ MOST_LABELS = 1024
 """The CRF holds a score for each pair of labels."""
 
 MOST_PARAMETERS = 2**37
-"""137 billion: the largest published text models that are read as encoders have 72."""
+"""137 billion; the largest published text models in use as encoders have 72 billion."""
 
 MOST_LISTED = 512
-"""Values of one field: one for each stage or layer."""
+"""The most values of one field: one for each stage or layer."""
 
 SIZES: tuple[tuple[str, int], ...] = (
     (r"(layers?|blocks|depths?|repeats|stages)$", 512),
@@ -41,7 +41,7 @@ SIZES: tuple[tuple[str, int], ...] = (
     (r"_pixels$", 2**24),
     (r"(_size|_sizes|dim|dims|d_model|n_embd|channels|groups|experts)$", 2**17),
 )
-"""How the encoders' configurations call their sizes, whatever the family, and the most of each."""
+"""Patterns of the names of size fields, over all kinds of encoders, and the bound of each."""
 
 STANDARD_SIZES = (
     "vocab_size",
@@ -55,10 +55,10 @@ STANDARD_SIZES = (
     "patch_size",
     "num_channels",
 )
-"""Sizes that are whole numbers from 1, wherever a configuration has them."""
+"""Sizes that must be whole numbers of at least 1, in every configuration that has them."""
 
 MAIN_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")
-"""Those by which the parameters of a transformer are estimated."""
+"""The sizes from which the number of parameters is estimated."""
 
 
 def check_whole(name: str, value: Any, least: int, most: int) -> None:
@@ -84,7 +84,7 @@ def check_number(
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not least <= value <= most  # what is not a number compares false
+        or not least <= value <= most  # false for NaN
         or (open_below and value == least)
     ):
         bounds = f"{'above' if open_below else 'at least'} {least:g} and at most {most:g}"
@@ -95,7 +95,7 @@ def check_labels(labels: Any) -> None:
     """Require a list of distinct labels of BIO or BIOES, "O" among them.
 
     Raises:
-        ValueError: which names what is wrong.
+        ValueError: which names the label.
     """
     if isinstance(labels, str) or not isinstance(labels, Sequence):
         raise ValueError(f"labels is {quoted(labels)}, expected a list of label names")
@@ -142,12 +142,12 @@ def check_normalisation(name: str, mean: Any, std: Any) -> None:
 def check_sizes(
     name: str, values: Mapping[str, Any], attribute_map: Mapping[str, str] | None = None
 ) -> None:
-    """Hold every size of an encoder's configuration against its bounds.
+    """Check every size in the configuration of an encoder against its bounds.
 
     Args:
         name: of the configuration in a message, such as "text_config".
-        values: the configuration as it is saved; parts of parts are checked too.
-        attribute_map: how its family spells `STANDARD_SIZES`, of which there is at least one each.
+        values: the configuration as it is saved; nested ones are checked too.
+        attribute_map: the names of `STANDARD_SIZES` in this kind of configuration.
 
     Raises:
         ValueError: which names the field.
@@ -167,7 +167,7 @@ def check_sizes(
             if key in spelled and not isinstance(number, Mapping):
                 check_whole(field, number, 1, most)
             elif isinstance(number, int | float) and not isinstance(number, bool):
-                check_number(field, number, -most, most)  # some count from the end
+                check_number(field, number, -most, most)  # negative ones count from the end
     spelling = {size: key for key, size in spelled.items()}
     vocabulary, hidden, layers, inner = (
         value if isinstance(value := values.get(spelling[size]), int) else 0 for size in MAIN_SIZES
@@ -182,5 +182,5 @@ def check_sizes(
 
 
 def _most(size: str) -> int | None:
-    """The bound of a field by its name; None for what is no size."""
+    """The bound of a field by its name; None if it is no size."""
     return next((most for name, most in SIZES if re.search(name, size)), None)

@@ -1,18 +1,18 @@
-"""Multimodal collaboration: each word reads what it needs off the image's patches (2M-NER,
-section 3.4).
+"""Multimodal collaboration: attention from words to patches, and fusion (2M-NER, section 3.4).
 
-For each encoder, with words `X` and projected patches `R`:
+For each vision encoder, with words `X` and projected patches `R`:
 
-    C = LayerNorm(X + Dropout(MHA(Q=X, K=R, V=R)))
+    A = LayerNorm(X + Dropout(MHA(Q=X, K=R, V=R)))
 
-and then, over the encoders that the model has,
+Then, over the vision encoders of the model:
 
-    gated    g = sigmoid(Linear([X; C]))    F = X + image_mask * sum over encoders of g * (C - X)
-    concat   F = Linear([C1; C2])           where there is an image, else F = X
+    gated    g = sigmoid(Linear([X; A]))    F = X + image_mask * sum over encoders of g * (A - X)
+    concat   F = Linear([A1; A2])           where there is an image, else F = X
 
-so that a sentence without an image keeps its words exactly as the text encoder gave them.
+The words of a sentence without an image are exactly those of the text encoder.
 
-Shapes: `B` sentences, `W` words, `P` patches, `H` hidden size, `C` an encoder's own feature size.
+Shapes: `B` sentences, `W` words, `P` patches, `H` hidden size, `C` the feature size of a vision
+encoder.
 """
 
 import torch
@@ -28,7 +28,7 @@ class PatchAttention(nn.Module):
     Args:
         hidden_size: `H`.
         heads: must divide `H`.
-        dropout: on the attention's weights, while training.
+        dropout: on the attention weights, in training.
     """
 
     def __init__(self, hidden_size: int, heads: int, dropout: float):
@@ -43,7 +43,7 @@ class PatchAttention(nn.Module):
     def forward(
         self, words: Tensor, patches: Tensor, eager: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Read the patches.
+        """Attend to the patches.
 
         Args:
             words: `[B, W, H]`.
@@ -51,7 +51,7 @@ class PatchAttention(nn.Module):
             eager: compute the weights explicitly, and return them.
 
         Returns:
-            What each word read, `[B, W, H]`; and, if `eager`, the weights `[B, heads, W, P]`.
+            The attention output `[B, W, H]`; and, if `eager`, the weights `[B, heads, W, P]`.
         """
         query, key, value = (
             projection(states)
@@ -67,20 +67,20 @@ class PatchAttention(nn.Module):
         weights = None
         if eager:
             weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
-            read = F.dropout(weights, dropout) @ value
+            attended = F.dropout(weights, dropout) @ value
         else:
-            read = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        return self.out_proj(read.transpose(1, 2).flatten(2)), weights
+            attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return self.out_proj(attended.transpose(1, 2).flatten(2)), weights
 
 
 class Collaboration(nn.Module):
-    """The words of a sentence read one encoder: the equation for `C` above.
+    """The attention from words to the patches of one vision encoder: the equation for `A` above.
 
     Args:
         patch_size: `C`.
         hidden_size: `H`.
         heads: heads of the attention.
-        dropout: on the attention's weights and on what it reads.
+        dropout: on the attention weights and on the attention output.
     """
 
     def __init__(self, patch_size: int, hidden_size: int, heads: int, dropout: float):
@@ -94,12 +94,12 @@ class Collaboration(nn.Module):
         self, words: Tensor, patches: Tensor, eager: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """`[B, W, H]`, `[B, P, C]` -> `[B, W, H]` and, if `eager`, weights `[B, heads, W, P]`."""
-        read, weights = self.attention(words, self.projection(patches), eager)
-        return self.layer_norm(words + self.dropout(read)), weights
+        attended, weights = self.attention(words, self.projection(patches), eager)
+        return self.layer_norm(words + self.dropout(attended)), weights
 
 
 class GatedFusion(nn.Module):
-    """Each channel of each word decides how much of what it read to believe.
+    """A gate for each channel of each word, between the word and its attention output.
 
     Args:
         hidden_size: `H`.
@@ -110,17 +110,17 @@ class GatedFusion(nn.Module):
         super().__init__()
         self.gates = nn.ModuleList(nn.Linear(2 * hidden_size, hidden_size) for _ in range(encoders))
 
-    def forward(self, words: Tensor, read: list[Tensor], image_mask: Tensor) -> Tensor:
-        """`[B, W, H]`, one `[B, W, H]` an encoder, and `[B]` bool -> `[B, W, H]`."""
+    def forward(self, words: Tensor, attended: list[Tensor], image_mask: Tensor) -> Tensor:
+        """`[B, W, H]`, for each encoder `[B, W, H]`, and `[B]` bool -> `[B, W, H]`."""
         change = sum(
             torch.sigmoid(gate(torch.cat([words, states], -1))) * (states - words)
-            for gate, states in zip(self.gates, read, strict=True)
+            for gate, states in zip(self.gates, attended, strict=True)
         )
         return words + image_mask[:, None, None] * change
 
 
 class ConcatFusion(nn.Module):
-    """The published system's fusion: one linear layer over what a word read from each encoder.
+    """The fusion of the published system: one linear layer over the attention outputs.
 
     Args:
         hidden_size: `H`.
@@ -131,6 +131,7 @@ class ConcatFusion(nn.Module):
         super().__init__()
         self.linear = nn.Linear(encoders * hidden_size, hidden_size)
 
-    def forward(self, words: Tensor, read: list[Tensor], image_mask: Tensor) -> Tensor:
-        """`[B, W, H]`, one `[B, W, H]` an encoder, and `[B]` bool -> `[B, W, H]`."""
-        return torch.where(image_mask[:, None, None], self.linear(torch.cat(read, -1)), words)
+    def forward(self, words: Tensor, attended: list[Tensor], image_mask: Tensor) -> Tensor:
+        """`[B, W, H]`, for each encoder `[B, W, H]`, and `[B]` bool -> `[B, W, H]`."""
+        fused = self.linear(torch.cat(attended, -1))
+        return torch.where(image_mask[:, None, None], fused, words)

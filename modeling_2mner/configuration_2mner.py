@@ -1,9 +1,7 @@
-"""The configuration of the 2M-NER family: the encoders' own configurations, and every switch of the
-family.
+"""The configuration of the 2M-NER models: the configurations of the encoders, and all options.
 
-What is unusual: the whole `auto_map` stands in the configuration, and the pipeline beside it, so
-that each of the `Auto` classes and `pipeline` load a saved folder with `trust_remote_code=True`,
-whichever class saved it.
+The configuration holds the whole `auto_map` and the pipeline, so that every `Auto` class and
+`pipeline` load a saved folder with `trust_remote_code=True`, whichever class saved it.
 """
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
@@ -54,17 +52,18 @@ UNDECLARED = ("auto_map", "custom_pipelines", "quantization_config", "tie_word_e
 ENCODERS = ("text_config", "vision_config", "global_vision_config")
 
 BROKEN = (StrictDataclassError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What the configurations of `transformers` raise on values that they do not expect."""
+"""The errors of the configurations of `transformers` on values that they do not expect."""
 
 COUNTS_FROM_TWO = ("camembert", "roberta", "xlm-roberta", "xlm-roberta-xl", "xmod")
+"""Text encoders whose first position has the number 2."""
 
 
 @strict
 class TwoMNERConfig(PreTrainedConfig):
     r"""Configuration of [`TwoMNERModel`] and [`TwoMNERForTokenClassification`].
 
-    A saved configuration that lacks a key, as an older version's may, gets its default here. A key
-    that is not known, as a newer version's may be, is kept, named in the log, and does nothing.
+    A key that a saved configuration lacks has its default. An unknown key, perhaps of a newer
+    version, is kept, named in the log, and does nothing.
 
         config = TwoMNERConfig(
             text_config={"model_type": "xlm-roberta"},
@@ -76,41 +75,42 @@ class TwoMNERConfig(PreTrainedConfig):
         text_config (`dict` or `PreTrainedConfig`):
             The text encoder, of any kind that `AutoModel` knows; XLM-R by default.
         vision_config (`dict` or `PreTrainedConfig`, *optional*): The vision encoder that gives
-            patches: patches, or the cells of a map. None makes a text-only tagger.
+            patches. None makes a text-only tagger.
         global_vision_config (`dict` or `PreTrainedConfig`, *optional*): A second vision encoder
             that gives one vector for the whole image (2M-NER, section 3.2).
         labels (`list[str]`, *optional*): The label names in BIO or BIOES. By default MMNERD's PER,
             LOC, ORG, MISC in BIO, unless `id2label` is given.
         image_mean, image_std (`list[float]`): The normalisation of `pixel_values`.
         global_image_mean, global_image_std (`list[float]`, *optional*): The normalisation that the
-            second encoder expects; the model changes from one to the other by itself.
-        fusion (`str`): `"gated"`: a gate on each channel of each word says how much to believe the
-            image. `"concat"`: the published system's, one linear layer over what the word has
-            read from each encoder.
+            second vision encoder expects; the model converts `pixel_values` to it.
+        fusion (`str`): `"gated"`, a gate for each channel of each word between the word and its
+            attention output; or `"concat"`, one linear layer over the attention outputs, which the
+            published system uses.
         collaboration_heads (`int`): Heads of the attention from words to patches. Must divide the
             text encoder's hidden size.
-        collaboration_dropout (`float`): Dropout of that attention and of what it reads.
-        alignment_level (`str`): What the contrastive loss pulls together: `"sentence"` and image,
-            `"entity"` and the patches it attends to, or `"none"`.
-        alignment_objective (`str`): At sentence level: `"nt_xent"` (2B vectors, the published
-            system's) or `"info_nce"` (CLIP's two-way).
+        collaboration_dropout (`float`): Dropout of the attention weights and the attention output.
+        alignment_level (`str`): The pairs of the contrastive loss: `"sentence"` and image,
+            `"entity"` and the patches that it attends to, or `"none"`.
+        alignment_objective (`str`): At sentence level `"nt_xent"` (2B vectors, which the published
+            system uses) or `"info_nce"` (that of CLIP).
         alignment_temperature (`float`): `tau` of the contrastive loss.
-        alignment_size (`int`): Size of the space in which sentence and image are compared.
-        sentence_vector (`str`): `"first"`: the encoder's first position stands for the sentence.
-            `"mean"`: the mean over its words.
+        alignment_size (`int`): `D`, the size of the alignment space.
+        sentence_vector (`str`): `"first"`, the hidden state at the first position of the sentence;
+            or `"mean"`, the mean over its words.
         alpha (`float`): Loss = `alpha` NLL + (1 - `alpha`) alignment; the NLL alone where there is
             no alignment.
-        cross_view_weight (`float`): `mu` of cross-view alignment (ITA, section 2.3): above 0, each
-            training step also reads the sentences without their images and visual context, and
-            `mu` times the divergence of what the CRF says then is added to the loss. Both views
-            share the NLL half and half.
-        cross_view_temperature (`float`): `T`, which flattens what the CRF says of both views before
-            they are compared. The paper's is 4 for Twitter-2015, 2 for Twitter-2017.
-        word_dropout (`float`): The probability that, while training, a word is read as nothing at
-            all: its whole vector is zero.
+        cross_view_weight (`float`): `mu` of cross-view alignment (ITA, section 2.3). Above 0, each
+            training step also reads the text view; `mu` times the divergence of its label
+            probabilities from those of the view with the image is added to the loss, and the NLL is
+            the mean over both views.
+        cross_view_temperature (`float`): `T`, the temperature of the label probabilities in that
+            divergence. The paper has 4 for Twitter-2015 and 2 for Twitter-2017.
+        word_dropout (`float`): The probability that, in training, the hidden state of a word is
+            zeroed.
         classifier_dropout (`float`): Dropout before the emissions.
-        constrain_transitions (`bool`): Whether the CRF forbids what the label scheme forbids.
-        initializer_range (`float`): Standard deviation of the new linear layers' initial weights.
+        constrain_transitions (`bool`): Whether the CRF forbids transitions that the label scheme
+            does not have.
+        initializer_range (`float`): Standard deviation of the initial weights of new linear layers.
 
     Raises:
         ValueError or StrictDataclassError: if a field has the wrong type, a size is below 1 or far
@@ -158,7 +158,7 @@ class TwoMNERConfig(PreTrainedConfig):
         self._check_id2label()
         for part in ENCODERS:
             config = getattr(self, part)
-            if isinstance(config, Mapping):  # before some encoder makes a list of so many layers
+            if isinstance(config, Mapping):  # before the encoder makes a list of so many layers
                 check_sizes(part, config)
         unknown = sorted(key for key in kwargs if not self._has(key))
         if unknown:
@@ -228,14 +228,14 @@ class TwoMNERConfig(PreTrainedConfig):
             raise ValueError(f"{place}{shorten(str(cause), 300)}") from error
 
     def validate_architecture(self):
-        """Part of `@strict`: check what the parts say against each other."""
+        """Part of `@strict`: check the bounds of the fields, and fields against each other."""
         check_labels(self.labels)
         for part in ENCODERS:
             encoder = getattr(self, part)
             if encoder is not None:
                 check_sizes(part, encoder.to_dict(), encoder.attribute_map)
         positions = getattr(self.text_config, "max_position_embeddings", -1)
-        if positions != -1:  # XLNet's, for any number
+        if positions != -1:  # XLNet has -1 for any number
             check_whole("text_config.max_position_embeddings", positions, 1, 2**24)
         check_whole("collaboration_heads", self.collaboration_heads, 1, 1024)
         check_whole("alignment_size", self.alignment_size, 1, 2**17)
@@ -275,7 +275,7 @@ class TwoMNERConfig(PreTrainedConfig):
 
     @property
     def max_positions(self) -> int:
-        """The most sub-words that the text encoder reads at once, the special ones included."""
+        """The most sub-words of a window, special ones included."""
         encoder = self.get_text_config()
         positions = encoder.max_position_embeddings
         # These number the positions from behind the padding index, which is 1.

@@ -1,15 +1,14 @@
-"""Fetching an image from an address on the web, within bounds.
+"""Fetch an image from the web, within bounds.
 
     content = fetch("https://example.com/photo.jpg")
 
-* The whole download, redirects included, ends after `SECONDS` (only the system's resolver of names
-  has its own limit) and after `MAX_BYTES` bytes.
-* At most `MAX_REDIRECTS` redirects are followed, to http and https alone. A redirect does not lead
-  from a public address to a private, loopback or link-local one. Names are resolved once: the
-  address that was checked is the one that is connected to.
-* An answer is a whole body with status 200, as it is: compressed bodies are not asked for, and
-  refused.
-* The proxy of the environment is used. Where it alone resolves names, it alone can check them.
+* The whole download, with its redirects, ends after `SECONDS` and after `MAX_BYTES` bytes. Only the
+  system's name resolution has its own time limit.
+* At most `MAX_REDIRECTS` redirects are followed, to http and https only. A redirect from a public
+  address to a private, loopback or link-local one is refused. A name is resolved once, and the
+  connection goes to the address that was checked.
+* The answer must have status 200 and a whole, uncompressed body.
+* The proxy of the environment is used. A name that only the proxy can resolve is not checked.
 """
 
 import ipaddress
@@ -56,9 +55,9 @@ def fetch(address: str) -> bytes:
         The body.
 
     Raises:
-        OSError: if it cannot be had: the address is not valid, its host is not found or does not
-            answer in time, a redirect is refused, the status is not 200, or the body is cut short,
-            compressed or too large. The message names the address and the reason.
+        OSError: if it cannot be fetched: the address is not valid, its host is not found or does
+            not answer in time, a redirect is refused, the status is not 200, or the body is cut
+            short, compressed or too large. The message names the address and the reason.
     """
     httpx, httpcore = _import_client()
     try:
@@ -77,7 +76,7 @@ def _failure(address: str, reason: str) -> OSError:
 
 
 def _import_client() -> tuple[Any, Any]:
-    """`httpx` and its core, which come with the Hub's client; imported when first needed."""
+    """`httpx` and `httpcore`, which `huggingface_hub` requires; imported when first needed."""
     try:
         import httpcore2 as httpcore
         import httpx2 as httpx
@@ -154,7 +153,7 @@ def _read_body(response: Any, headers: dict[bytes, bytes]) -> bytes:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public Internet, and so is what is embedded in it."""
+    """Whether an IP address, or the IPv4 address that it embeds, is public."""
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         embedded = parsed.ipv4_mapped or parsed.sixtofour
@@ -187,8 +186,8 @@ def _environment_proxy(httpx: Any, httpcore: Any, url: Any) -> Any:
 
 
 class _Network:
-    """A network backend of httpcore: connects to the addresses that were checked, and lets every
-    wait end at the one deadline."""
+    """A network backend of httpcore that connects to the checked addresses only, and ends every
+    wait at one deadline."""
 
     def __init__(self, httpcore: Any) -> None:
         self._backend = httpcore.SyncBackend()
@@ -197,7 +196,7 @@ class _Network:
         self._pinned: dict[str, list[str]] = {}
 
     def pin(self, host: str, addresses: list[str]) -> None:
-        """Connect to one of these addresses, and to no other, where the host is asked for."""
+        """Connect to one of these addresses where this host is wanted."""
         self._pinned = {host: addresses} if addresses else {}
 
     def seconds_left(self) -> float:
@@ -216,7 +215,7 @@ class _Network:
     ) -> "_Stream":
         addresses = self._pinned.get(host, [host])
         for number, address in enumerate(addresses):
-            # One that does not answer leaves the others their share of the time.
+            # The time is shared, so that one that does not answer leaves time for the others.
             share = self.seconds_left() / (len(addresses) - number)
             try:
                 stream = self._backend.connect_tcp(

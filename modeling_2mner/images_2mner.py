@@ -1,16 +1,16 @@
-"""Images: an image of any kind is read as upright 8-bit RGB, within bounds.
+"""Read an image of any kind as upright 8-bit RGB, within bounds.
 
     load_image("photo.jpg"), load_image(content), load_image({"bytes": None, "path": "photo.jpg"})
     load_image(Image.open("photo.jpg")), load_image(array), load_image(tensor)
 
 This is the only code of the project that decodes an image or converts it to RGB, so that OCR,
-objects, captions, audit and model see the same pixels. `dataset_mmnerd/images.py` is a link to this
-file, which needs the standard library, Pillow and NumPy alone.
+objects, captions, audit and model have the same pixels. `dataset_mmnerd/images.py` is a link to
+this file, which needs the standard library, Pillow and NumPy only.
 
 * A file is a regular file of at most `MAX_BYTES`, in one of `FORMATS`: Pillow would run Ghostscript
   on an EPS file, whatever the file's name. Its size in pixels is checked before it is decoded.
-* The first frame counts. It is turned upright as its EXIF orientation says.
-* Transparent parts are white.
+* Of several frames the first is read. It is rotated by its EXIF orientation.
+* Transparent pixels become white.
 * 16-bit greyscale is divided by 257. Values of 32 bits have no agreed range: see `_eight_bits`.
 """
 
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-"""The formats that are decoded, by Pillow's names."""
+"""The formats that are decoded, by their names in Pillow."""
 
 MAX_BYTES = 64 * 2**20
 """The most bytes of an encoded image."""
@@ -46,7 +46,7 @@ MAX_PIXELS = 50_000_000
 """The most pixels of an image: 50 megapixels are 150 MB of RGB."""
 
 ImageSource = str | os.PathLike | bytes | bytearray | memoryview | Mapping[str, Any] | Image.Image
-"""What `load_image` reads; and arrays and tensors, which have no common type."""
+"""The sources of `load_image`, without arrays and tensors, which have no common type."""
 
 EXPECTED_SOURCE = (
     "a path, bytes, {'bytes', 'path'}, a PIL image, or an array or tensor of numbers (HxW, HxWx3, "
@@ -58,7 +58,7 @@ DECODING_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError),
     *(RuntimeError, SyntaxError, TypeError, ValueError, Warning, struct.error, zlib.error),
 )
-"""What Pillow raises on damaged files (`Warning` where the user made warnings errors)."""
+"""The errors of Pillow on damaged files (`Warning` where warnings are errors)."""
 
 _LONGEST_NAME = 200
 
@@ -109,7 +109,7 @@ def read_image(path: str | os.PathLike) -> bytes:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for the other end of a FIFO."""
+    """Open a file, without waiting if it is a FIFO."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -120,16 +120,16 @@ def _too_many_bytes(name: str, size: int) -> ImageError:
 def load_image(
     source: ImageSource, *, name: str | None = None, smallest_side: int | None = None
 ) -> Image.Image:
-    """Read an image of any kind as upright RGB; the image returned is always a new one.
+    """Read an image of any kind as upright RGB. The result is always a new image.
 
     Args:
         source: a path; an encoded image as bytes; `datasets`' undecoded {"bytes", "path"}; a PIL
-            image; or an array or tensor of shape HxW, HxWxC or CxHxW with 1, 3 or 4 channels, where
-            the first dimension counts as channels if both could be. Numbers are booleans, uint8,
-            uint16, or of another type and 0 to 255, or floats of 0 to 1.
-        name: what messages call an image that has no path.
-        smallest_side: an encoded JPEG may be decoded at a fraction of its size, as long as both
-            sides keep so many pixels. That saves time; other kinds are decoded whole.
+            image; or an array or tensor of shape HxW, HxWxC or CxHxW with 1, 3 or 4 channels. If
+            both the first and the last dimension could be channels, the first is. Numbers are
+            booleans, uint8, uint16, or of another type and 0 to 255, or floats of 0 to 1.
+        name: the name in messages of an image that has no path.
+        smallest_side: decode an encoded JPEG at a fraction of its size, which saves time, with at
+            least so many pixels on both sides. Other kinds are decoded whole.
 
     Raises:
         ImageError: if it cannot be read, is damaged, has no pixels, or exceeds the bounds.
@@ -193,7 +193,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """What Pillow raises becomes an `ImageError`."""
+    """Turn the errors of Pillow into an `ImageError`."""
     try:
         yield
     except ImageError:
@@ -238,15 +238,15 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 def _eight_bits(values: np.ndarray, name: str, *, stretched: bool = False) -> np.ndarray:
     """Numbers of any type -> uint8.
 
-    Booleans become 0 and 255; 16-bit integers are divided by 257. Of other types the range is told
-    from the values: floats of 0 to 1 are multiplied by 255, numbers of 0 to 255 are taken as they
-    are, integers of 0 to 65,535 are divided by 257.
+    Booleans become 0 and 255; 16-bit integers are divided by 257. For other types the values
+    determine the range: floats of 0 to 1 are multiplied by 255, numbers of 0 to 255 stay, integers
+    of 0 to 65,535 are divided by 257.
 
     Args:
         values: of any shape, not empty.
-        name: what messages call the image.
-        stretched: map other ranges from their least to their greatest value, instead of refusing
-            them: files have such ranges, arrays that do have been normalised for a model before.
+        name: the name of the image in messages.
+        stretched: map other ranges linearly to 0 to 255, instead of refusing them. Files may have
+            such ranges; an array with one is probably normalised for a model already.
     """
     if values.dtype == np.uint8:
         return values

@@ -1,9 +1,11 @@
-"""Label schemes: what `BIO` and `BIOES` labels mean, spelled once for the model and the scores.
+"""The label schemes BIO and BIOES, for the model and the metrics.
 
-A label is `O` or a prefix and an entity type, `B-PER`. A set of labels is BIOES as soon as one of
-them is `E-` or `S-`. Entities are read strictly, as `seqeval` does with `mode="strict"`: an `I-`
-that continues nothing is no entity. Gold labels are therefore repaired before they are read
-(`repair_labels`); predictions never are.
+A label is `O`, or a prefix and an entity type as in `B-PER`. A set of labels is BIOES if one of
+them begins with `E-` or `S-`. Entities are decoded strictly, as by `seqeval` with `mode="strict"`:
+an `I-` that continues nothing is no entity. Gold labels are therefore repaired before they are
+decoded (`repair_labels`); predictions never are.
+
+This file needs the standard library alone: other packages have links to it.
 """
 
 from collections.abc import Sequence
@@ -48,7 +50,7 @@ def split_label(label: str) -> tuple[str, str]:
 
 
 def scheme_labels(entity_types: Sequence[str], scheme: str = "BIO") -> list[str]:
-    """Spell all labels of some entity types: `O` first, then the types in the order given.
+    """All labels of some entity types: `O` first, then the types in the order given.
 
     Raises:
         ValueError: if the scheme is not "BIO" or "BIOES".
@@ -60,39 +62,39 @@ def scheme_labels(entity_types: Sequence[str], scheme: str = "BIO") -> list[str]
 
 
 def is_bioes(labels: Sequence[str]) -> bool:
-    """Say whether a set of labels marks the last word of an entity."""
+    """Whether a set of labels is BIOES."""
     return any(split_label(label)[0] in "ES" for label in labels)
 
 
 def begins_entity(label: str) -> bool:
-    """Say whether a word with this label is the first of an entity."""
+    """Whether a word with this label is the first of an entity."""
     return split_label(label)[0] in "BS"
 
 
 def continues_entity(previous: str, label: str) -> bool:
-    """Say whether `label` goes on with the entity of the word before it, labelled `previous`."""
+    """Whether `label` continues the entity of the word before it, whose label is `previous`."""
     previous_prefix, previous_type = split_label(previous)
     prefix, entity_type = split_label(label)
     return prefix in "IE" and previous_prefix in "BI" and previous_type == entity_type
 
 
 def may_start(label: str) -> bool:
-    """Say whether a sentence may begin with this label."""
+    """Whether a sentence may begin with this label."""
     return split_label(label)[0] in "OBS"
 
 
 def may_end(label: str, bioes: bool) -> bool:
-    """Say whether a sentence may end with this label."""
+    """Whether a sentence may end with this label."""
     return not bioes or split_label(label)[0] in "OES"
 
 
 def may_follow(previous: str, label: str, bioes: bool) -> bool:
-    """Say whether `label` may stand on the word after one labelled `previous`."""
+    """Whether `label` may follow `previous` on the next word."""
     return continues_entity(previous, label) or (may_end(previous, bioes) and may_start(label))
 
 
 def spans_from_labels(labels: Sequence[str]) -> list[Span]:
-    """Read the entities off one sentence's labels, in order.
+    """The entities of one sentence from its labels, in order.
 
     Raises:
         ValueError: if one of them is not a label.
@@ -110,7 +112,7 @@ def spans_from_labels(labels: Sequence[str]) -> list[Span]:
 
 
 def labels_from_spans(spans: Sequence[Span], length: int, scheme: str = "BIO") -> list[str]:
-    """Spell the entities of a sentence of `length` words as labels."""
+    """The labels of a sentence of `length` words from its entities."""
     labels = ["O"] * length
     for start, end, entity_type in spans:
         labels[start:end] = [f"I-{entity_type}"] * (end - start)
@@ -121,14 +123,14 @@ def labels_from_spans(spans: Sequence[Span], length: int, scheme: str = "BIO") -
 
 
 def repair_labels(labels: Sequence[str | None], scheme: str = "BIO") -> list[str | None]:
-    """Spell one sentence's labels in `scheme`, every word with the entity type that it has.
+    """Convert one sentence's labels to well-formed labels of `scheme`. Entity types stay.
 
     The labels may be IOB1, BIO or BIOES, and may be ill-formed: an `I-` or `E-` that continues no
-    entity of its type begins one. Well-formed labels of the scheme come back as they are.
+    entity of its type begins one. Well-formed labels of the scheme are returned unchanged.
 
     Args:
-        labels: one a word; None where the label is not known. Beside such a word nothing is
-            repaired: it may belong to the same entity.
+        labels: one for each word; None where the label is not known. Such a word may belong to the
+            entity beside it, so that the labels beside it are not repaired.
         scheme: "BIO" or "BIOES".
 
     Raises:

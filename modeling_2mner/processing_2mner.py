@@ -57,14 +57,14 @@ __all__ = ["TwoMNERProcessor"]
 logger = logging.get_logger(__name__)
 
 MAX_ASPECT = 32
-"""Longer strips are cropped to this ratio: resizing the short side would make giants of them."""
+"""Longer images are cropped to this ratio: resizing their short side would make them enormous."""
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a UTF-16 pair, which no tokenizer takes; it is read as U+FFFD."""
+"""Half of a UTF-16 pair, which tokenizers refuse; it is replaced by U+FFFD."""
 
 
 def _crop_strip(image: Image.Image) -> Image.Image:
-    """Keep the middle of a strip longer than `MAX_ASPECT` times its breadth."""
+    """Keep the middle of an image that is longer than `MAX_ASPECT` times its short side."""
     longest = MAX_ASPECT * min(image.size)
     if max(image.size) <= longest:
         return image
@@ -72,7 +72,7 @@ def _crop_strip(image: Image.Image) -> Image.Image:
 
 
 class TwoMNERProcessor(ProcessorMixin):
-    """Prepares words and images for the 2M-NER models, and reads entities off what they give.
+    """Prepares words and images for the 2M-NER models, and decodes their output into entities.
 
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
         words = ["Angela", "Merkel", "besucht", "Paris"]
@@ -81,28 +81,28 @@ class TwoMNERProcessor(ProcessorMixin):
         # [{"label": "PER", "start": 0, "end": 2, "text": "Angela Merkel", "score": 0.98}, ...]
 
     Args:
-        image_processor: resizes and normalises images. A processor of `transformers` that may
-            have one must have one; a text-only model's is there, and not used.
+        image_processor: resizes and normalises images. The library requires one, which a text-only
+            model does not use.
         tokenizer: a fast tokenizer.
         labels: the label names in the order of the model's emissions.
         max_length: sub-words in a window, special ones included.
         window_overlap: sub-words, at most, that two windows of a long sentence share; never more
             than half of a window.
-        reads_images: False for a text-only model: images are then left aside.
-        context_fields: which kinds of visual context are read, in the order in which they are
-            written: some of "objects", "captions", "ocr".
-        context_separator: what stands between two of its strings.
-        context_budget: sub-words of visual context, at most, behind a sentence; what is beyond is
-            cut off. 0 leaves visual context aside.
+        reads_images: False for a text-only model, which ignores images.
+        context_fields: the kinds of visual context, in the order in which they are written: some of
+            "objects", "captions", "ocr".
+        context_separator: the text between two strings of visual context.
+        context_budget: sub-words of visual context, at most, behind a sentence; the rest is cut
+            off. 0 ignores visual context.
         word_rules: the version of the rules by which the pipeline splits a text into words. It is
-            saved, so that a published model keeps reading as it was trained; a processor that was
-            saved without it has version 1.
+            saved, so that a published model splits as in training; a processor that was saved
+            without it has version 1.
 
     Raises:
         TypeError: if `word_rules` is not an integer.
-        ValueError: if the tokenizer is not a fast one, which alone tells which word a sub-word came
-            from, a field is unknown, the budget leaves no room for words, or the version of the
-            rules is not known.
+        ValueError: if the tokenizer is not a fast one (only these give the word of each sub-word),
+            a field is unknown, the budget leaves no room for words, or the version of the rules is
+            not known.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class TwoMNERProcessor(ProcessorMixin):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike, *arguments: Any, **options: Any
     ) -> Self:
-        """As every `from_pretrained`; what was loaded is tried on a word and an image.
+        """As every `from_pretrained`; the processor is tried on a word and an image.
 
         Raises:
             OSError: if a file is missing or broken; the message names it.
@@ -209,7 +209,8 @@ class TwoMNERProcessor(ProcessorMixin):
     def from_text_vision_pretrained(
         cls, text: str, vision: str | None = None, **options
     ) -> "TwoMNERProcessor":
-        """Put the tokenizer of a text encoder and the image processor of a vision encoder together.
+        """Build a processor from the tokenizer of a text encoder and the image processor of a
+        vision encoder.
 
         Args:
             text: name or folder of the text encoder.
@@ -229,7 +230,7 @@ class TwoMNERProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """The keys of a batch, `labels` aside."""
+        """The keys of a batch without `labels`."""
         names = ["input_ids", "attention_mask", "word_index", "word_mask"]
         names += ["context_mask"] if self.reads_context else []
         return [*names, "pixel_values", "image_mask"] if self.reads_images else names
@@ -261,8 +262,8 @@ class TwoMNERProcessor(ProcessorMixin):
             `[B]`; with labels `labels` `[B, W]`, padded with -100.
 
         Raises:
-            TypeError: if an argument, or what it holds, is of another type: a sentence that is a
-                string, a label that is a float or a boolean. The message names which.
+            TypeError: if an argument, or a value in it, is of another type: a sentence that is a
+                string, a label that is a float or a boolean. The message names it.
             ValueError: if there are no sentences, the numbers of sentences, images, contexts,
                 words and labels do not agree, a label is not in the set, a visual context has an
                 unknown field, or `return_tensors` is not "pt".
@@ -294,8 +295,8 @@ class TwoMNERProcessor(ProcessorMixin):
     def encode(
         self, sentences: list[list[str]], contexts: Sequence[VisualContext | None]
     ) -> list[EncodedSentence]:
-        """The windows of sub-words of each sentence, with its visual context: the first half of a
-        call, after which a sentence's size is known.
+        """Tokenize sentences and their visual context, and lay them out in windows: the first half
+        of a call, after which the size of each sentence is known.
 
         Raises:
             TypeError, ValueError: as a call does.
@@ -315,11 +316,11 @@ class TwoMNERProcessor(ProcessorMixin):
     def collate(
         self, sentences: Sequence[EncodedSentence], pixels: Sequence[Tensor | None]
     ) -> BatchFeature:
-        """A batch of encoded sentences, as a call gives it: the second half of a call.
+        """Pad encoded sentences to a batch: the second half of a call.
 
         Args:
             sentences: at least one.
-            pixels: for each sentence None or its image, `[3, h, w]`, as `read_image` gives it.
+            pixels: for each sentence None or the result of `read_image`, `[3, h, w]`.
         """
         batch = pad_windows(sentences, self.tokenizer.pad_token_id, self.reads_context)
         if self.reads_images:
@@ -332,11 +333,11 @@ class TwoMNERProcessor(ProcessorMixin):
         return BatchFeature(batch)
 
     def read_image(self, source: ImageSource, name: str | None = None) -> Tensor:
-        """An image as the model reads it: `[3, h, w]`. It may be called in several threads.
+        """Load, resize and normalise an image: `[3, h, w]`. Several threads may call this.
 
         Args:
             source: the image in any form (see `load_image`).
-            name: what messages call an image that has no path.
+            name: the name in messages of an image that has no path.
 
         Raises:
             ImageError: if it cannot be read.
@@ -349,7 +350,7 @@ class TwoMNERProcessor(ProcessorMixin):
         texts = []
         for context in contexts:
             context = context or {}
-            # `or ()` would ask an array for its truth.
+            # Not `or ()`: an array has no truth value.
             fields = [context.get(name) for name in self.context_fields]
             strings = [text for strings in fields if strings is not None for text in strings]
             texts.append(_encodable(self.context_separator.join(strings)))
@@ -361,7 +362,7 @@ class TwoMNERProcessor(ProcessorMixin):
         return [self._plain(pieces[: self.context_budget]) for pieces in encoded.input_ids]
 
     def _pieces(self, sentences: list[list[str]], room: int) -> list[list[list[int]]]:
-        """The sub-words of each word: at least one, and no more than a window holds."""
+        """The sub-words of each word, at least one and at most `room`."""
         encoded = self.tokenizer(
             [[_encodable(word) for word in sentence] for sentence in sentences],
             is_split_into_words=True,
@@ -380,7 +381,7 @@ class TwoMNERProcessor(ProcessorMixin):
         return pieces
 
     def _plain(self, pieces: list[int]) -> list[int]:
-        """Sub-words of a text; special ones that it spells, such as `</s>`, are read as unknown."""
+        """Sub-words of a text, where special ones, such as a written `</s>`, become unknown."""
         unknown = self.tokenizer.unk_token_id
         return [unknown if piece in self._reserved else piece for piece in pieces]
 
@@ -390,7 +391,7 @@ class TwoMNERProcessor(ProcessorMixin):
 
     @cached_property
     def _special_ids(self) -> tuple[list[int], list[int]]:
-        """What the tokenizer puts before and after a sentence."""
+        """The special sub-words before and behind a sentence."""
         inner = self.tokenizer("a", add_special_tokens=False).input_ids
         outer = self.tokenizer("a").input_ids
         start = next(
@@ -404,7 +405,7 @@ class TwoMNERProcessor(ProcessorMixin):
         return outer[:start], outer[start + len(inner) :]
 
     def _read_image(self, row: int, source: ImageSource | None) -> Tensor | None:
-        """An image of a batch; None where there is none, or none that can be read."""
+        """An image of a batch; None if there is none, or it cannot be read."""
         if source is None:
             return None
         try:
@@ -418,13 +419,13 @@ class TwoMNERProcessor(ProcessorMixin):
 
     @cached_property
     def _pixel_shape(self) -> torch.Size:
-        """`(3, h, w)`, known best by trying."""
+        """`(3, h, w)`, found by trying."""
         return self._normalise(Image.new("RGB", (32, 32))).shape
 
     def post_process_entities(
         self, outputs, words: Sequence[Sequence[str]]
     ) -> list[list[dict[str, Any]]]:
-        """Read the entities off what the model gave.
+        """Decode the output of the model into entities.
 
         Args:
             outputs: the output of `TwoMNERForTokenClassification` in evaluation mode.
@@ -437,8 +438,8 @@ class TwoMNERProcessor(ProcessorMixin):
 
         Raises:
             TypeError: if the sentences are no lists of strings.
-            ValueError: if the model was in training mode, gave another number of sentences, or has
-                another number of labels.
+            ValueError: if the model was in training mode, the numbers of sentences differ, or the
+                model has another number of labels.
         """
         if outputs.predictions is None:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The files of a saved processor: all there and readable, or one error that names the file."""
+"""Checks of the files of a saved processor; every error names the file."""
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
 
@@ -23,12 +23,12 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER = "tokenizer.json"
 
 WHERE = ("cache_dir", "local_files_only", "revision", "subfolder", "token")
-"""Those arguments of `from_pretrained` that say where the files are."""
+"""The arguments of `from_pretrained` that determine where the files are."""
 
 
 def read_processor_files(name: str, arguments: dict[str, Any]) -> dict[str, Path]:
-    """Find the files of a saved processor, and check what would otherwise load as something else: a
-    tokenizer without `tokenizer.json` reads every word as unknown.
+    """Find the files of a saved processor, and check what the library would load without an error:
+    a tokenizer without `tokenizer.json`, for instance, reads every word as unknown.
 
     Args:
         name: folder, or name on the Hub.
@@ -78,7 +78,7 @@ def read_processor_files(name: str, arguments: dict[str, Any]) -> dict[str, Path
 
 @contextmanager
 def naming_files(files: dict[str, Path]) -> Iterator[None]:
-    """Say of an error in loading a processor which of its files is to blame.
+    """Turn an error in loading a processor into one that names the file.
 
     Raises:
         OSError: if `tokenizer.json` is broken.
@@ -89,7 +89,7 @@ def naming_files(files: dict[str, Path]) -> Iterator[None]:
     except Exception as error:  # the tokenizers library raises no other class
         reason = shorten(str(error), 300) or type(error).__name__
         _check_tokenizer(files[TOKENIZER])
-        # What is left is a field; the tokenizer's are read in the code that is named so.
+        # A field is wrong. The library reads the tokenizer's fields in these two modules.
         places = {Path(frame).name for frame in _frames(error)}
         file = PROCESSOR
         if places & {"tokenization_auto.py", "tokenization_utils_base.py"}:

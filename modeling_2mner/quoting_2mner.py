@@ -13,7 +13,7 @@ _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, LONGEST_QUOTE, LONGEST_Q
 
 
 def shorten(text: str, most: int = LONGEST_QUOTE) -> str:
-    """Text on one line, cut to `most` characters; what cannot be shown is escaped as in `repr`."""
+    """Text on one line, cut to `most` characters; unprintable ones are escaped as in `repr`."""
     line = " ".join(text[: 4 * most].split())
     if not line.isprintable():
         line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
@@ -21,10 +21,10 @@ def shorten(text: str, most: int = LONGEST_QUOTE) -> str:
 
 
 def quoted(value: object) -> str:
-    """The `repr` of any value, cut to `LONGEST_QUOTE` characters; nested values stay cheap."""
+    """The `repr` of any value, cut to `LONGEST_QUOTE` characters; only its beginning is read."""
     try:
         return shorten(_SHORT.repr(value))
-    except ValueError:  # Python writes no whole number of more than 4,300 digits
+    except ValueError:  # Python prints no integer of more than 4,300 digits
         return f"a {type(value).__name__} that is too long to be written"
 
 

@@ -1,7 +1,7 @@
-"""The least version of `transformers` that the model's code runs on, checked on import.
+"""The oldest version of `transformers` that the code of the model runs on, checked on import.
 
-Every module of the family that imports `transformers` imports this one first: an older version gets
-one sentence, and not the name of the first function that it lacks.
+Every module that imports `transformers` imports this one first, so that an older version is refused
+with one message, and not with the name of the first function that it lacks.
 """
 
 import re
@@ -11,7 +11,7 @@ import transformers
 __all__ = ["LEAST_TRANSFORMERS", "require_transformers"]
 
 LEAST_TRANSFORMERS = "5.20"
-"""5.20 is the first release with `SubConfigSpec`, by which a part may be any kind of encoder."""
+"""5.20 is the first release with `SubConfigSpec`, which allows any kind of encoder."""
 
 
 def require_transformers(found: str) -> None:

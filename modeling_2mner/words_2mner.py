@@ -1,8 +1,7 @@
-"""Splitting a text into words, each with its place in the text. Standard library only.
+"""Split a text into words with their offsets. Standard library only.
 
-The rules are versioned. A processor saves the version that its model was trained with, and text is
-read by that version for as long as the model is used. Changing a rule means adding a version: the
-rules of a version never change.
+The rules are versioned. A processor saves the version that its model was trained with, and splits
+text by that version. To change a rule, add a version: the rules of a version never change.
 """
 
 import re
@@ -17,8 +16,8 @@ UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
 )
-"""Scripts that put no spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): each
-character is read as a word of its own."""
+"""Scripts without spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese): each
+character is a word."""
 
 ADDRESS = re.compile(r"(?:https?://|www\.)\S*[\w/]")
 
@@ -30,13 +29,13 @@ WORD = re.compile(
     r"|rr?"  # a flag
     r"|[^s]m*(?:jm*[^s]m*)*"  # anything else, with its marks and what is joined to it
 )
-"""A word over the letters of `_kind`, one for each character."""
+"""A word, as a pattern over the kinds of its characters (see `_kind`)."""
 
 ELISIONS = {"c", "d", "j", "jusqu", "l", "lorsqu", "m", "n", "puisqu", "qu", "quoiqu", "s", "t"}
-"""What French writes before an apostrophe and a word of its own."""
+"""French words before an apostrophe."""
 
 CLITICS = {"d", "ll", "m", "re", "s", "t", "ve"}
-"""What English writes behind an apostrophe and a word of its own."""
+"""English words behind an apostrophe."""
 
 LONGEST_ELISION = max(map(len, ELISIONS))
 LONGEST_CLITIC = max(map(len, CLITICS))
@@ -72,7 +71,7 @@ def split_into_words(text: str, rules: int = WORD_RULES) -> list[tuple[int, int]
         rules: the version of the rules.
 
     Returns:
-        For each word its characters `[start, end)`, in order; they cover all but the spaces.
+        For each word its characters `[start, end)`, in order; all but spaces belong to a word.
 
     Raises:
         TypeError, ValueError: if the version is not known (see `check_word_rules`).
@@ -93,7 +92,7 @@ def split_into_words(text: str, rules: int = WORD_RULES) -> list[tuple[int, int]
 
 
 def _kind(character: str) -> str:
-    """What a character is to a word: s(pace), m(ark), j(oiner), u(nspaced), d(igit), r(egional
+    """The kind of a character: s(pace), m(ark), j(oiner), u(nspaced), d(igit), r(egional
     indicator), w(ord), one of -'.,@# or p(unctuation and all else)."""
     if character.isspace():
         return "s"
@@ -119,7 +118,7 @@ def _split_at_apostrophes(text: str, start: int, end: int) -> list[tuple[int, in
     for position in range(start + 1, end - 1):
         if text[position] not in "'’" or position <= start:  # `start` moves behind each elision
             continue
-        # The length is compared first, so that a long word is not read again at each apostrophe.
+        # The length is compared first, so that the time stays linear in a word of apostrophes.
         if position - start <= LONGEST_ELISION and text[start:position].lower() in ELISIONS:
             words.append((start, position + 1))
             start = position + 1

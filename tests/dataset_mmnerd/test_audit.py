@@ -264,7 +264,7 @@ def test_the_same_image_in_two_splits_by_content_and_by_look(built):
     assert "smaller.jpg" in example and "two.png" in example
 
 
-def test_a_image_shared_within_a_split_is_no_leak(built):
+def test_an_image_shared_within_a_split_is_no_leak(built):
     folder = built(
         images={"one.png": image_bytes(1)},
         train=[("a", "O", {"image": "one.png"}), ("b", "O", {"image": "one.png"})],

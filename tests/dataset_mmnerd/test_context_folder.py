@@ -94,7 +94,7 @@ def test_the_column_is_filled_each_image_is_read_once_and_all_else_stays(folder)
     assert objects["test"] == [["40 wide"], ["43 wide"], ["a given one"]]
 
 
-def test_a_image_is_still_stored_once_a_shard(folder):
+def test_an_image_is_still_stored_once_a_shard(folder):
     filled(folder, Widths())
     (path,) = folder.glob("data/en/train-*.parquet")
     with pq.ParquetFile(path, read_dictionary=["image.bytes"]) as file:

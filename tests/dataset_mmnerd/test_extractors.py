@@ -256,7 +256,7 @@ def test_extractors_audit_and_model_see_the_same_pixels(kind, text_encoder):
 
 
 @pytest.mark.tesseract
-def test_tesseract_reads_a_image_in_the_language_of_its_sentence():
+def test_tesseract_reads_an_image_in_the_language_of_its_sentence():
     font = ImageFont.load_default(48)
     image = Image.new("RGB", (420, 120), "white")
     draw = ImageDraw.Draw(image)
@@ -316,7 +316,7 @@ def test_a_broken_or_enormous_image_is_logged_and_gives_nothing(caplog, tmp_path
     assert "5 images cannot be read, the first: row 1: found an unknown or " in caplog.text
 
 
-def test_a_image_with_a_broken_part_behind_its_header_is_broken():
+def test_an_image_with_a_broken_part_behind_its_header_is_broken():
     notes = struct.pack("<IHHHIIHHIHHIII", 8, 2, 0x010E, 5, 1, 38, 0x0112, 3, 1, 6, 0, 0, 1, 2)
     file = io.BytesIO()
     with Image.open(io.BytesIO(image_bytes())) as image:
@@ -325,7 +325,7 @@ def test_a_image_with_a_broken_part_behind_its_header_is_broken():
         decoded(file.getvalue())
 
 
-def test_rows_keep_all_else_and_rows_without_a_image_keep_their_context():
+def test_rows_keep_all_else_and_rows_without_an_image_keep_their_context():
     rows = load_sample(sentences=12, languages=["en"])["train"]
     rows = rows.remove_columns("objects").add_column("objects", [["given"]] * len(rows))
     filled = add_visual_context(rows, [Sizes()])
@@ -361,7 +361,7 @@ def test_a_zero_shot_detector_looks_for_the_names_it_is_told(model):
 
 
 @pytest.mark.parametrize("write", [captioner, encoder_decoder, chatting_model])
-def test_a_captioning_model_gives_several_different_captions_a_image(model, write):
+def test_a_captioning_model_gives_several_different_captions_an_image(model, write):
     reader = Captioner(model(write), count=3, max_new_tokens=6)
     captions = reader.read(IMAGES)
     assert len(captions) == 2

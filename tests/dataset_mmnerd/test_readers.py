@@ -178,7 +178,7 @@ def test_whatever_tokens_are_written_are_read(tmp_path_factory, sentences, index
     assert found == sentences
 
 
-def test_a_token_may_look_like_a_image_id(write):
+def test_a_token_may_look_like_an_image_id(write):
     assert rows(write("a.txt", "IMGID:7\nIMGID:8\tO\n"))[0]["tokens"] == ["IMGID:8"]
 
 
@@ -261,7 +261,7 @@ def test_missing_images_are_counted_once_a_file(write, tmp_path, caplog):
 
 @pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png"])
 @pytest.mark.parametrize("name", ["7_a.b", "7_a.b.jpg", "7_a.b.png"])
-def test_a_image_is_found_with_its_suffix_another_or_none(tmp_path, name, suffix):
+def test_an_image_is_found_with_its_suffix_another_or_none(tmp_path, name, suffix):
     expected = image(tmp_path / f"7_a.b.{suffix}")
     assert find_image(name, tmp_path) == expected
 

@@ -138,7 +138,7 @@ def test_some_names_have_several_words(sample):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_where_the_image_decides_there_is_one_entity_and_a_image(sample, split):
+def test_where_the_image_decides_there_is_one_entity_and_an_image(sample, split):
     rows = image_decided(sample[split])
     assert rows
     assert all(len(entities(row)) == 1 and row["image"] is not None for row in rows)

@@ -50,7 +50,7 @@ def test_rows_and_features_come_back_as_they_went_in(tmp_path):
     )
 
 
-def test_a_image_that_many_sentences_share_is_stored_once_a_shard(tmp_path):
+def test_an_image_that_many_sentences_share_is_stored_once_a_shard(tmp_path):
     images = [image_bytes(seed, "BMP") for seed in range(3)]  # 9 KB each, uncompressed
     writer = ShardWriter(tmp_path / "out", "train", COLUMNS)
     for number in range(900):
@@ -99,7 +99,7 @@ def test_a_writer_without_rows_writes_no_file(tmp_path):
     assert ShardWriter(tmp_path / "out", "test", COLUMNS).close().shards == []
 
 
-def test_a_image_is_known_by_its_content(tmp_path):
+def test_an_image_is_known_by_its_content(tmp_path):
     content = image_bytes(1)
     path = tmp_path / "a.png"
     path.write_bytes(content)

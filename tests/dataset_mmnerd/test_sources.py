@@ -175,7 +175,7 @@ def test_shares_are_kept_and_groups_stay_whole():
         assert len(same) == 1
 
 
-def test_a_document_counts_before_a_image_and_a_image_before_the_words():
+def test_a_document_counts_before_an_image_and_an_image_before_the_words():
     assert split_by_group(row(group="g", image_id="x"), (1, 1, 1)) == split_by_group(
         row(group="g", image_id="y"), (1, 1, 1)
     )

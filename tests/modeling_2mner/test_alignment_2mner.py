@@ -76,7 +76,7 @@ def test_views_that_say_the_same_diverge_by_exactly_nothing():
 
 
 @pytest.mark.parametrize("objective", [nt_xent, info_nce])
-def test_sentences_without_a_image_take_no_part(objective):
+def test_sentences_without_an_image_take_no_part(objective):
     text, image = unit(6, 8), unit(6, 8, seed=1)
     pairs = torch.tensor([True, False, True, True, False, False])
     alone = objective(text[pairs], image[pairs], pairs[pairs], 0.5)
@@ -95,7 +95,7 @@ def test_an_entity_is_pulled_to_its_own_image():
     assert min(losses[0], losses[2]) > 5
 
 
-def test_entities_of_sentences_without_a_image_take_no_part():
+def test_entities_of_sentences_without_an_image_take_no_part():
     patches = unit(3, 2, 8)
     pairs = torch.tensor([True, False, True])
     losses = entity_nce(unit(3, 8, seed=1), torch.arange(3), patches, pairs, 0.5)

@@ -1,4 +1,4 @@
-"""Folders that something happened to: each ends in a clear error or in the documented default."""
+"""Damaged folders: each gives a clear error or the documented default."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ def whole(text_encoder, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def saved(whole, tmp_path) -> Path:
-    """A copy of it, to be harmed."""
+    """A copy of it, for a test to damage."""
     return Path(shutil.copytree(whole, tmp_path / "saved"))
 
 

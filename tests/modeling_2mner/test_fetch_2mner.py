@@ -1,4 +1,4 @@
-"""An image fetched from real servers on this machine, most of which mean no good."""
+"""An image is fetched from real servers on this machine, most of them hostile."""
 
 import gzip
 import itertools

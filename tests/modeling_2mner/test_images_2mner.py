@@ -265,7 +265,7 @@ def test_what_is_no_image_is_one_type_error(source, message):
     "values", [np.float32([[-1, 1]]), np.int64([[0, 70_000]]), np.float32([[0, np.nan]])]
 )
 def test_arrays_of_another_range_are_refused(values):
-    """They may have been normalised for a model before."""
+    """They are probably normalised for a model already."""
     with pytest.raises(ImageError, match="found values"):
         load_image(values)
 

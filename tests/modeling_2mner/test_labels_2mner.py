@@ -1,4 +1,4 @@
-"""What BIO and BIOES labels mean."""
+"""The label schemes BIO and BIOES."""
 
 import itertools
 

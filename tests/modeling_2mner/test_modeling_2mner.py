@@ -1,4 +1,4 @@
-"""The models: their invariants, what a `PreTrainedModel` owes its users, and that they learn."""
+"""The models: invariants, losses, learning, and the interface of a `PreTrainedModel`."""
 
 import inspect
 
@@ -94,7 +94,7 @@ def test_any_text_encoder(encoders, text):
     [("clip", 5), ("siglip", 4), ("vit", 5), ("dinov2", 5), ("resnet", 16), ("efficientnet", 1)],
 )
 def test_any_vision_encoder(encoders, vision, patches):
-    """Patches and map cells alike; each image changes its sentence's words and gets gradients."""
+    """With patches or a feature map; all parameters get gradients."""
     model, processor = encoders(vision=vision)
     batch = processor(SENTENCES, images=IMAGES, labels=LABELS)
     attention = run(model, batch, output_attentions=True).patch_attentions
@@ -149,7 +149,7 @@ def test_without_a_vision_encoder_it_is_the_plain_encoder_and_a_crf(encoders, te
 
 
 @pytest.mark.parametrize("kind", ["clip", "efficientnet"])
-def test_a_encoder_gives_the_patches_that_it_gives_alone(encoders, vision_encoder, kind):
+def test_an_encoder_gives_the_patches_that_it_gives_alone(encoders, vision_encoder, kind):
     model, processor = encoders(vision=kind)
     batch = processor(SENTENCES, images=IMAGES)
     with torch.no_grad():
@@ -267,7 +267,7 @@ def test_what_stands_in_the_row_of_a_missing_image_does_not_matter(pair):
     assert torch.equal(run(model, batch).logits, expected)
 
 
-def test_a_image_changes_its_own_sentence_alone(pair):
+def test_an_image_changes_its_own_sentence_alone(pair):
     model, processor = pair
     one = run(model, processor(SENTENCES, images=IMAGES)).logits
     two = run(model, processor(SENTENCES, images=[image(9), *IMAGES[1:]])).logits
@@ -408,7 +408,7 @@ def test_alignment_can_be_left_out(encoders):
     assert outputs.image_embeds is None
 
 
-def test_embeddings_are_unit_vectors_and_zero_without_a_image(pair):
+def test_embeddings_are_unit_vectors_and_zero_without_an_image(pair):
     outputs = outputs_of(*pair)
     close(outputs.text_embeds.norm(dim=-1), torch.ones(4))
     close(outputs.image_embeds.norm(dim=-1), torch.tensor([1.0, 1.0, 0.0, 1.0]))
@@ -468,7 +468,7 @@ def test_it_learns_what_only_the_image_tells(encoders):
     assert [entity["label"] for (entity,) in entities] == ["PER", "LOC"]
 
 
-# What a PreTrainedModel owes its users
+# The interface of a PreTrainedModel
 
 
 def test_only_the_new_parts_are_newly_initialised_and_the_log_says_which(
@@ -493,7 +493,7 @@ def test_only_the_new_parts_are_newly_initialised_and_the_log_says_which(
 def test_nothing_is_uninitialised_after_loading_other_shapes(
     text_encoder, vision_encoder, tmp_path
 ):
-    """`from_pretrained` leaves what has another shape as raw memory: each of it is written."""
+    """`from_pretrained` leaves tensors of another shape as raw memory: all are initialised."""
     model = TwoMNERForTokenClassification.from_text_vision_pretrained(
         text_encoder(), vision_encoder(), labels=["O", "B-PER", "I-PER"]
     )

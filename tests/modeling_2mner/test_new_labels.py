@@ -1,4 +1,4 @@
-"""A saved model takes on another label set: what both sets share stays, to the last bit."""
+"""A saved model is given another label set: the weights of shared labels stay exactly."""
 
 import logging
 
@@ -20,7 +20,7 @@ def scheme(request) -> str:
 
 @pytest.fixture
 def saved(tmp_path, text_encoder, vision_encoder, scheme) -> str:
-    """The folder of a model whose CRF has learned something of every transition."""
+    """The folder of a model whose CRF has a different score for every transition."""
     encoders = text_encoder(), vision_encoder()
     labels = scheme_labels(OLD_TYPES, scheme)
     model = TwoMNERForTokenClassification.from_text_vision_pretrained(
@@ -37,7 +37,7 @@ def saved(tmp_path, text_encoder, vision_encoder, scheme) -> str:
 
 
 def knowledge(model: TwoMNERForTokenClassification) -> dict[tuple[str, ...], torch.Tensor]:
-    """Every number of the head by the names of the labels it is about."""
+    """Every weight of the head by the names of its labels."""
     labels, crf = model.config.labels, model.crf
     found = {}
     for i, label in enumerate(labels):
@@ -72,7 +72,7 @@ def test_rows_and_transitions_of_shared_labels_are_the_same_numbers(saved, schem
 
 
 def test_the_resized_model_is_that_of_its_new_labels(saved, scheme):
-    """Constraints, configuration and processor speak the new labels; it trains, saves, loads."""
+    """Constraints, configuration and processor have the new labels; it trains, saves, loads."""
     labels = scheme_labels(NEW_TYPES, scheme)
     model = TwoMNERForTokenClassification.from_pretrained(saved)
     processor = TwoMNERProcessor.from_pretrained(saved)

@@ -96,7 +96,7 @@ def test_a_text_of_many_apostrophes_is_read(ner):
     assert all(text[one["start"] : one["end"]] == one["word"] for one in ner(text))
 
 
-def test_a_image_counts_and_may_come_in_any_form(ner, tmp_path):
+def test_an_image_counts_and_may_come_in_any_form(ner, tmp_path):
     red, blue = images()
     path = tmp_path / "red.png"
     red.save(path)
@@ -122,7 +122,7 @@ def test_visual_context_counts_and_may_come_with_the_input_or_the_row(text_encod
     assert all(close(one, two) for one, two in zip([read, bare], together, strict=True))
 
 
-def test_a_image_is_fetched_from_the_address_that_the_user_gives(ner, tmp_path):
+def test_an_image_is_fetched_from_the_address_that_the_user_gives(ner, tmp_path):
     red, _ = images()
     red.save(tmp_path / "red.png")
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
@@ -266,7 +266,7 @@ def test_none_gives_every_labelled_word_with_its_marginal(ner):
     assert ner(TEXT, aggregation_strategy="max") == entities
 
 
-def test_it_labels_without_a_image_encoder_too(text_encoder, dead_address):
+def test_it_labels_without_an_image_encoder_too(text_encoder, dead_address):
     model = TwoMNERForTokenClassification.from_text_vision_pretrained(text_encoder())
     processor = TwoMNERProcessor.from_text_vision_pretrained(text_encoder())
     ner = MultimodalNERPipeline(model=model, processor=processor)

@@ -1,4 +1,4 @@
-"""A saved processor that something happened to: one error, which names the file."""
+"""A damaged saved processor gives one error, which names the file."""
 
 import json
 import shutil

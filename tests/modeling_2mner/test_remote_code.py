@@ -1,4 +1,4 @@
-"""A saved folder in a fresh process that has no trace of the project on its path."""
+"""A saved folder in a fresh process, without the project on its path."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The least version of `transformers`: said in one place, and said to who has an older one."""
+"""The oldest version of `transformers` is stated once, and an older one is refused."""
 
 import configparser
 import os

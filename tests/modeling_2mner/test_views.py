@@ -1,4 +1,4 @@
-"""Two views of a sentence: with its image and its visual context, and without them."""
+"""The two views of a sentence: with its image and visual context, and without them."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ TEACHING = {"cross_view_weight": 0.5, "cross_view_temperature": 2}
 
 @pytest.fixture(scope="module")
 def family(text_encoder, vision_encoder):
-    """From whether it has a vision encoder, and its switches, to a model and its processor."""
+    """Build a model and its processor, with or without a vision encoder."""
 
     def build(vision=None, budget=16, **config):
         torch.manual_seed(0)
@@ -48,7 +48,7 @@ def run(model, batch, **options):
 
 
 def without_chance(model):
-    """A model in training mode that throws no dice."""
+    """Put a model into training mode, without dropout."""
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -115,8 +115,8 @@ def test_context_keeps_its_budget(family):
     assert batch["context_mask"].sum() == 5 + 1  # and what closes it
 
 
-def test_a_image_full_of_text_pushes_no_word_out(family):
-    """Whatever is written on it, each word is read, at the same place, in a window of its own."""
+def test_an_image_full_of_text_pushes_no_word_out(family):
+    """Whatever the visual context, each word keeps its window and its place."""
     model, processor = family(budget=30)
     for count in range(1, 33):
         words = ["w"] * count
@@ -295,7 +295,7 @@ def test_training_reads_both_views(family, vision, budget):
 
 
 def test_the_teacher_gets_no_gradient(family):
-    """The divergence reaches the weights by way of the text view alone."""
+    """The gradient of the divergence reaches the weights through the text view alone."""
     model, processor = family(**TEACHING)
     without_chance(model)
     batch = processor(SENTENCES[:1], context=CONTEXT[:1], labels=LABELS[:1])
@@ -312,7 +312,7 @@ def test_the_teacher_gets_no_gradient(family):
 
 
 def test_views_that_are_the_same_teach_nothing(family):
-    """Context that says nothing, and a gate that is shut: zero, and no gradient."""
+    """With a closed gate the views are equal: no divergence, no gradient."""
     model, processor = family("clip", budget=0, **TEACHING)
     without_chance(model)
     with torch.no_grad():
@@ -327,7 +327,7 @@ def test_views_that_are_the_same_teach_nothing(family):
     assert gradient.abs().max() < 1e-5
 
 
-def test_sentences_without_a_image_are_read_once(family):
+def test_sentences_without_an_image_are_read_once(family):
     model, processor = family("clip", **TEACHING)
     without_chance(model)
     read = []
@@ -346,7 +346,7 @@ def test_sentences_without_a_image_are_read_once(family):
     assert losses["nll_text"] == losses["nll"]
 
 
-def test_without_its_weight_there_is_one_view(family):
+def test_with_a_weight_of_zero_only_one_view_is_read(family):
     model, processor = family("clip")
     batch = processor(SENTENCES, images=IMAGES, context=CONTEXT, labels=LABELS)
     assert set(model.train()(**batch).losses) == {"nll", "alignment"}
@@ -361,7 +361,7 @@ def test_evaluation_has_the_loss_of_its_view(family):
 
 
 def test_the_student_learns_from_its_teacher(family):
-    """From the divergence alone, the text view comes to say what the other one says."""
+    """Training on the divergence alone makes the text view agree with the other one."""
     model, processor = family(**TEACHING)
     without_chance(model)
     model.classifier.weight.data.mul_(50)
@@ -381,8 +381,8 @@ def test_the_student_learns_from_its_teacher(family):
     assert 0 <= min(divergences) < 0.3 * divergences[0]
 
 
-def test_both_views_do_without_the_same_words(family):
-    """And evaluation does without none."""
+def test_both_views_drop_the_same_words(family):
+    """And evaluation drops no word."""
     model, processor = family(word_dropout=0.5, **TEACHING)
     batch = processor(SENTENCES, context=CONTEXT, labels=LABELS)
     without_chance(model)

@@ -1,4 +1,4 @@
-"""A text split into words: what is a word, and at what cost."""
+"""A text is split into words by rules, in linear time."""
 
 import pytest
 from hypothesis import example, given

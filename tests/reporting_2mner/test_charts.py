@@ -30,7 +30,7 @@ def draw_hostile(axes) -> None:
     axes.set(xlabel=HOSTILE)
 
 
-def test_a_chart_is_an_element_of_a_page_and_a_image():
+def test_a_chart_is_an_element_of_a_page_and_an_image():
     drawn = chart("name", HOSTILE, draw_hostile)
     root = ElementTree.fromstring(drawn.svg)
     assert root.tag == "svg"

@@ -118,7 +118,7 @@ def test_a_text_only_model_reads_rows_with_images(encoders, rows, labels):
     assert "pixel_values" not in WordCollator(processor, labels)(list(rows))
 
 
-def test_rows_without_a_image_column_are_read(collator, rows):
+def test_rows_without_an_image_column_are_read(collator, rows):
     batch = collator(list(rows.remove_columns("image")))
     assert not batch["image_mask"].any()
 

@@ -70,7 +70,7 @@ def test_a_wrong_type_on_the_right_words_counts_for_the_boundaries():
     assert scores["by_type"]["ORG"]["precision"] == 0.0
 
 
-def test_sentences_with_and_without_a_image_are_scored_apart():
+def test_sentences_with_and_without_an_image_are_scored_apart():
     scores = score([[(0, 1, "PER")], [(0, 1, "PER")]], [[(0, 1, "PER")], []], has_image=[1, 0])
     assert scores["by_image"]["with"]["f1"] == 1.0
     assert scores["by_image"]["without"]["f1"] == 0.0

@@ -111,7 +111,7 @@ def test_a_cache_is_made_once_and_added_to(frozen, rows, caplog):
     assert len(features) == 4
 
 
-def test_a_image_that_was_not_read_before_is_read_as_ever(frozen, rows):
+def test_an_image_that_was_not_read_before_is_read_as_ever(frozen, rows):
     trainer = frozen()
     trainer.data_collator.features = cache_vision_features(trainer, [rows.select([0, 1])])
     plain = WordCollator(trainer.processing_class, trainer.data_collator.label_names)
@@ -179,12 +179,12 @@ def test_other_encoders_and_other_preparation_have_another_cache(frozen):
     assert len({before, other, encoder_digest(model, processor)}) == 3
 
 
-def test_a_encoder_that_is_trained_is_refused(trainer_for, rows):
+def test_an_encoder_that_is_trained_is_refused(trainer_for, rows):
     with pytest.raises(RecipeError, match=r"vision_model\.\S+ is trained.*freeze"):
         cache_vision_features(trainer_for(**FIXED), [rows])
 
 
-def test_a_model_without_a_encoder_is_refused(trainer_for, rows):
+def test_a_model_without_an_encoder_is_refused(trainer_for, rows):
     with pytest.raises(RecipeError, match="the model has no vision encoder"):
         cache_vision_features(trainer_for(vision=None, **FIXED), [rows])
 
