@@ -252,7 +252,8 @@ def predict_corpus(
     main = processes.index == 0
     with parts.held() if main else nullcontext():
         if main:
-            done = _begin(parts, output, kind, fingerprint, overwrite=overwrite)
+            _check_output(output, kind, source.path)
+            done = _begin(parts, output, fingerprint, overwrite=overwrite)
             processes.wait()
             if done is not None:
                 return done
@@ -274,27 +275,40 @@ def predict_corpus(
         processes.wait()
         if not main:
             return None
-        return _finish(parts, source, output, kind, processor, fingerprint)
+        return _finish(parts, source, output, kind, processor, fingerprint, strict=strict)
 
 
 def _summary_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.summary.json")
 
 
+def _check_output(output: Path, kind: str, input: Path) -> None:
+    """Refuse an output that is or holds the input, or a folder that this command did not make."""
+    if kind != "folder":
+        check_replaceable(output)
+    else:
+        recover_folder(output)
+        if output.exists() and not output.is_dir():
+            raise CorpusError(f"{output}: found a file, expected a data set folder or nothing")
+        others = {path.name for path in output.iterdir()} - {"data"} if output.is_dir() else set()
+        if others:
+            raise CorpusError(
+                f"{output}: found a folder with {quoted(min(others))} in it, expected a data set "
+                "that `predict` made, or nothing"
+            )
+    if input.exists() and input.resolve().is_relative_to(output.resolve()):
+        raise CorpusError(f"{output}: the input {input} is there, expected another place")
+
+
 def _begin(
-    parts: Parts, output: Path, kind: str, fingerprint: Mapping[str, Any], *, overwrite: bool
+    parts: Parts, output: Path, fingerprint: Mapping[str, Any], *, overwrite: bool
 ) -> Summary | None:
     """Begin, or go on; the summary if there is nothing left to do."""
-    if kind == "folder":
-        recover_folder(output)
-    else:
-        check_replaceable(output)
     if output.exists() and not overwrite:
         if (done := _done(_summary_path(output), fingerprint)) is not None:
             parts.delete()
             return done
         if not parts.plan.is_file():
-            parts.delete()
             raise CorpusError(
                 f"{output}: found it there already, expected nothing; --overwrite replaces it"
             )
@@ -322,6 +336,8 @@ def _finish(
     kind: str,
     processor: TwoMNERProcessor,
     fingerprint: Mapping[str, Any],
+    *,
+    strict: bool,
 ) -> Summary:
     """Make one output of all parts, and its summary."""
     summary = Summary()
@@ -333,6 +349,8 @@ def _finish(
             for line in parts.lines(number):
                 row = next(rows, None)
                 summary.add(line)
+                if strict and "fault" in line:  # of a command that was not strict
+                    raise CorpusError(line["fault"])
                 if "record" in line:
                     image = row.image_bytes() if isinstance(row, Row) else None
                     yield line["record"], image

@@ -41,7 +41,8 @@ class Parts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder, which is made if need be, for this command alone.
+        """Hold the folder, which is made if need be, for this command alone. It is deleted if
+        nothing was begun in it.
 
         Raises:
             CorpusError: if another command holds it.
@@ -49,7 +50,11 @@ class Parts:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.lock):
-                yield
+                try:
+                    yield
+                finally:
+                    if self.folder.is_dir() and not self.plan.is_file():
+                        self.delete()
         except LockedError as error:
             raise CorpusError(
                 f"{self.output}: another command writes it ({error.holder}): wait for its end, or "

@@ -361,6 +361,41 @@ def test_what_has_changed_is_not_gone_on_with(model, tmp_path, monkeypatch, chan
     assert predict_corpus(copy, path, out, overwrite=True, **options).sentences == 20
 
 
+def test_what_the_command_did_not_make_is_not_replaced(model, tmp_path):
+    path = write_texts(tmp_path / "posts.txt", 3)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.odt").touch()
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    shutil.copy(path, tmp_path / "set" / "data" / "posts.txt")
+    (tmp_path / "file").touch()
+    for input, out, message in (
+        (path, "mine", "found a folder with 'thesis.odt' in it"),
+        (path, "posts.txt", "posts.txt: the input .* is there, expected another place"),
+        (tmp_path / "set" / "data" / "posts.txt", "set", "the input .* is there"),
+        (path, "file", "file: found a file, expected a data set folder"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            predict_corpus(model, input, tmp_path / out, overwrite=True)
+    assert (tmp_path / "mine" / "thesis.odt").exists()
+    assert not list(tmp_path.glob(".*"))
+    assert path.read_text("utf-8").count("\n") == 3
+
+
+def test_a_strict_command_does_not_go_on_over_rows_that_cannot_be_read(
+    model, tmp_path, monkeypatch
+):
+    path, out = tmp_path / "posts.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"text": "Ana"}\n{}\n', "utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr("inference_2mner.corpus.write_output", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            predict_corpus(model, path, out)
+    with pytest.raises(CorpusError, match=r"posts\.jsonl, line 2: found no 'tokens'"):
+        predict_corpus(model, path, out, strict=True)
+    assert not out.exists()
+    assert predict_corpus(model, path, out).unreadable_rows == 1
+
+
 def test_two_commands_do_not_write_the_same(model, tmp_path):
     path, out = write_texts(tmp_path / "posts.txt", 3), tmp_path / "out.jsonl"
     (tmp_path / ".out.jsonl.parts").mkdir()
