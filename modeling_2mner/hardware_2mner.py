@@ -2,13 +2,12 @@
 
 import os
 import re
-import warnings
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["multiplies_bf16", "quantise_linear_layers", "usable_cores"]
+__all__ = ["Int8Linear", "multiplies_bf16", "quantise_linear_layers", "usable_cores"]
 
 
 def multiplies_bf16(
@@ -38,15 +37,42 @@ def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return max(1, cores)
 
 
-def quantise_linear_layers(module: nn.Module) -> None:
-    """Give the linear layers 8-bit weights, in place, for a processor: they multiply in 8 bits, by
-    a scale for each matrix that is found anew for each batch.
+class Int8Linear(nn.Module):
+    """A linear layer in 8 bits: a scale for each output of the weights, and one for each row of the
+    inputs, found anew, so that no row changes what another one gives.
 
-    Raises:
-        ValueError: if PyTorch has no 8-bit products for this processor.
+    Args:
+        linear: the layer whose weights are taken over.
     """
-    if torch.backends.quantized.engine == "none":
-        raise ValueError("precision is 'int8', which this build of PyTorch does not have")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*quant.* deprecated", category=Warning)
-        torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8, inplace=True)
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = _scale(weight)  # [out, 1]
+        self.register_buffer("weight", (weight / scale).round().to(torch.int8).T.contiguous())
+        self.register_buffer("scale", scale.T.contiguous())
+        self.bias = linear.bias
+
+    def forward(self, states: Tensor) -> Tensor:
+        """`[..., in]` -> `[..., out]`."""
+        rows = states.flatten(0, -2)
+        scale = _scale(rows)
+        product = torch._int_mm((rows / scale).round_().to(torch.int8), self.weight)
+        output = product.float().mul_(scale).mul_(self.scale)
+        if self.bias is not None:
+            output = output + self.bias
+        return output.view(*states.shape[:-1], -1)
+
+
+def _scale(rows: Tensor) -> Tensor:
+    """`[n, 1]`: what each row is divided by to lie within 8 bits."""
+    return (rows.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-12)
+
+
+def quantise_linear_layers(module: nn.Module) -> None:
+    """Put an `Int8Linear` in place of each linear layer, for inference on a processor."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear):
+            setattr(module, name, Int8Linear(child))
+        else:
+            quantise_linear_layers(child)

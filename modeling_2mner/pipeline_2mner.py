@@ -108,8 +108,8 @@ class MultimodalNERPipeline(Pipeline):
         precision: of the encoders. By default the model's own. "float32"; "bfloat16", in which
             matrices are multiplied; "auto", which is "bfloat16" where the device multiplies it
             itself and the model's own elsewhere; "int8", which gives the text encoder's linear
-            layers 8-bit weights, in place, on a processor. In bfloat16 and int8 the scores change
-            a little, and depend a little on the other sentences of a batch.
+            layers 8-bit weights, in place, on a processor. Both change the scores a little; in
+            bfloat16 they may depend a little on the other sentences of a batch.
         options: of every call (see `__call__`), unless the call says otherwise.
 
     Raises:
