@@ -63,6 +63,8 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from dataset_mmnerd.files import replace_folder
+
 __all__ = [
     "BackboneError",
     "Package",
@@ -607,9 +609,7 @@ def finished_folder(folder: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)  # mkdtemp makes private folders
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
+        replace_folder(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
