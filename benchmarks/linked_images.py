@@ -31,7 +31,8 @@ from typing import Any
 from runner import CONTROLS, Setting, figures_of, mean, records_of, said, train_once
 
 from dataset_mmnerd import markdown
-from dataset_mmnerd.extractors import ObjectTagger, TesseractReader, visual_context
+from dataset_mmnerd.context_store import visual_context
+from dataset_mmnerd.extractors import ObjectTagger, TesseractReader
 from dataset_mmnerd.files import write_lines
 
 LANGUAGES = ("en", "fr", "de", "es")

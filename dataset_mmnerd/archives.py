@@ -1,8 +1,8 @@
-"""Archives of data: a zip or tar file is read whole and checked, then unpacked, or it is refused.
+"""Zip and tar archives of data, checked as a whole before they are unpacked.
 
-`tarfile` by itself takes a damaged header in the middle for the end of the archive, and gives what
-stands before it. Here a tar archive must end with its end-of-archive block, and a compressed one is
-read to the end of its stream, so that its checksum counts.
+`tarfile` takes a damaged header for the end of the archive and returns the members before it. Here
+a tar archive must end with its end-of-archive block. A compressed archive is read to the end of its
+stream, which verifies the checksum.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .files import is_safe_name
 from .quoting import quoted, shorten
-from .readers import is_safe_name
 
 _ZIP = b"PK\x03\x04"
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
@@ -33,20 +33,20 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, LookupError, OverflowError, NotImplementedError, RuntimeError),
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
-"""What the standard library raises on damaged archives, and on names that no file can have."""
+"""Errors of the standard library for damaged archives and invalid file names."""
 
 
 class ArchiveError(ValueError):
-    """An archive that cannot be unpacked whole: which, what was found, what was expected."""
+    """An archive that cannot be unpacked: the file, what was found, what was expected."""
 
 
 @contextmanager
 def unpacked(path: Path | str | None) -> Iterator[Path | None]:
-    """The folder itself, or that of an archive (zip, tar), unpacked while the context lasts.
+    """A folder, or the temporary folder of an unpacked archive (zip, tar).
 
     Raises:
-        ArchiveError: if the archive is damaged, cut short or encrypted, a member lies outside of it
-            or is no file, or there is no room for it.
+        ArchiveError: if the archive is damaged, cut short or encrypted, a member would lie outside
+            the folder or is no file, or the disk is too small.
     """
     if path is None or not Path(path).is_file():
         yield None if path is None else Path(path)
@@ -75,7 +75,7 @@ def unpacked(path: Path | str | None) -> Iterator[Path | None]:
 
 
 def _kind(path: Path) -> Callable[[Path, Path], None] | None:
-    """What unpacks a file; None if it is no archive. A damaged archive is still one."""
+    """The function that unpacks a file, which may be damaged; None if it is no archive."""
     with path.open("rb") as file:
         head = file.read(262)
     if head.startswith(_ZIP):
@@ -90,7 +90,7 @@ def _kind(path: Path) -> Callable[[Path, Path], None] | None:
 
 
 def _check_members(path: Path, members: Iterable[tuple[str, int]], folder: Path) -> None:
-    """Look at each member's name and size, before anything of it is unpacked."""
+    """Check the names and sizes of all members before the first one is unpacked."""
     free, total = shutil.disk_usage(folder).free, 0
     for number, (name, size) in enumerate(members):
         if not is_safe_name(name) or len(name) > _LONGEST_NAME:
@@ -123,7 +123,7 @@ def _unpack_tar(path: Path, folder: Path) -> None:
 
 
 def _check_end(path: Path, archive: tarfile.TarFile) -> None:
-    """Read from where `tarfile` found no more member to the end of the file."""
+    """Read from the end of the last member to the end of the file."""
     archive.fileobj.seek(archive.offset)
     block = archive.fileobj.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:

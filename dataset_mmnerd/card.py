@@ -1,7 +1,7 @@
-"""The data card: `README.md`, written from the data, with one plot and one strip of images.
+"""The data card: `README.md`, written from the data, with a chart and a strip of images.
 
-Nothing in it is guessed: licence and source are what the command line says, or "not stated".
-Words of the data are escaped, so that no sentence can be markup.
+Licence and source are those of the command line, or "not stated". Words of the data are escaped, so
+that they are never read as markup.
 """
 
 from __future__ import annotations
@@ -11,23 +11,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from datasets import DatasetInfo, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from .build_report import BuildReport
 from .card_reading import dataset_infos, read_card
 from .charts import label_chart
 from .files import write_text
 from .images import load_image
 from .markdown import code, escaped, listed, table
-from .schema import LANGUAGES, SPLITS, entity_types, features
-from .sources import ALL_LANGUAGES, OpenSource
-
-if TYPE_CHECKING:
-    from .build import BuildReport
+from .schema import ALL_LANGUAGES, LANGUAGES, SPLITS, Row, entity_types, features
+from .sources import OpenSource
 
 _CONTEXT_HEADING = "\n## Text made from the images\n"
 _TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -38,7 +35,7 @@ _STRIP_HEIGHT = 200
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What data cannot tell of itself. `license` is a Hub licence id such as `cc-by-4.0`."""
+    """Facts that the data does not contain. `license` is a Hub licence id such as `cc-by-4.0`."""
 
     title: str
     license: str | None = None
@@ -52,10 +49,10 @@ def write_card(
 
     Args:
         folder: the folder.
-        name: what it will be called, and `load_dataset` be told.
-        opened: the source it was built from.
-        report: what was written.
-        facts: what the data cannot tell.
+        name: its final name, for the `load_dataset` example.
+        opened: the source.
+        report: the counts of the build.
+        facts: title, licence and origin.
     """
     (folder / "assets").mkdir()
     languages = sorted({lang for lang, _ in report.parts})
@@ -98,12 +95,12 @@ def write_card(
 
 
 def update_card(folder: Path, context: str, sizes: Mapping[tuple[str, str], int]) -> None:
-    """Say in a data card what filled the columns made from images; all else in it is kept.
+    """Replace the section about the columns made from images in a data card, and its sizes.
 
     Args:
         folder: the data set's folder, with its card.
-        context: the text below the heading; what stood there before goes.
-        sizes: by language and split, how many bytes a reader gets.
+        context: the new text of the section.
+        sizes: the size of the rows for a reader in bytes, by language and split.
     """
     card = read_card(folder)
     _update_sizes(folder, card, sizes)
@@ -137,7 +134,7 @@ def _update_sizes(folder: Path, card: DatasetCard, sizes: Mapping[tuple[str, str
 def _metadata(
     opened: OpenSource, report: BuildReport, languages: Sequence[str], facts: CardFacts
 ) -> DatasetCardData:
-    """The YAML that makes configs, splits and the Hub's viewer work."""
+    """The YAML metadata: configurations, splits, sizes and features."""
     columns = features(report.labels, sample=opened.source.is_sample)
     infos, configs = {}, []
     for name in (ALL_LANGUAGES, *languages):
@@ -242,12 +239,13 @@ def _audit_table(report: BuildReport) -> str:
     )
 
 
-# Images and plot --------------------------------------------------------------------------------
+# Images and plot ----------------------------------------------------------------------------------
 
 
-def _chosen(report: BuildReport) -> list[tuple[dict[str, Any], bytes]]:
-    """A few of the report's examples, of as many languages and types as can be."""
-    left, chosen = list(report.examples), []
+def _chosen(report: BuildReport) -> list[tuple[Row, bytes]]:
+    """A few of the report's examples, of many languages and entity types."""
+    left = list(report.examples)
+    chosen: list[tuple[Row, bytes]] = []
     used: Counter[str] = Counter()
     while left and len(chosen) < _STRIP_IMAGES:
         best = min(left, key=lambda example: sum(used[trait] for trait in _traits(example[0])))
@@ -257,12 +255,12 @@ def _chosen(report: BuildReport) -> list[tuple[dict[str, Any], bytes]]:
     return chosen
 
 
-def _traits(row: dict[str, Any]) -> list[str]:
+def _traits(row: Row) -> list[str]:
     return [row["lang"], next(tag for tag in row["ner_tags"] if tag.startswith("B-"))]
 
 
-def _marked(row: dict[str, Any]) -> str:
-    """A sentence as Markdown, its entities in bold with their types."""
+def _marked(row: Row) -> str:
+    """A sentence as Markdown, with its entities in bold and their types."""
     words: list[tuple[str, str]] = []  # each with its entity type, or ""
     for token, tag in zip(row["tokens"], row["ner_tags"], strict=True):
         if tag.startswith("I-") and words:
@@ -270,12 +268,12 @@ def _marked(row: dict[str, Any]) -> str:
         else:
             words.append((escaped(token), escaped(tag[2:])))
     shown = [f"**{text}** ({entity_type})" if entity_type else text for text, entity_type in words]
-    words = shown if len(shown) <= _EXAMPLE_WORDS else [*shown[:_EXAMPLE_WORDS], "…"]
-    return f"({escaped(row['lang'])}) {' '.join(words)}"
+    shown = shown if len(shown) <= _EXAMPLE_WORDS else [*shown[:_EXAMPLE_WORDS], "…"]
+    return f"({escaped(row['lang'])}) {' '.join(shown)}"
 
 
 def _strip(images: Sequence[bytes]) -> Image.Image:
-    """Numbered images side by side, all of one height."""
+    """Numbered images of one height, side by side."""
     shown = []
     for content in images:
         upright = load_image(content, smallest_side=2 * _STRIP_HEIGHT)

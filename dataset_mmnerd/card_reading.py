@@ -1,7 +1,7 @@
-"""The data card of a folder, read back: its metadata, and the files that they name.
+"""Reading the data card of a folder: its metadata, and the files that they name.
 
-The card may have been changed by hand. Whatever the Hub accepts is read; anything else is one line
-that names the card and the field.
+The card may have been edited. Every form that the Hub accepts is read. Any other is an error of one
+line that names the card and the field.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def read_card(folder: Path) -> DatasetCard:
 
     Raises:
         CardError: if its metadata are no YAML mapping.
-        OSError: if there is no card, a link in its place leads out of the folder, or it has more
-            than `MAX_CARD_BYTES`.
+        OSError: if there is no card, it is a link that leads out of the folder, or it has more than
+            `MAX_CARD_BYTES`.
     """
     path = folder / "README.md"
     check_inside(folder, path)
@@ -124,9 +124,9 @@ def matching_files(folder: Path, pattern: str) -> list[Path]:
     try:
         found = list(folder.glob(pattern))
     except (ValueError, NotImplementedError, OSError) as error:
-        found = f"{quoted(pattern)} ({shorten(str(error))})"
+        given = f"{quoted(pattern)} ({shorten(str(error))})"
         expected = "expected a pattern of files inside the folder"
-        raise CardError(f"{folder / 'README.md'}: configs: found {found}, {expected}") from error
+        raise CardError(f"{folder / 'README.md'}: configs: found {given}, {expected}") from error
     below = [path.rglob("*") if path.is_dir() else [path] for path in found]
     return [path for paths in below for path in paths if path.is_file()]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 _COLORS = ("#0b6ec0", "#e0a526", "#199a5b", "#c9444d", "#7a4cc2", "#3aa6b0", "#a15f0b", "#d46fa8")
 _OTHER_COLOR = "#8a8d93"
@@ -17,13 +18,14 @@ _LONGEST_NAME = 24
 
 
 def label_chart(counts: Mapping[str, Mapping[str, int]], types: Sequence[str]) -> bytes:
-    """A bar for each entity type, a part of it for each language, as PNG.
+    """A stacked bar chart as PNG: a bar for each entity type, a colour for each language.
 
-    The 30 commonest types have a bar, and the 8 largest languages a colour; the rest is summed up.
+    At most 30 bars and 9 colours are drawn. The rarest types, and the smallest languages, are
+    summed up in the last one.
 
     Args:
-        counts: by language and type.
-        types: in the order of the bars.
+        counts: the number of entities by language and type.
+        types: the entity types, in the order of the bars.
     """
     total = {name: sum(each.get(name, 0) for each in counts.values()) for name in types}
     shown = list(types)
@@ -48,7 +50,7 @@ def label_chart(counts: Mapping[str, Mapping[str, int]], types: Sequence[str]) -
     series = [(lang, [lang], colors[place]) for place, lang in enumerate(named)]
     if others:
         series.append((f"{len(others)} others", others, _OTHER_COLOR))
-    # Names are shown as they are: a dollar sign begins no formula.
+    # A dollar sign in a name does not begin a formula.
     with rc_context({"text.parse_math": False, "font.family": "sans-serif", "font.size": 10}):
         figure = Figure(figsize=(9, 1.2 + 0.3 * max(3, len(labels))), layout="constrained")
         axes = figure.subplots()
@@ -61,13 +63,13 @@ def label_chart(counts: Mapping[str, Mapping[str, int]], types: Sequence[str]) -
         axes.invert_yaxis()
         axes.set_xlabel("entities")
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         if series:
             axes.legend(frameon=False, ncols=3, loc="best")
         file = io.BytesIO()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*[Gg]lyph")  # its font has not all scripts
+            warnings.filterwarnings("ignore", message=".*[Gg]lyph")  # the font lacks some scripts
             figure.savefig(file, format="png", dpi=100, metadata={"Software": None})
     return file.getvalue()
 

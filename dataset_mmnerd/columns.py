@@ -1,49 +1,48 @@
-"""Data sets in the form in which people have them, brought to the columns of `schema.py`.
+"""Data sets with other columns, converted to those of `schema.py`.
 
-The usual NER data set of the Hub has two columns, `tokens` and `ner_tags`, at times under other
-names, and its labels are class labels, strings, or numbers whose names stand on its page:
+The usual NER data set of the Hub has two columns, `tokens` and `ner_tags`, sometimes under other
+names. Its labels are class labels, strings, or numbers whose names are on its page:
 
 >>> rows = load_dataset("me/tweets", split="train")
 >>> usual_columns(rows, "train", columns={"tokens": "words", "ner_tags": "tags"}, lang="pt")
 
-`ner_tags` becomes class labels in valid IOB2; `id` and `lang` are added where there are none. Other
-columns stay as they are.
+`ner_tags` becomes class labels in valid IOB2. `id` and `lang` are added if they are missing. Other
+columns do not change.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from datasets import ClassLabel, Dataset, Features, IterableDataset, LargeList, List, Value
 
 from .labels import repair_labels, split_label
 from .quoting import quoted, shorten
-from .schema import COLUMNS, UNKNOWN_LANGUAGE, bio_labels, entity_types
+from .schema import COLUMNS, UNKNOWN_LANGUAGE, Row, bio_labels, entity_types
 
 logger = logging.getLogger(__name__)
 
 _LISTS = (List, LargeList)
 _ROWS_AT_A_TIME = 1000
 
-Rows = Dataset | IterableDataset
-Row = dict[str, Any]
+Rows: TypeAlias = Dataset | IterableDataset
 
 
 class ColumnError(ValueError):
-    """A data set that has not the columns that are needed: which, what was found and expected."""
+    """A data set without the columns that are needed: what was found, what was expected."""
 
 
 def parse_columns(pairs: Iterable[str], known: Sequence[str] = COLUMNS) -> dict[str, str]:
-    """`tokens=words` and the like as a mapping from columns to those of the data.
+    """A mapping from columns to their names in the data, from strings such as `tokens=words`.
 
     Args:
-        pairs: such strings.
-        known: the columns that there are; by default those of `schema.py`.
+        pairs: the strings.
+        known: the allowed columns; by default those of `schema.py`.
 
     Raises:
-        ColumnError: for anything else.
+        ColumnError: if a string has another form, or a column is unknown or occurs twice.
     """
     columns: dict[str, str] = {}
     for pair in pairs:
@@ -65,19 +64,19 @@ def usual_columns(
 ) -> Rows:
     """A data set with the columns `id`, `tokens`, `ner_tags` (class labels in valid IOB2), `lang`.
 
-    Sentences whose labels were IOB1 or invalid IOB2 are counted in a warning; of a stream, as they
-    pass.
+    A warning gives the number of sentences whose labels were IOB1 or invalid IOB2. For a stream the
+    warnings come while it is read.
 
     Args:
-        rows: with `tokens` and `ner_tags` at least.
-        split: what to call it in messages; ids that are made begin with it.
-        columns: names of its columns, by their names here.
-        lang: the language of rows that do not say theirs; `und` if not given.
-        tag_names: the labels by number, where `ner_tags` are numbers without names.
+        rows: a data set with at least `tokens` and `ner_tags`.
+        split: its name in messages, and the prefix of new ids.
+        columns: its own column names, by those of `schema.py`.
+        lang: the language of rows without one; by default `und`.
+        tag_names: the labels by number, if `ner_tags` are numbers without names.
 
     Raises:
-        ColumnError: if a column is missing or of another type, a label is no label, or a row has
-            not one label a word. A row of a stream is checked when it is read.
+        ColumnError: if a column is missing or has another type, a label is invalid, or a row does
+            not have one label a word. A row of a stream is checked when it is read.
     """
     reader = ColumnReader(rows, split, columns=columns, lang=lang, tag_names=tag_names)
     rows = reader.rows
@@ -139,7 +138,7 @@ def _is_string(feature: Any) -> bool:
 
 
 def _names_of(rows: Rows, where: str, given: Sequence[str] | None) -> list[str]:
-    """The labels that occur, or may: by number where they are numbers."""
+    """The labels of `ner_tags`, by number if they are numbers."""
     feature = rows.features["ner_tags"]
     label = feature.feature if isinstance(feature, _LISTS) else None
     if isinstance(label, ClassLabel):
@@ -179,7 +178,7 @@ def _checked_names(names: Sequence[str], where: str) -> Sequence[str]:
 
 
 def _batched(rows: Dataset, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows with some of their columns, those that there are; the rest is not decoded."""
+    """The rows with those of some columns that exist. Other columns are not decoded."""
     rows = rows.select_columns([column for column in columns if column in rows.column_names])
     for first in range(0, len(rows), _ROWS_AT_A_TIME):
         part = rows[first : first + _ROWS_AT_A_TIME]
@@ -189,10 +188,11 @@ def _batched(rows: Dataset, columns: Sequence[str]) -> Iterator[Row]:
 
 
 class ColumnReader:
-    """Reads `id`, `ner_tags` and `lang` off the rows of a data set: see `usual_columns`.
+    """Reads `id`, `ner_tags` and `lang` of the rows of a data set: see `usual_columns`.
 
     Args:
-        name: the data set's, for messages.
+        name: the data set's name in messages.
+        rows, split, columns, lang, tag_names: as for `usual_columns`.
 
     Attributes:
         rows: the data set with its columns renamed.
@@ -217,7 +217,7 @@ class ColumnReader:
         self.repaired = 0
         self._names = _names_of(self.rows, where, tag_names)
         spelled = bio_labels(entity_types(_checked_names(self._names, where)))
-        # The data set's own order is kept where it can be: ids then stay as they are.
+        # The data set's own order, and so its ids, are kept if its labels are the same in BIO.
         self.labels = list(self._names) if set(spelled) == set(self._names) else spelled
         self._ids = {name: index for index, name in enumerate(self.labels)}
         self._are_strings = _is_string(self.rows.features["ner_tags"].feature)
@@ -225,7 +225,11 @@ class ColumnReader:
         self._default = lang or UNKNOWN_LANGUAGE
 
     def read(self, row: Row, index: int) -> Row:
-        """The three columns of a row; raises `ColumnError` if it has not one label a word."""
+        """The three columns of a row.
+
+        Raises:
+            ColumnError: if it does not have one label a word, or a label is unknown.
+        """
         tokens, tags = row["tokens"], row["ner_tags"]
         if tokens is None or tags is None or len(tokens) != len(tags) or None in tokens:
             found = " and ".join(
@@ -234,7 +238,7 @@ class ColumnReader:
             )
             raise ColumnError(f"{self.where}, row {index}: found {found}, expected a label a word")
         names = [self._name(tag, index) for tag in tags]
-        repaired = repair_labels(names)
+        repaired = [label for label in repair_labels(names) if label is not None]
         if names != repaired and names != repair_labels(names, "BIOES"):
             self.repaired += 1
         name = row.get("id")
@@ -256,8 +260,9 @@ class ColumnReader:
         return self._names[tag]
 
     def streamed(self, row: Row, index: int) -> Row:
-        """The same of a stream, whose length is not known: warns at the 1st, 10th, 100th ... row
-        that is repaired."""
+        """As `read`, for a stream. Warns at the 1st, 10th, 100th ... repaired row, as its length is
+        unknown.
+        """
         before = self.repaired
         columns = self.read(row, index)
         if self.repaired > before and str(self.repaired).rstrip("0") == "1":
@@ -265,7 +270,7 @@ class ColumnReader:
         return columns
 
     def tell(self, rows: int) -> None:
-        """Warn of the labels that were repaired in so many rows, if any."""
+        """Warn if labels were repaired; `rows` is the number of rows read."""
         if self.repaired:
             message = "%s: in %d of %d sentences an I- label continues nothing; read as B-"
             logger.warning(message, self.where, self.repaired, rows)

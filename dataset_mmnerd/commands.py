@@ -1,4 +1,4 @@
-"""The command line: build a data set, fill its visual context, audit it, push it.
+"""The command line: build a data set, fill its visual context, audit it, push it to the Hub.
 
 2mner data build --source mmnerd --data-dir MMNERD/ --out mmnerd/
 2mner data build --source sample --out mmnerd/
@@ -13,14 +13,16 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .audit import audit
-from .build import build, push
+from .build import build
 from .card import CardFacts
 from .columns import parse_columns
 from .context_folder import fill_context
 from .extractors import Captioner, Extractor, ObjectTagger, TesseractReader
 from .files import check_replaceable, recover_folder, write_text
+from .push import push
 from .sources import SOURCES, ReadOptions
 
 
@@ -55,19 +57,19 @@ def parser(prog: str = "2mner data") -> argparse.ArgumentParser:
         help="a folder, a file, an archive, or a data set's name",
     )
     command.add_argument("--config", help="of a data set (--source dataset)")
-    command.add_argument("--image-dir", type=Path, help="where the images are, if elsewhere")
-    command.add_argument("--out", type=Path, required=True, help="the folder to make")
-    command.add_argument("--languages", nargs="+", metavar="LANG", help="take these alone")
-    command.add_argument("--language", metavar="LANG", help="of data that does not tell its own")
+    command.add_argument("--image-dir", type=Path, help="the images, if elsewhere")
+    command.add_argument("--out", type=Path, required=True, help="the new folder")
+    command.add_argument("--languages", nargs="+", metavar="LANG", help="take only these")
+    command.add_argument("--language", metavar="LANG", help="of data that does not name its own")
     command.add_argument(
         "--columns", nargs="+", metavar="COLUMN=NAME", help="other names, such as tokens=words"
     )
     command.add_argument(
-        "--tag-names", nargs="+", metavar="LABEL", help="by number, where ner_tags are numbers"
+        "--tag-names", nargs="+", metavar="LABEL", help="the labels of numbers, in order"
     )
     command.add_argument("--entity-types", nargs="+", metavar="TYPE", help="refuse all others")
     command.add_argument("--split", type=_shares, default=(80, 10, 10), metavar="80/10/10")
-    command.add_argument("--title", help="the data card's; else the folder's name")
+    command.add_argument("--title", help="for the data card; default: the folder's name")
     command.add_argument("--license", help="a licence id of the Hub, for the data card")
     command.add_argument("--origin", help="where the data comes from, for the data card")
     command.add_argument("--no-audit", action="store_true", help="only build")
@@ -83,23 +85,23 @@ def parser(prog: str = "2mner data") -> argparse.ArgumentParser:
     command.add_argument(
         "--objects", metavar="MODEL", help="a detector, zero-shot detector or image classifier"
     )
-    command.add_argument("--object-count", type=int, metavar="N", help="names an image at most")
-    command.add_argument("--object-score", type=float, metavar="P", help="a name's score at least")
+    command.add_argument("--object-count", type=int, metavar="N", help="the most names an image")
+    command.add_argument("--object-score", type=float, metavar="P", help="least score of a name")
     command.add_argument(
         "--object-names", nargs="+", metavar="NAME", help="what a zero-shot detector looks for"
     )
     command.add_argument("--captions", metavar="MODEL", help="an image-text-to-text model")
     command.add_argument("--caption-count", type=int, metavar="N", help="captions an image")
-    command.add_argument("--ocr", choices=["tesseract"], help="what reads characters")
+    command.add_argument("--ocr", choices=["tesseract"], help="the program that reads text")
 
     command = commands.add_parser(
         "audit",
-        help="say what is wrong with a data set folder",
+        help="find faults of a data set folder",
         epilog=f"example: {prog} audit mmnerd/ --against twitter2017/",
     )
     command.add_argument("folder", type=Path)
-    command.add_argument("--against", type=Path, help="another one, to find overlaps")
-    command.add_argument("--json", type=Path, help="write the findings there, too")
+    command.add_argument("--against", type=Path, help="another data set folder, to find overlaps")
+    command.add_argument("--json", type=Path, help="also write the findings to this file")
     command.add_argument("--strict", action="store_true", help="warnings are errors")
 
     command = commands.add_parser(
@@ -111,7 +113,7 @@ def parser(prog: str = "2mner data") -> argparse.ArgumentParser:
     command.add_argument("--repo-id", required=True, metavar="OWNER/NAME")
     command.add_argument("--private", action="store_true")
     command.add_argument(
-        "--dry-run", action="store_true", help="say what would be sent, send nothing"
+        "--dry-run", action="store_true", help="list what would be sent, send nothing"
     )
     return top
 
@@ -145,27 +147,27 @@ def _build(options: argparse.Namespace) -> int:
     return 0
 
 
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are on the command line."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def _context(options: argparse.Namespace) -> int:
-    given = {
-        ObjectTagger: {
-            "count": options.object_count,
-            "threshold": options.object_score,
-            "names": options.object_names,
-        },
-        Captioner: {"count": options.caption_count},
-    }
-    given = {
-        kind: {name: value for name, value in settings.items() if value is not None}
-        for kind, settings in given.items()
+    objects = {
+        "count": options.object_count,
+        "threshold": options.object_score,
+        "names": options.object_names,
     }
 
     def extractors(languages: Sequence[str], device: str | None) -> list[Extractor]:
         found: list[Extractor] = []
-        if options.ocr is not None:  # first: what is missing is said before a model is loaded
+        if options.ocr is not None:  # first: a missing program is an error before a model is loaded
             found.append(TesseractReader(languages))
-        for kind, model in ((ObjectTagger, options.objects), (Captioner, options.captions)):
-            if model is not None:
-                found.append(kind(model, device=device, **given[kind]))
+        if options.objects is not None:
+            found.append(ObjectTagger(options.objects, device=device, **_given(objects)))
+        if options.captions is not None:
+            captions = _given({"count": options.caption_count})
+            found.append(Captioner(options.captions, device=device, **captions))
         return found
 
     report = fill_context(options.folder, extractors)
@@ -206,15 +208,15 @@ def main(argv: Sequence[str] | None = None, prog: str = "2mner data") -> int:
     Args:
         argv: `build`, `context`, `audit` or `push` with its options; by default the command line
             of this process.
-        prog: the name of the program in `--help`.
+        prog: the program's name in help and usage messages.
 
     Returns:
         The exit status: 0, or 1 if an audit has found errors.
 
     Raises:
-        ValueError, OSError, ContextError: if something is wrong with the data.
+        ValueError, OSError, ContextError: if the data has a fault.
         PublishError: if the data set cannot be pushed.
-        ProcessesError: if there are several processes that do not know of each other.
+        ProcessesError: if several processes were started without a common process group.
     """
     top = parser(prog)
     options = top.parse_args(argv)
@@ -225,3 +227,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "2mner data") -> int:
         recover_folder(options.folder)
     commands = {"build": _build, "context": _context, "audit": _audit, "push": _push}
     return commands[options.command](options)
+
+
+__all__ = ["main", "parser"]

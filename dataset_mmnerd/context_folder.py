@@ -2,19 +2,18 @@
 
     2mner data context mmnerd/ --objects backbones/tagger --ocr tesseract
 
-What is read is written down at once, in `mmnerd/.context/` (hidden, never pushed), a JSON line a
-image and extractor: a run that was killed goes on where it stopped, and one with the same
-extractors has nothing to do but to try again what could not be read. Then each shard whose columns
-change is replaced as a whole, and last `context.json` and the data card say what made the columns.
+Each reading is written at once to `mmnerd/.context/`, which is hidden and never pushed. A run that
+was killed continues where it stopped. A second run with the same extractors only reads again what
+failed. Then each shard whose columns change is replaced as a whole. At the end `context.json` and
+the data card are updated.
 
-Under `accelerate launch` every process reads its share of the images into a file of its own; the
-main process puts them together.
+Under `accelerate launch` each process reads its share of the images into a file of its own, and the
+main process writes the shards.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,19 +25,13 @@ from tqdm import tqdm
 
 from .card import update_card
 from .card_reading import dataset_infos, read_card
-from .extractors import (
-    ContextError,
-    Extractor,
-    Reading,
-    ReadingKey,
-    Readings,
-    read_images,
-)
+from .context_store import Reading, ReadingKey, Readings, StoredReadings, read_images
+from .extractors import ContextError, Extractor
 from .files import check_inside, check_size, write_text
 from .markdown import table
 from .processes import Processes
 from .quoting import quoted, shorten
-from .shards import expanded_bytes, image_digest, read_shard, replace_shard, shard_paths
+from .shards import content_digest, expanded_bytes, read_shard, replace_shard, shard_paths
 
 STORE = ".context"
 _EXPECTED = "expected what `context` writes there (delete the file to write it anew)"
@@ -48,7 +41,16 @@ MakeExtractors = Callable[[Sequence[str], str | None], Sequence[Extractor]]
 
 @dataclass
 class ColumnSummary:
-    """What a column was filled with, and how far."""
+    """The counts of a filled column.
+
+    Attributes:
+        made_by: the extractor's name.
+        sentences: the number of sentences whose column is not null.
+        images: the number of distinct images, or of images and languages.
+        strings: the number of strings on all of them.
+        nothing_found: the number of images without a string.
+        failed: the name of each image that could not be read, and the reason.
+    """
 
     made_by: str
     sentences: int = 0
@@ -60,82 +62,11 @@ class ColumnSummary:
 
 @dataclass
 class ContextReport:
-    """What a run did: readings it made or tried, shards replaced, and the columns it filled."""
+    """The counts of a run: readings made or tried, shards replaced, and the columns filled."""
 
     read: int = 0
     shards_replaced: int = 0
     columns: dict[str, ColumnSummary] = field(default_factory=dict)
-
-
-# What was read, on disk ---------------------------------------------------------------------------
-
-
-class StoredReadings(Readings):
-    """Readings that outlive the process: whatever `add` returned from is on the disk. What failed
-    in an earlier run counts as not read.
-
-    Args:
-        folder: it is made; the files of all processes in it are read.
-        process: the number of the file that this process appends to.
-    """
-
-    def __init__(self, folder: Path, process: int) -> None:
-        super().__init__()
-        check_inside(folder.parent, folder)
-        folder.mkdir(exist_ok=True)
-        self._folder = folder
-        self.load()
-        self.failures = frozenset(key for key, read in self._found.items() if read.strings is None)
-        for key in self.failures:
-            del self._found[key]
-        own = folder / f"{process}.jsonl"
-        check_inside(folder, own)
-        self._file = own.open("ab")
-        self._file.write(b"\n")  # ends a line that was cut off
-
-    def load(self) -> None:
-        """Read what all processes have written; what one of them failed at another may have read
-        since.
-        """
-        for path in sorted(self._folder.glob("*.jsonl")):
-            check_inside(self._folder, path)
-            with path.open("rb") as lines:
-                for line in lines:
-                    read = _stored(line)
-                    if read is None:
-                        continue
-                    key, reading = read
-                    known = self.get(key)
-                    if reading.strings is not None or known is None or known.strings is None:
-                        super().add({key: reading})
-
-    def add(self, found: Mapping[ReadingKey, Reading]) -> None:
-        """Keep what was read, and write it down."""
-        super().add(found)
-        for key, reading in found.items():
-            line = json.dumps([*key, reading.strings, reading.fault], ensure_ascii=False)
-            self._file.write(line.encode("utf-8", "surrogatepass") + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _stored(line: bytes) -> tuple[ReadingKey, Reading] | None:
-    """What a line of the store says; None of one that is empty, was cut off when its writer was
-    killed, or is damaged: its image is read again.
-    """
-    try:
-        extractor, image, lang, strings, fault = json.loads(line)
-    except (ValueError, TypeError, RecursionError):
-        return None
-    texts = [extractor, image, lang, "" if fault is None else fault]
-    if strings is not None and not isinstance(strings, list):
-        return None
-    if not all(isinstance(text, str) for text in [*texts, *(strings or [])]):
-        return None
-    return (extractor, image, lang), Reading(strings, fault)
 
 
 # Shards -------------------------------------------------------------------------------------------
@@ -143,7 +74,16 @@ def _stored(line: bytes) -> tuple[ReadingKey, Reading] | None:
 
 @dataclass
 class _Shard:
-    """A shard with its images known by digest."""
+    """A shard and the digests of its images.
+
+    Attributes:
+        rows: the rows.
+        images: of each row its image, as a dictionary of the distinct ones.
+        contents: the distinct images.
+        digests: their digests.
+        numbers: of each row the number of its image, or None.
+        langs: the language of each row.
+    """
 
     rows: pa.Table
     images: pa.DictionaryArray
@@ -160,24 +100,31 @@ class _Shard:
             rows,
             images,
             contents,
-            [image_digest(content) for content in contents],
+            [content_digest(content) for content in contents],
             images.indices.to_pylist(),
             rows["lang"].to_pylist(),
         )
 
     def shown(self) -> Iterator[tuple[int, str]]:
-        """Each pair of an image's number and a language, once."""
+        """Each distinct pair of an image's number and a language."""
         pairs = zip(self.numbers, self.langs, strict=True)
         return iter(dict.fromkeys((number, lang) for number, lang in pairs if number is not None))
 
     def column(self, name: str, extractor: Extractor, readings: Readings) -> list[list[str] | None]:
-        """What an extractor read for each row; a row without an image keeps what it has."""
-        values = self.rows[name].to_pylist()
+        """The new values of a column. A row without an image keeps its value."""
+        values: list[list[str] | None] = self.rows[name].to_pylist()
         for row, (number, lang) in enumerate(zip(self.numbers, self.langs, strict=True)):
             if number is not None:
-                reading = readings.get(Readings.key(extractor, self.digests[number], lang))
-                values[row] = reading.strings
+                key = Readings.key(extractor, self.digests[number], lang)
+                values[row] = _reading(readings, key).strings
         return values
+
+
+def _reading(readings: Readings, key: ReadingKey) -> Reading:
+    """A reading that was made before the shards are written."""
+    reading = readings.get(key)
+    assert reading is not None, key
+    return reading
 
 
 # Filling ------------------------------------------------------------------------------------------
@@ -187,23 +134,23 @@ def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> Context
     """Fill the columns of a data set folder; see the module's docstring.
 
     Args:
-        folder: what `build` made.
-        make_extractors: makes what fills a column each, given the languages of the sentences with
-            images, and the device of this process (None: any).
+        folder: a folder that `build` made.
+        make_extractors: makes the extractors, given the languages of the sentences with images and
+            the device of this process (None: any).
 
     Returns:
-        What was done; None in all processes but the main one.
+        The counts of the run; None in all processes but the main one.
 
     Raises:
         ContextError: if an extractor cannot work at all, or `context.json` is damaged.
-        ProcessesError: if there are several processes that do not know of each other.
+        ProcessesError: if several processes were started without a common process group.
         CardError, ShardError: if the card or a shard is damaged; nothing is written then.
         FileNotFoundError: if the folder is no data set.
         OSError: if a link in it leads out of it.
     """
     folder = Path(folder)
     paths = shard_paths(folder)
-    dataset_infos(folder, read_card(folder))  # all that is written at the end is read now
+    dataset_infos(folder, read_card(folder))  # a damaged card is an error before images are read
     summaries = _summaries(folder)
     processes = Processes.launched()
     shown = {
@@ -213,7 +160,7 @@ def fill_context(folder: Path | str, make_extractors: MakeExtractors) -> Context
     }
     extractors = make_extractors(sorted({lang for _, lang in shown}), processes.device)
     readings = StoredReadings(folder / STORE, processes.index)
-    processes.wait()  # nobody reads on before everybody knows what was read before
+    processes.wait()  # all processes have the earlier readings before one of them adds new ones
     report = ContextReport(read=len(_unread(shown, extractors, readings)))
     own = [(digest, lang) for digest, lang in shown if processes.own(int(digest, 16))]
     unread = len(_unread(own, extractors, readings))
@@ -254,7 +201,7 @@ def _replace(
     report: ContextReport,
     summaries: dict[str, Any],
 ) -> None:
-    """Put what was read into the shards, `context.json` and the card."""
+    """Write the readings to the shards, and their counts to `context.json` and the card."""
     counted: dict[str, set[ReadingKey]] = {}
     sizes: Counter[tuple[str, str]] = Counter()
     for extractor in extractors:
@@ -286,6 +233,7 @@ def _count(
     counted: set[ReadingKey],
     summary: ColumnSummary,
 ) -> None:
+    """Count the readings of a shard's images that are not among those `counted`."""
     names = shard.rows["image"].combine_chunks().field("path").to_pylist()
     rows = {number: row for row, number in enumerate(shard.numbers)}
     for number, lang in shard.shown():
@@ -293,10 +241,10 @@ def _count(
         if key in counted:
             continue
         counted.add(key)
-        reading = readings.get(key)
+        reading = _reading(readings, key)
         summary.images += 1
         if reading.strings is None:
-            summary.failed.append((names[rows[number]], reading.fault))
+            summary.failed.append((names[rows[number]], reading.fault or ""))
         else:
             summary.strings += len(reading.strings)
             summary.nothing_found += not reading.strings
@@ -311,11 +259,11 @@ _FIGURES = {
     "nothing_found": int,
     "failed": list,
 }
-"""The fields of a column in `context.json`, as those of `ColumnSummary`."""
+"""The fields of a column in `context.json`: those of `ColumnSummary`."""
 
 
 def _summaries(folder: Path) -> dict[str, Any]:
-    """What `context.json` says of each column; nothing if there is no such file.
+    """The content of `context.json` by column; empty if there is no such file.
 
     Raises:
         ContextError: if it is damaged.
@@ -355,4 +303,4 @@ def _write_summaries(
     update_card(folder, f"{table(head, lines)}\n", sizes)
 
 
-__all__ = ["STORE", "ColumnSummary", "ContextReport", "StoredReadings", "fill_context"]
+__all__ = ["STORE", "ColumnSummary", "ContextReport", "fill_context"]

@@ -1,12 +1,12 @@
-"""Files and folders that are written whole, and files that lie inside a folder.
+"""Atomic writes of files and folders, and checks that a file lies inside a folder.
 
     with replaced(Path("set/context.json")) as unfinished:
         unfinished.write_text("{}")
 
-A file is written under a hidden name beside its target and renamed when it is complete: a reader
-sees the old content or the new one, never a part. A folder cannot be replaced in one step. Its old
-version is set aside under a hidden name first, and `recover_folder` puts it back if the process was
-killed before the new one had its name.
+A file is written under a hidden name beside its target and renamed when it is complete. A reader
+sees the old content or the new content, never a part. A folder cannot be replaced in one step: its
+old version is renamed to a hidden name first. `recover_folder` restores the old version if the
+process was killed before the second rename.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _ASIDE, _DELETED = ".old", ".deleted"
 
 
-# Files --------------------------------------------------------------------------------------------
+# Writing ------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -47,8 +48,8 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def written_for(path: Path, unfinished: Path) -> Iterator[None]:
-    """Name `path` in an `OSError` that names no file, as on a full disk, or names the file or
-    folder `unfinished` that is written in its place.
+    """Set `path` as the file name of an `OSError` that has none (full disk) or that names
+    `unfinished` or a file in it.
     """
     try:
         yield
@@ -64,7 +65,7 @@ def written_for(path: Path, unfinished: Path) -> Iterator[None]:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse a path that is neither a regular file nor free.
+    """Check that a path is a regular file or does not exist.
 
     Raises:
         FileExistsError: if it is a link, a folder, a device or any other irregular file.
@@ -81,7 +82,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file as `replaced` does; one that holds this content already is left alone."""
+    """Write a file as `replaced` does. A file that has this content already is not written."""
     if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
         return
     with replaced(path) as unfinished:
@@ -104,8 +105,11 @@ def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
 
 
+# Inside a folder ----------------------------------------------------------------------------------
+
+
 def check_size(path: Path, most: int) -> None:
-    """Refuse a file that is too large to be read at once.
+    """Check that a file is small enough to be read at once.
 
     Raises:
         OSError: if it has more than `most` bytes.
@@ -116,11 +120,10 @@ def check_size(path: Path, most: int) -> None:
 
 
 def check_inside(folder: Path, path: Path) -> None:
-    """Refuse a path that links lead out of a folder.
+    """Check that a path lies inside a folder when its links are followed.
 
     Raises:
-        OSError: if `path`, its links followed, does not lie below `folder`, or a link leads to
-            itself.
+        OSError: if it does not, or if a link leads to itself.
     """
     try:
         is_inside = path.resolve().is_relative_to(folder.resolve())
@@ -130,16 +133,54 @@ def check_inside(folder: Path, path: Path) -> None:
         raise OSError(f"{path}: found a link that leaves {folder}, expected a file inside it")
 
 
+def is_safe_name(name: str) -> bool:
+    """Whether a file name is relative and has no `..`, on any operating system."""
+    paths = (PurePosixPath(name), PureWindowsPath(name))
+    escapes = any(path.anchor or not path.parts or ".." in path.parts for path in paths)
+    return not escapes and "\0" not in name
+
+
+def find_image(name: str, folder: Path) -> Path | None:
+    """The image file of an image id, which may have its own suffix, another one, or none.
+
+    Links that leave the folder are not followed: data from others could name any file of this
+    machine.
+    """
+    path = folder / name
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        candidates = [path, *(path.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)]
+    else:
+        candidates = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
+    files = (candidate for candidate in candidates if _is_file(candidate))
+    return next((file for file in files if not _leaves(file, folder)), None)
+
+
+def _leaves(path: Path, folder: Path) -> bool:
+    """Whether links below a folder lead out of it."""
+    below = path.relative_to(folder).parents
+    # Most paths have no link. Resolving all of them would take ten times as long.
+    if not (path.is_symlink() or any((folder / parent).is_symlink() for parent in below[:-1])):
+        return False
+    return not path.resolve().is_relative_to(folder.resolve())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is longer than the file system allows
+        return False
+
+
 # Folders ------------------------------------------------------------------------------------------
 
 
 def replace_folder(finished: Path, path: Path) -> None:
-    """Give a finished folder the name `path`; what had it before is deleted last.
+    """Rename a finished folder to `path`, then delete the folder that was there.
 
     Args:
         finished: a folder in the same file system.
-        path: a folder or nothing. If this process is killed between the two renames, the old folder
-            is what `recover_folder(path)` brings back.
+        path: a folder, or nothing. If this process is killed between the two renames,
+            `recover_folder(path)` restores the old folder.
     """
     if not path.exists():
         finished.rename(path)
@@ -155,10 +196,10 @@ def replace_folder(finished: Path, path: Path) -> None:
 
 
 def recover_folder(path: Path) -> None:
-    """Undo a `replace_folder` that was killed before its second rename, and finish one that was
-    killed after it; do nothing if there was none.
+    """Undo a `replace_folder` that was killed before its second rename, or finish one that was
+    killed after it. Without such a folder, do nothing.
     """
-    # Listed before `path` is looked at: another process may be about to replace it just now.
+    # Listed before `path` is tested: another process may be replacing it at this moment.
     asides = [
         aside for aside in _siblings(path, _ASIDE) if [*aside.glob("*")] == [aside / path.name]
     ]
@@ -183,16 +224,19 @@ def _siblings(path: Path, suffix: str) -> list[Path]:
 
 
 def _delete(aside: Path) -> None:
-    """Delete a folder under another name, so that half of it is never brought back."""
+    """Delete a folder under another name, so that a half-deleted one is never restored."""
     half = aside.with_suffix(_DELETED)
     aside.rename(half)
     shutil.rmtree(half, ignore_errors=True)
 
 
 __all__ = [
+    "IMAGE_SUFFIXES",
     "check_inside",
     "check_replaceable",
     "check_size",
+    "find_image",
+    "is_safe_name",
     "recover_folder",
     "replace_folder",
     "replaced",

@@ -1,5 +1,5 @@
-"""What data sets, models and metrics share on their way to the Hub: a repository that may be
-written, one commit, and one line for whatever the Hub's client raises.
+"""Pushes to the Hub, for data sets, models and metrics: check the repository, send one commit, and
+turn the client's errors into one line.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from huggingface_hub import (
     CommitOperationDelete,
     DatasetInfo,
     HfApi,
+    KernelInfo,
     ModelInfo,
     SpaceInfo,
     get_token,
@@ -26,21 +27,21 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
-RepositoryInfo = ModelInfo | DatasetInfo | SpaceInfo
+RepositoryInfo = ModelInfo | DatasetInfo | SpaceInfo | KernelInfo
 
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 
 
 class PublishError(RuntimeError):
-    """Why nothing was published, and what to do, in one line."""
+    """Why nothing was published, and what to do."""
 
 
 @contextmanager
 def explained(repo_id: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into one line; what is no fault of the Hub passes.
+    """Raise errors of the Hub's client as `PublishError`. Other errors are raised unchanged.
 
     Raises:
-        PublishError: in its place.
+        PublishError: if there is no token, the Hub cannot be reached, or it refuses a request.
     """
     try:
         yield
@@ -83,17 +84,17 @@ def open_repository(
     private: bool | None = None,
     token: str | None = None,
 ) -> RepositoryInfo:
-    """Make sure that there is a repository which a push may go to.
+    """Create a repository, or check that an existing one may be pushed to.
 
     Args:
         repo_id: `owner/name`, or a name under the token's own user.
         kind: "model", "dataset" or "space".
         is_ours: whether a repository with files of these names was made by a push of this project.
-        private: make it for its owner alone; one that is public already is refused.
-        token: by default the one of this machine.
+        private: create a private repository; an existing public one is refused.
+        token: by default the one of `hf auth login` or HF_TOKEN.
 
     Returns:
-        What the Hub says of it: its whole name as `id`, its head as `sha`, its files as `siblings`.
+        The repository's full name as `id`, its head as `sha`, its files as `siblings`.
 
     Raises:
         PublishError: if there is no token, or one that may not write there; if the Hub cannot be
@@ -112,12 +113,16 @@ def open_repository(
         raise PublishError(
             f"{info.id} exists and is public: make it private in its settings, or name another one"
         )
-    files = {file.rfilename for file in info.siblings} - {".gitattributes", "README.md"}
+    files = set(_file_names(info)) - {".gitattributes", "README.md"}
     if files and not is_ours(files):
         raise PublishError(
             f"{info.id} exists and holds something else ({min(files)}): name another repository"
         )
     return info
+
+
+def _file_names(info: RepositoryInfo) -> list[str]:
+    return [file.rfilename for file in getattr(info, "siblings", None) or ()]
 
 
 def send(
@@ -129,22 +134,21 @@ def send(
     message: str,
     token: str | None = None,
 ) -> CommitInfo:
-    """Send files in one commit, made whole or not at all, on top of the state that `info` tells.
+    """Send files in one atomic commit on top of the head in `info`.
 
     Args:
-        info: of `open_repository`.
-        kind: as there.
+        info: the result of `open_repository`.
+        kind: "model", "dataset" or "space".
         files: paths or contents by their names in the repository.
-        is_sent: tells a push's files by name; those in the repository that are not among `files`
-            are of an earlier version and are deleted in the same commit. Nothing else is touched.
-        message: the commit's.
-        token: by default the one of this machine.
+        is_sent: whether a push of this project makes a file of this name. Such files in the
+            repository that are not among `files` are deleted in the same commit; others are kept.
+        message: the commit's message.
+        token: by default the one of `hf auth login` or HF_TOKEN.
 
     Raises:
-        PublishError: if the push broke off, or somebody else has pushed meanwhile.
+        PublishError: if the push failed, or the head has changed since `open_repository`.
     """
-    there = (file.rfilename for file in info.siblings)
-    stale = [name for name in there if is_sent(name) and name not in files]
+    stale = [name for name in _file_names(info) if is_sent(name) and name not in files]
     with explained(info.id):
         return HfApi(token=token).create_commit(
             info.id,

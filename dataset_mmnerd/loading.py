@@ -1,4 +1,4 @@
-"""`load_dataset` for folders and names of the Hub, with errors of one line that name the file."""
+"""`load_dataset`, with errors of one line that name the file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .shards import ShardError, reading_shard
 
 
 class LoadingError(ValueError):
-    """A data set that cannot be loaded: which, or which of its files, and why."""
+    """A data set that cannot be loaded: the data set or the file, and the reason."""
 
 
 @contextmanager
 def reading_data_set(name: str) -> Iterator[None]:
-    """Raises `LoadingError` in place of what `datasets` raises while it reads a data set."""
+    """Raise the errors of `datasets` while it reads a data set as `LoadingError`."""
     try:
         yield
     except (OSError, ValueError, DatasetsError) as error:
@@ -30,16 +30,16 @@ def reading_data_set(name: str) -> Iterator[None]:
 
 
 def load_named(name: str, config: str | None = None, *, streaming: bool = False) -> Any:
-    """The splits of a data set; images stay undecoded.
+    """The splits of a data set, with undecoded images.
 
     Args:
         name: a folder, or a name on the Hub.
-        config: which of its configurations.
-        streaming: give streams.
+        config: the name of its configuration.
+        streaming: load streams.
 
     Raises:
-        LoadingError: if there is no such data set or it cannot be read; of a folder, the Parquet
-            file that is damaged is named.
+        LoadingError: if there is no such data set or it cannot be read. A damaged Parquet file of a
+            folder is named.
     """
     with reading_data_set(name):
         found = load_dataset(name, config, streaming=streaming)

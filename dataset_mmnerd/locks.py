@@ -1,4 +1,4 @@
-"""A file that one process at a time holds.
+"""A lock file that one process at a time holds.
 
 with locked(Path("runs/demo/.lock")):
     ...
@@ -25,7 +25,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class LockedError(OSError):
-    """A lock that another process holds; `holder` says which, where and since when."""
+    """A lock that another process holds. `holder` names its number, host and time."""
 
     def __init__(self, path: Path, holder: str) -> None:
         super().__init__(f"{path}: found it held by {holder}, expected it to be free")
@@ -34,11 +34,11 @@ class LockedError(OSError):
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file, which is made if need be, for this process alone. It says who holds it.
+    """Hold a lock file. It is made if it does not exist, and names its holder.
 
-    The kernel releases the lock when the process ends, however it ends: a file that stays does not
-    matter. The processes that this one forks do not hold it. (It is a POSIX record lock. This
-    process must not open the file a second time: closing it would release the lock.)
+    It is a POSIX record lock. The kernel releases it when the process ends for any reason, so a
+    file that stays has no effect. Forked processes do not hold it. This process must not open the
+    file a second time: closing it would release the lock.
 
     Raises:
         LockedError: if another process holds it.

@@ -38,11 +38,14 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> str:
-    """A Markdown table. The first column is aligned left, the others right; text is escaped."""
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table. The first column is aligned left, the others right.
+
+    Whole numbers get thousands separators. Any other value is escaped as text.
+    """
     lines = [f"| {' | '.join(map(escaped, head))} |", f"|---|{'---:|' * (len(head) - 1)}"]
     for row in rows:
-        cells = (f"{cell:,}" if isinstance(cell, int) else escaped(cell) for cell in row)
+        cells = (f"{cell:,}" if isinstance(cell, int) else escaped(str(cell)) for cell in row)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

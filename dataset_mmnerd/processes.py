@@ -1,4 +1,4 @@
-"""This process among those that `accelerate launch` has started to share the work."""
+"""The processes that `accelerate launch` started, which share the work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LONGEST_WAIT = timedelta(days=7)  # for the slowest process
 
 
 class ProcessesError(RuntimeError):
-    """Processes that were started together and do not know of each other."""
+    """Several processes that were started without a common process group."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Processes:
     """This process among those that share the work.
 
     Attributes:
-        index: its number.
-        count: how many there are.
-        device: the one that is this process's; None if it may choose.
+        index: the number of this process, from 0.
+        count: the number of processes.
+        device: the device of this process; None for any.
         wait: returns when all processes have called it.
     """
 
@@ -33,10 +33,12 @@ class Processes:
 
     @classmethod
     def launched(cls) -> Processes:
-        """What `accelerate launch` started, or this process alone.
+        """The processes of `accelerate launch`, or this process alone.
+
+        torch and accelerate are imported only if there are several processes.
 
         Raises:
-            ProcessesError: if there are several that do not know of each other.
+            ProcessesError: if there are several without a common process group.
         """
         launched = max(int(os.environ.get(name) or 1) for name in _WORLD_SIZES)
         if launched == 1:
@@ -53,7 +55,7 @@ class Processes:
         return cls(state.process_index, launched, str(state.device), state.wait_for_everyone)
 
     def own(self, number: int) -> bool:
-        """Whether a numbered piece of the work is this process's."""
+        """Whether this process does the piece of work with this number."""
         return number % self.count == self.index
 
 

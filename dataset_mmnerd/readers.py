@@ -1,21 +1,21 @@
-"""Sentences from files: one reader a format, each a generator of plain dicts.
+"""Readers of sentence files: one generator of rows for each format.
 
-Three formats, told apart by their content:
+The format is recognised by the file's content:
 
 * **conll**: an optional line `IMGID:<image id>`, then `token TAB label` a line, then a blank line.
 * **conllu**: `index TAB token TAB label` a line, more columns allowed and ignored (WikiNEuRal has
   three, Universal NER's `.iob2` five); `#` begins a comment, of which `# sent_id = ...` names the
   sentence and `# newdoc id = ...` its document.
-* **jsonl**: one JSON object a line with `tokens` and `ner_tags`, and if one likes `image` (a path
-  below the image folder), `image_id`, `lang`, `id`, `objects`, `captions`, `ocr`, and one of
+* **jsonl**: one JSON object a line with `tokens` and `ner_tags`. Optional fields are `image` (a
+  path below the image folder), `image_id`, `lang`, `id`, `objects`, `captions`, `ocr`, and one of
   `group`, `document`, `story`.
 
-A row has the columns of `schema.py`, its labels still names and its image a path; `group`, what
-must not be torn apart when a data set is split (a document or story, else None); and `repaired`,
-whether its labels were IOB1 or invalid IOB2 in the file (they are IOB2 in the row).
+A row has the columns of `schema.py`, with label names in `ner_tags` and a path in `image`, and two
+more: `group`, a document or story whose sentences stay in one split (or None), and `repaired`,
+whether the file's labels were IOB1 or invalid IOB2. The row's labels are valid IOB2.
 
-Files are read as bytes and cut at line feeds alone, because `str.splitlines` also cuts at U+2028 or
-U+0085, which occur inside the tokens of tweets.
+Files are read as bytes and split at line feeds alone. `str.splitlines` would also split at U+2028
+and U+0085, which occur inside the tokens of tweets.
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, concatenate_datasets
 
+from .files import find_image, is_safe_name
 from .labels import repair_labels
 from .quoting import quoted, shorten
 from .schema import (
+    ALL_LANGUAGES,
     CONTEXT_COLUMNS,
     LANGUAGES,
     UNKNOWN_LANGUAGE,
+    Row,
     bio_labels,
     entity_types,
     features,
@@ -45,7 +48,6 @@ from .schema import (
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LABEL = re.compile(r"O|[BI]-\S+")
 _SLICE = re.compile(r"(?P<path>.+)\[(?P<start>\d+%?)?:(?P<stop>\d+%?)?\]")
 _JSON_OBJECT = re.compile(r"\{.*\}\s*")
@@ -54,8 +56,13 @@ _ROWS_AT_A_TIME = 1000
 _LONGEST_LINE = 16 * 2**20
 
 
+LANGUAGE_FORM = "a language code such as de or pt-BR"
+
+
 class MalformedLineError(ValueError):
-    """A line that is not what its format says: file, line number, what was found and expected."""
+    """A line that does not fit its format. The message names file, line number, what was found and
+    what was expected.
+    """
 
     def __init__(self, path: Path | str, line: int, found: str, expected: str) -> None:
         super().__init__(f"{path}, line {line}: found {found}, expected {expected}")
@@ -64,7 +71,7 @@ class MalformedLineError(ValueError):
 
 @dataclass
 class _Sentence:
-    """One sentence as its file gives it; `line` is where it begins."""
+    """One sentence of a file; `line` is the number of its first line."""
 
     line: int
     tokens: list[str] = field(default_factory=list)
@@ -77,7 +84,7 @@ class _Sentence:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers, without line ends and byte order mark."""
+    """The numbered lines of a UTF-8 file, without line ends and byte order mark."""
     if path.exists() and not path.is_file():  # a FIFO would block, a device may have no end
         raise OSError(f"{path}: found no regular file, expected a file of sentences")
     with path.open("rb") as file:
@@ -221,21 +228,21 @@ def _sentence_from_json(
     for key in ("id", "lang", "image_id"):
         extra[key] = _json_name(record, key, path, number)
     if extra["lang"] is not None and not is_language(extra["lang"]):
-        expected = "a language code such as de or pt-BR"
-        raise MalformedLineError(path, number, f"'lang': {quoted(extra['lang'])}", expected)
+        found = f"'lang': {quoted(extra['lang'])}"
+        raise MalformedLineError(path, number, found, LANGUAGE_FORM)
     groups = (_json_name(record, key, path, number) for key in ("group", "document", "story"))
     extra["group"] = next((group for group in groups if group is not None), None)
     return _Sentence(number, tokens, tags, _json_name(record, "image", path, number), extra)
 
 
 def _lone_surrogate(record: dict[str, Any]) -> str | None:
-    """A code point in a record that is no character, such as `\\ud800`, and cannot be written."""
+    """The first lone surrogate in a record, such as `\\ud800`. It cannot be encoded as UTF-8."""
     text = json.dumps(record, ensure_ascii=False)
     return next((ascii(letter)[1:-1] for letter in text if "\ud800" <= letter <= "\udfff"), None)
 
 
 def _named(tags: Any, tag_names: Sequence[str], path: Path, number: int) -> Any:
-    """A list of numbers as the labels of these numbers; anything else as it is."""
+    """The labels of a list of numbers. Any other value is returned unchanged."""
     if not isinstance(tags, list) or not all(type(tag) is int for tag in tags):
         return tags
     wrong = next((tag for tag in tags if not 0 <= tag < len(tag_names)), None)
@@ -263,7 +270,7 @@ def _json_name(record: dict[str, Any], key: str, path: Path, number: int) -> str
     return str(value)
 
 
-_PARSERS = {"conll": _parse_conll, "conllu": _parse_conllu, "jsonl": _parse_jsonl}
+_PARSERS = {"conll": _parse_conll, "conllu": _parse_conllu}
 
 
 def _parse(
@@ -272,7 +279,7 @@ def _parse(
     columns: Mapping[str, str] | None = None,
     tag_names: Sequence[str] | None = None,
 ) -> Iterator[_Sentence]:
-    """The sentences of a file of any format; only JSON lines have names of columns."""
+    """The sentences of a file of any format. `columns` and `tag_names` apply to JSON lines."""
     kind = recognise(path)
     if kind == "jsonl":
         return _parse_jsonl(path, labels, columns, tag_names)
@@ -299,56 +306,20 @@ def recognise(path: Path | str) -> str:
     return "conll"
 
 
-# Images -----------------------------------------------------------------------------------------
-
-
-def is_safe_name(name: str) -> bool:
-    """Whether an image's name stays in its folder, on any system: relative, and nowhere `..`."""
-    ways = (PurePosixPath(name), PureWindowsPath(name))
-    escapes = any(way.anchor or not way.parts or ".." in way.parts for way in ways)
-    return not escapes and "\0" not in name
-
-
-def find_image(name: str, folder: Path) -> Path | None:
-    """The image file of an image id, which may come with its suffix, another one, or none. A link
-    out of the folder is not followed: data may come from strangers, their links name files here."""
-    path = folder / name
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        candidates = [path, *(path.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)]
-    else:
-        candidates = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
-    files = (candidate for candidate in candidates if _is_file(candidate))
-    return next((file for file in files if not _leaves(file, folder)), None)
-
-
-def _leaves(path: Path, folder: Path) -> bool:
-    """Whether links below a folder lead out of it."""
-    below = path.relative_to(folder).parents
-    if not (path.is_symlink() or any((folder / parent).is_symlink() for parent in below[:-1])):
-        return False  # as nearly always; to resolve every path would take ten times as long
-    return not path.resolve().is_relative_to(folder.resolve())
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is longer than the file system allows
-        return False
-
-
 # Rows ---------------------------------------------------------------------------------------------
 
 
 def is_language(code: str) -> bool:
-    """Whether a text can be a language's code, such as de or pt-BR. `all` is none here: it is the
-    configuration of all languages."""
-    return _LANGUAGE.fullmatch(code) is not None and code.lower() != "all"
+    """Whether a text has the form of a language code, such as de or pt-BR. `all` is excluded: it
+    names the configuration of all languages.
+    """
+    return _LANGUAGE.fullmatch(code) is not None and code.lower() != ALL_LANGUAGES
 
 
 def language_of(path: Path | str) -> str:
-    """The language that a path tells: `valid_de.txt`, `de_x.jsonl`, `de/val.conllu`, `a_de/b.txt`.
+    """The language in a path: `valid_de.txt`, `de_x.jsonl`, `de/val.conllu`, `a_de/b.txt`.
 
-    A piece of the file's name counts before the folder's name; `und` where neither is a language.
+    The file's name takes precedence over the folder's name. If neither has a language, it is `und`.
     """
     path = Path(path)
     stem = path.name.removesuffix(path.suffix)
@@ -366,20 +337,20 @@ def read_file(
     name: str | None = None,
     columns: Mapping[str, str] | None = None,
     tag_names: Sequence[str] | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Rows of one file, in the file's order, whatever its format.
+) -> Iterator[Row]:
+    """The rows of one file of any format, in the file's order.
+
+    If an image is missing, or is a link out of the image folder, `image` is None. An I- label that
+    continues no entity of its type is read as B-. The number of each is logged once a file.
 
     Args:
-        path: the file; `val.conllu[:1500]`, `test.conllu[50%:]` and the like read a part of it.
-        image_dir: where the images are; the file's own folder if not given.
-        labels: the labels allowed; any if not given.
-        lang: the language of rows that do not name their own; told from the path if not given.
-        name: what the ids of sentences without one begin with; language and file if not given.
+        path: the file, or a part of it such as `val.conllu[:1500]` or `test.conllu[50%:]`.
+        image_dir: the folder of the images; by default the file's own folder.
+        labels: the allowed labels; by default any.
+        lang: the language of rows without `lang`; by default `language_of(path)`.
+        name: the prefix of the ids of sentences without `id`; by default language and file name.
         columns: other names of the fields of JSON lines, such as `{"tokens": "words"}`.
         tag_names: the labels by number, for JSON lines whose `ner_tags` are numbers.
-
-    An image that is named but missing, or a link out of its folder, gives `image` None; an I- label
-    that continues no entity of its type is read as B-. How many of each is logged once a file.
 
     Raises:
         MalformedLineError: at the first line that does not fit.
@@ -430,7 +401,7 @@ def _slice_of(
     columns: Mapping[str, str] | None = None,
     tag_names: Sequence[str] | None = None,
 ) -> tuple[Path, int, int | None]:
-    """`file[start:stop]` taken apart; percentages become sentence numbers, rounded down."""
+    """The parts of `file[start:stop]`. Percentages become sentence numbers, rounded down."""
     match = _SLICE.fullmatch(str(path))
     if match is None or Path(path).exists():
         return Path(path), 0, None
@@ -455,9 +426,9 @@ def labels_of(
     columns: Mapping[str, str] | None = None,
     tag_names: Sequence[str] | None = None,
 ) -> list[str]:
-    """All labels of the entity types that some files use, `O` first, in `schema.py`'s order.
+    """The labels of all entity types in some files, `O` first, in the order of `entity_types`.
 
-    `columns` and `tag_names` as in `read_file`.
+    `columns` and `tag_names` are as in `read_file`.
     """
     found: dict[str, None] = {}
     for file in files:
@@ -476,27 +447,24 @@ def dataset_from_files(
     columns: Mapping[str, str] | None = None,
     tag_names: Sequence[str] | None = None,
 ) -> Dataset:
-    """One data set of any mix of files; what `read_file` says of each holds here too.
+    """One data set of files of any format, read as by `read_file`.
 
-    The words and labels are held in memory, images as paths; nothing is kept in any cache.
+    Words and labels are held in memory, images as paths. No cache is written.
 
     Args:
-        files: one file or several, a part of each if one likes (`test.conllu[:50%]`).
-        image_dir: where the images are; each file's own folder if not given.
-        labels: the label names by id; the union of those found if not given.
+        files: one file or several, or parts of files (`test.conllu[:50%]`).
+        image_dir: the folder of the images; by default each file's own folder.
+        labels: the label names in the order of their ids; by default those found.
         lang, columns, tag_names: as in `read_file`.
     """
     files = [files] if isinstance(files, str | Path) else list(files)
     if not files:
         raise ValueError("found no files to read, expected at least one")
-    fields = {"columns": columns, "tag_names": tag_names}
-    labels = labels_of(files, **fields) if labels is None else labels
+    if labels is None:
+        labels = labels_of(files, columns=columns, tag_names=tag_names)
+    read = partial(read_file, labels=labels, lang=lang, columns=columns, tag_names=tag_names)
     schema = features(labels)
-    rows = (
-        row
-        for file in files
-        for row in read_file(file, image_dir, labels=labels, lang=lang, **fields)
-    )
+    rows = (row for file in files for row in read(file, image_dir))
     parts = []
     while batch := list(islice(rows, _ROWS_AT_A_TIME)):
         table = {key: [row[key] for row in batch] for key in schema}
@@ -507,12 +475,10 @@ def dataset_from_files(
 
 
 __all__ = [
-    "IMAGE_SUFFIXES",
+    "LANGUAGE_FORM",
     "MalformedLineError",
     "dataset_from_files",
-    "find_image",
     "is_language",
-    "is_safe_name",
     "labels_of",
     "language_of",
     "read_file",

@@ -1,29 +1,35 @@
-"""What a row of the data set looks like: the only place that spells columns, labels and languages.
+"""The columns, labels and languages of the data set.
 
     id                  str            unique within the data set
     tokens              [str]          the words, each with one label
     ner_tags            [ClassLabel]   IOB2, one label a word
     lang                str            ISO 639-1, or "und"
-    image               Image | null   null where there is none, or where the named one is missing
+    image               Image | null   null if there is none, or if the named one is missing
     image_id            str | null     the image's name in its source, even if it is missing
-    objects             [str] | null   what is seen on the image, null until filled
+    objects             [str] | null   names of objects on the image, null until filled
     captions            [str] | null   sentences about the image, null until filled
-    ocr                 [str] | null   what is written on the image, null until filled
+    ocr                 [str] | null   lines of text on the image, null until filled
 
-The embedded sample has one column more, `decidable_from_text` (`features(labels, sample=True)`).
+The embedded sample also has `decidable_from_text` (`features(labels, sample=True)`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from datasets import ClassLabel, Features, Image, List, Value
+
+from .labels import scheme_labels
 
 DEFAULT_ENTITY_TYPES = ("PER", "LOC", "ORG", "MISC")
 SPLITS = ("train", "validation", "test")
 UNKNOWN_LANGUAGE = "und"
+ALL_LANGUAGES = "all"  # the configuration that holds all languages
 COLUMNS = ("id", "tokens", "ner_tags", "lang", "image", "image_id", "objects", "captions", "ocr")
 CONTEXT_COLUMNS = ("objects", "captions", "ocr")  # the visual context: text made from an image
+
+Row = dict[str, Any]
 
 LANGUAGES = {
     "ar": "Arabic",
@@ -68,20 +74,20 @@ LANGUAGES = {
     "vi": "Vietnamese",
     "zh": "Chinese",
 }
-"""The languages whose code is told from file and folder names; a row's own `lang` may be any."""
+"""The languages that are recognised in file and folder names. A row's `lang` may be any other."""
 
 
 def bio_labels(entity_types: Iterable[str] = DEFAULT_ENTITY_TYPES) -> list[str]:
-    """The IOB2 labels of some entity types, `O` first.
+    """The IOB2 labels of entity types, `O` first.
 
     >>> bio_labels(["PER", "LOC"])
     ['O', 'B-PER', 'I-PER', 'B-LOC', 'I-LOC']
     """
-    return ["O"] + [f"{prefix}-{name}" for name in entity_types for prefix in "BI"]
+    return scheme_labels(list(entity_types))
 
 
 def entity_types(labels: Iterable[str]) -> list[str]:
-    """The entity types of some labels: `DEFAULT_ENTITY_TYPES` first, then as they come."""
+    """The entity types of labels: `DEFAULT_ENTITY_TYPES` first, then others in their order."""
     found = dict.fromkeys(label[2:] for label in labels if label != "O")
     known = [name for name in DEFAULT_ENTITY_TYPES if name in found]
     return known + [name for name in found if name not in DEFAULT_ENTITY_TYPES]
@@ -92,7 +98,7 @@ def features(labels: Sequence[str], *, sample: bool = False) -> Features:
 
     Args:
         labels: the label names, in the order of their ids.
-        sample: with the embedded sample's column `decidable_from_text`.
+        sample: add the column `decidable_from_text` of the embedded sample.
     """
     columns = {
         "id": Value("string"),
@@ -109,12 +115,14 @@ def features(labels: Sequence[str], *, sample: bool = False) -> Features:
 
 
 __all__ = [
+    "ALL_LANGUAGES",
     "COLUMNS",
     "CONTEXT_COLUMNS",
     "DEFAULT_ENTITY_TYPES",
     "LANGUAGES",
     "SPLITS",
     "UNKNOWN_LANGUAGE",
+    "Row",
     "bio_labels",
     "entity_types",
     "features",

@@ -1,13 +1,13 @@
-"""Rows into Parquet shards, with their images, in bounded memory.
+"""Parquet shards of rows with images, written and read in bounded memory.
 
-A shard is one row group, and its images are a dictionary column: the distinct images once, and
-for each row the number of its own. That is ordinary Parquet dictionary encoding, which every reader
-undoes by itself, so an image that a thousand sentences share is stored once a shard. Two images
-are the same if their bytes are.
+A shard is one row group. Its images are a dictionary column: each distinct image once, and for each
+row the number of its image. This is ordinary Parquet dictionary encoding, which every reader
+decodes, so an image of a thousand sentences is stored once a shard. Images are the same if their
+bytes are.
 
-A shard is closed when its distinct images reach 12 MiB, or when its images would reach 96 MiB
-written out (what a reader of the whole row group gets), or at 20,000 rows. Writing one takes about
-four times its distinct images, so memory is bounded, however long the data set.
+A shard is closed at 12 MiB of distinct images, at 96 MiB of images repeated for each row (the size
+for a reader of the row group), or at 20,000 rows. Writing one takes about four times the size of
+its distinct images, so memory does not depend on the length of the data set.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from datasets import Features
 from .files import check_inside, replaced
 from .images import ImageError, load_image, read_image
 from .quoting import shorten
-from .schema import SPLITS, features
+from .schema import SPLITS, Row, features
 
-# What reading damaged bytes raises: bad UTF-8, types, lengths; columns or names that are missing.
+# Errors of damaged files: invalid UTF-8, types or lengths, missing columns or names.
 _SHARD_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
 _DISTINCT_BYTES = 12 * 2**20
@@ -37,17 +37,22 @@ _EXPANDED_BYTES = 96 * 2**20
 _SHARD_ROWS = 20_000
 _BATCH_ROWS = 1000
 _HELD_BYTES = 64 * 2**20
-_WORD_BYTES = 200  # of a word and its label as Python objects, roughly
+_WORD_BYTES = 200  # approximate size of a word and its label as Python objects
 
-Row = dict[str, Any]
+
+def content_digest(content: bytes) -> str:
+    """A digest of the content of an image file."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def image_digest(image: Any) -> str | None:
-    """What tells an image's content from others; None where there is none, or it cannot be read. An
-    encoded image is not decoded.
+    """A digest of an image's content. An encoded image is not decoded.
 
     Args:
-        image: None, or what `load_image` reads.
+        image: None, or an image of any kind that `load_image` reads.
+
+    Returns:
+        The digest; None if there is no image, or it cannot be read.
     """
     if isinstance(image, Mapping):
         image = image.get("path") if image.get("bytes") is None else image["bytes"]
@@ -57,18 +62,27 @@ def image_digest(image: Any) -> str | None:
         if isinstance(image, str | os.PathLike):
             content = read_image(image)
         elif isinstance(image, bytes | bytearray | memoryview):
-            content = image
+            content = bytes(image)
         else:
             decoded = load_image(image)
             content = f"RGB {decoded.size}".encode() + decoded.tobytes()
     except ImageError:
         return None
-    return hashlib.sha256(content).hexdigest()
+    return content_digest(content)
 
 
 @dataclass
 class Written:
-    """What a writer has written so far."""
+    """The counts of a `ShardWriter`.
+
+    Attributes:
+        rows: the number of rows.
+        shards: the files.
+        stored_bytes: the size of the files.
+        expanded_bytes: the size of the rows, with each image repeated for each row.
+        image_bytes: the size of the images, repeated for each row.
+        distinct_image_bytes: the size of the images as stored.
+    """
 
     rows: int = 0
     shards: list[Path] = field(default_factory=list)
@@ -82,9 +96,9 @@ class ShardWriter:
     """Writes the rows of one language and split as `{stem}-{number}.parquet` in a folder.
 
     Args:
-        folder: it is made.
-        stem: what the shards' names begin with.
-        columns: the features; `image` is there, and rows give it as bytes (see `add`).
+        folder: the folder; it is made if it does not exist.
+        stem: the prefix of the shards' names.
+        columns: the features, with `image`.
     """
 
     def __init__(self, folder: Path, stem: str, columns: Features) -> None:
@@ -105,11 +119,11 @@ class ShardWriter:
 
     @property
     def held_bytes(self) -> int:
-        """Roughly, what the rows take in memory that are not written yet."""
+        """The approximate size in memory of the rows that are not written yet."""
         return self._distinct_bytes + self._text_bytes + self._row_bytes
 
     def add(self, row: Row, image: bytes | None) -> None:
-        """Take a row, its labels as names, and the bytes of its image."""
+        """Add a row, with label names, and the bytes of its image."""
         number = None
         if image is not None:
             number = self._images.get(image)
@@ -130,7 +144,7 @@ class ShardWriter:
             self.write()
 
     def _batch(self) -> None:
-        """Turn the rows at hand into Arrow, which takes a tenth of the memory."""
+        """Convert the added rows to Arrow, which takes a tenth of the memory."""
         columns = []
         for part in self._text_schema:
             values = [row[part.name] for row in self._rows]
@@ -148,7 +162,7 @@ class ShardWriter:
         self._rows, self._row_bytes = [], 0
 
     def write(self) -> None:
-        """Write what is held as a shard, if anything is."""
+        """Write the added rows as a shard, if there are any."""
         if self._rows:
             self._batch()
         if not self._batches:
@@ -156,7 +170,7 @@ class ShardWriter:
         texts = pa.Table.from_batches(self._batches)
         numbers = pa.array(self._numbers, pa.int32())
         images = pa.DictionaryArray.from_arrays(numbers, pa.array(self._images, pa.binary()))
-        self._images = {}  # they are in Arrow now: not twice in memory while the file is written
+        self._images = {}  # they are in Arrow: do not hold them twice while the file is written
         names = texts["image name"].combine_chunks()
         image = pa.StructArray.from_arrays(
             [images, names], names=["bytes", "path"], mask=numbers.is_null()
@@ -190,12 +204,12 @@ class ShardWriter:
 
 
 class ShardWriters:
-    """Writes the rows of all languages and splits; the memory does not grow with their number.
+    """Writes the rows of all languages and splits. Memory does not grow with their number.
 
-    The writers together hold `_HELD_BYTES`: when it is more, the fullest one writes a shard.
+    If the writers together hold more than `_HELD_BYTES`, the fullest one writes a shard.
 
     Args:
-        folder: the data set's; shards go to `data/{lang}/{split}-*.parquet` in it.
+        folder: the data set; shards go to `data/{lang}/{split}-*.parquet` in it.
         columns: the features, as for `ShardWriter`.
     """
 
@@ -205,7 +219,7 @@ class ShardWriters:
         self.held_bytes = 0
 
     def add(self, lang: str, split: str, row: Row, image: bytes | None) -> None:
-        """Take a row of a language and split: see `ShardWriter.add`."""
+        """Add a row of a language and split: see `ShardWriter.add`."""
         writer = self._writers.get((lang, split))
         if writer is None:
             writer = ShardWriter(self._folder / "data" / lang, split, self._columns)
@@ -219,15 +233,15 @@ class ShardWriters:
             fullest.write()
 
     def close(self) -> dict[tuple[str, str], Written]:
-        """Write what is left; what each writer has written, by language and split."""
+        """Write the rows that are left; return the counts by language and split."""
         return {key: writer.close() for key, writer in self._writers.items()}
 
 
-# Shards that are there ----------------------------------------------------------------------------
+# Reading and replacing ----------------------------------------------------------------------------
 
 
 class ShardError(ValueError):
-    """A shard that cannot be read; `path` is its file, `reason` what was found in it."""
+    """A shard that cannot be read. `path` is its file, `reason` the fault."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: found {reason}, expected a whole Parquet file")
@@ -236,11 +250,10 @@ class ShardError(ValueError):
 
 @contextmanager
 def reading_shard(path: Path) -> Iterator[None]:
-    """Name the shard in whatever goes wrong while it is read.
+    """Raise the errors of reading a shard as `ShardError`.
 
     Raises:
-        ShardError: in place of what `pyarrow` raises on a file that is damaged or of another kind;
-            and if it is no regular file.
+        ShardError: if the file is damaged, of another kind, or no regular file.
     """
     if path.exists() and not path.is_file():  # a FIFO would block
         raise ShardError(path, "no regular file")
@@ -310,20 +323,20 @@ def read_shard(path: Path) -> tuple[pa.Table, pa.DictionaryArray]:
 
 
 def replace_shard(path: Path, rows: pa.Table) -> None:
-    """Put rows, as `read_shard` gives them, in the place of a shard: there is never half of one."""
+    """Replace a shard by rows as `read_shard` returns them. It is never half written."""
     with replaced(path) as unfinished:
         _write(unfinished, rows, rows.schema.metadata)
 
 
 def expanded_bytes(rows: pa.Table, images: pa.DictionaryArray) -> int:
-    """How large rows are for a reader, who gets each image as often as it is shown."""
+    """The size of rows in bytes, with each image repeated for each row."""
     sizes = [len(image) for image in images.dictionary.to_pylist()]
     shown = sum(sizes[number] for number in images.indices.to_pylist() if number is not None)
     return rows.drop_columns("image").nbytes + shown
 
 
 def _write(path: Path, rows: pa.Table, metadata: dict[bytes, bytes]) -> None:
-    """One row group, its images a dictionary; words are compressed, images are already."""
+    """Write one row group. Images are a dictionary, and not compressed, as they are already."""
     compressed = {part.name: part.name for part in rows.schema}
     for part in rows.schema:
         if pa.types.is_list(part.type):
@@ -346,6 +359,7 @@ __all__ = [
     "ShardWriter",
     "ShardWriters",
     "Written",
+    "content_digest",
     "expanded_bytes",
     "image_digest",
     "label_names",

@@ -1,12 +1,7 @@
-"""Sources of MMNERD-like data, and `MMNERD`, the `datasets` builder over them.
+"""Sources: where the files of a data set are, and their splits, languages and entity types.
 
-A *source* says where its files are, to which split and language each belongs, and which entity
-types it has (`SOURCES`). Adding one is a function that finds files and a row in that table.
-
->>> MMNERD(config_name="de", source="mmnerd", data_dir="MMNERD/").download_and_prepare()
-
-The builder goes through the cache and the Arrow files of `datasets`, as builders do. `publish.py`
-reads the same sources, but writes Parquet with images at once.
+`SOURCES` names each source. A new one is a function that lists the parts of a folder, and a row of
+that table.
 """
 
 from __future__ import annotations
@@ -19,32 +14,17 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from datasets import (
-    BuilderConfig,
-    Dataset,
-    DatasetInfo,
-    GeneratorBasedBuilder,
-    SplitGenerator,
-    Version,
-)
+from datasets import Dataset
 
 from .columns import ColumnReader
+from .files import IMAGE_SUFFIXES, find_image, is_safe_name
 from .loading import LoadingError, load_named
 from .quoting import quoted, shorten
-from .readers import (
-    IMAGE_SUFFIXES,
-    find_image,
-    is_language,
-    is_safe_name,
-    labels_of,
-    language_of,
-    read_file,
-)
+from .readers import LANGUAGE_FORM, is_language, labels_of, language_of, read_file
 from .sample import SAMPLE_LANGUAGES, sample_rows
-from .schema import CONTEXT_COLUMNS, DEFAULT_ENTITY_TYPES, SPLITS, bio_labels, features
+from .schema import CONTEXT_COLUMNS, DEFAULT_ENTITY_TYPES, SPLITS, Row, bio_labels
 from .schema import entity_types as types_of
 
-ALL_LANGUAGES = "all"
 DEFAULT_SHARES = (80, 10, 10)
 
 _SPLIT_WORDS = {
@@ -58,19 +38,21 @@ _SPLIT_WORDS = {
 }
 _NO_DATA = re.compile(r"readme|licen[cs]e|notice", re.IGNORECASE)
 
-Row = dict[str, Any]
-
 
 class SourceError(ValueError):
-    """A folder that is not what its source says: what was found, what was expected."""
+    """Data that does not fit its source: what was found, what was expected."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a source: `read(labels)` gives them, and refuses any label not in `labels`.
+    """A file of a source, or a split of a data set.
 
-    `split` and `lang` None: each row's own, by its group and by what it says. `path` is the
-    file that it is read from; `labels` are those of a part that is read from none.
+    Attributes:
+        split: the split; None if each row is assigned one by `split_by_group`.
+        lang: the language; None if each row has its own.
+        read: `read(labels)` yields the rows. A label that is not in `labels` is an error.
+        path: the file; None for a data set.
+        labels: the labels of a data set.
     """
 
     split: str | None
@@ -82,14 +64,14 @@ class Part:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user says of data that does not say it itself.
+    """What the data does not state.
 
     Attributes:
-        image_dir: where the images are, if not where the source expects them.
-        lang: the language of what does not tell its own; if not given, what file names tell.
-        columns: other names of the columns, by those of `schema.py`.
-        tag_names: the labels by number, where the data has numbers.
-        config: which configuration of a data set.
+        image_dir: the folder of the images; by default where the source has them.
+        lang: the language of rows without one; by default the one in the file's name.
+        columns: the data's own column names, by those of `schema.py`.
+        tag_names: the labels by number, if the data has numbers.
+        config: the configuration of a data set.
     """
 
     image_dir: Path | None = None
@@ -101,11 +83,15 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a source's rows are. `entity_types` None: whichever its files use.
+    """A kind of data.
 
-    `find(data_dir, options)` lists the parts. `renamed` are entity types that get another name, and
-    `about` tells the data card of it. `may_be_a_name`: `data_dir` is what `load_dataset` takes, a
-    path or not.
+    Attributes:
+        find: `find(data_dir, options)` lists the parts.
+        entity_types: the allowed types; None for those in the files.
+        renamed: new names of entity types, by their names in the files.
+        about: a remark for the data card.
+        is_sample: whether it is the embedded sample, which has a column more.
+        may_be_a_name: whether `data_dir` may be a name on the Hub.
     """
 
     find: Callable[[Path, ReadOptions], list[Part]]
@@ -120,13 +106,13 @@ class Source:
 
 
 def split_of(path: Path) -> str | None:
-    """The split that a file's name tells (`valid_de.txt`), else that its folder is (`dev/`)."""
+    """The split in a file's name (`valid_de.txt`), else in its folder's name (`dev/`)."""
     pieces = [*re.split(r"[^a-z]", path.stem.lower()), path.parent.name.lower()]
     return next((_SPLIT_WORDS[piece] for piece in pieces if piece in _SPLIT_WORDS), None)
 
 
 def _image_folder(folder: Path) -> Path:
-    """The first folder below that holds images, else the folder itself; no link out of it."""
+    """The first folder inside `folder` that holds images, else `folder` itself."""
     below = sorted(path for path in folder.iterdir() if path.is_dir())
     for candidate in below:
         if any(path.suffix.lower() in IMAGE_SUFFIXES for path in candidate.iterdir()):
@@ -135,10 +121,10 @@ def _image_folder(folder: Path) -> Path:
 
 
 def _inside(images: Path, folder: Path) -> Path:
-    """An image folder that the user has not named, but the data.
+    """An image folder that was found in the data.
 
     Raises:
-        SourceError: if it is a link out of the data's folder.
+        SourceError: if it is a link that leads out of the data's folder.
     """
     if not images.resolve().is_relative_to(folder.resolve()):
         expected = "image files in the data's own folder, or in one that is named (--image-dir)"
@@ -202,7 +188,7 @@ def _find_mmnerd(data_dir: Path, options: ReadOptions) -> list[Part]:
 
 
 def _find_dataset(data_dir: Path, options: ReadOptions) -> list[Part]:
-    """The parts of a data set of `load_dataset`, a folder or a name on the Hub."""
+    """The splits of a data set that `load_dataset` reads: a folder, or a name on the Hub."""
     name = str(data_dir)
     try:
         found = load_named(name, options.config)
@@ -242,8 +228,8 @@ def _dataset_part(name: str, split: str, rows: Dataset, options: ReadOptions) ->
                 found, expected = f"label {quoted(unknown)}", f"one of {shorten(', '.join(labels))}"
                 raise SourceError(f"{where}, row {index}: found {found}, expected {expected}")
             if not is_language(row["lang"]):
-                found, expected = quoted(row["lang"]), "a language code such as de or pt-BR"
-                raise SourceError(f"{where}, row {index}: found lang {found}, expected {expected}")
+                found = f"lang {quoted(row['lang'])}"
+                raise SourceError(f"{where}, row {index}: found {found}, expected {LANGUAGE_FORM}")
             image, image_id = _image_of(row.get("image"), folder)
             yield {
                 "id": row["id"],
@@ -263,8 +249,11 @@ def _dataset_part(name: str, split: str, rows: Dataset, options: ReadOptions) ->
 def _image_of(
     image: dict[str, Any] | str | None, folder: Path
 ) -> tuple[dict[str, Any] | str | None, str | None]:
-    """The image of a row of a data set and its name. One that is only named is looked for in a
-    folder, and nowhere else: rows of strangers name files of this machine, too."""
+    """The image of a row of a data set, and its name.
+
+    An image without bytes is looked for in `folder` alone: data from others could name any file of
+    this machine.
+    """
     if image is None or image == "":
         return None, None
     name = image if isinstance(image, str) else image.get("path")
@@ -313,9 +302,9 @@ SOURCES: dict[str, Source] = {
     "sample": Source(
         _find_sample,
         DEFAULT_ENTITY_TYPES,
-        about="This data set is made up: its sentences, names and images were generated to show "
-        "that images can decide the type of an entity, and say nothing about the world. "
-        "`decidable_from_text` is false where only the image tells the type.",
+        about="This data set is generated: its sentences, names and images are invented, to show "
+        "that an image can decide the type of an entity. "
+        "`decidable_from_text` is false if only the image tells the type.",
         is_sample=True,
     ),
 }
@@ -326,12 +315,12 @@ SOURCES: dict[str, Source] = {
 
 
 def split_by_group(row: Row, shares: Sequence[int]) -> str:
-    """The split of a row whose source gives none: by its document or story, its image, its words.
+    """The split of a row without one, by a hash of its group, else its image id, else its words.
 
-    It depends on the name of that group alone, so that more data moves no row to another split.
+    Rows of one group get the same split. More data moves no row to another split.
 
     Args:
-        row: one row of a reader.
+        row: a row of a reader.
         shares: three weights, of train, validation and test.
     """
     group = row.get("group") or row["image_id"] or "\n".join(row["tokens"])
@@ -343,19 +332,19 @@ def split_by_group(row: Row, shares: Sequence[int]) -> str:
 
 
 class OpenSource:
-    """The rows of one source in one folder, with the labels they use.
+    """The rows of a source in a folder, with their labels.
 
     Args:
         name: one of `SOURCES`.
-        data_dir: its folder; the sample needs none.
-        entity_types: the types allowed, if not the source's own or those found.
-        shares: weights of train, validation and test for files that tell no split.
-        options: what else the user says of the data.
+        data_dir: the folder; the sample needs none.
+        entity_types: the allowed types; by default the source's own, or those found.
+        shares: weights of train, validation and test for files without a split.
+        options: what the data does not state.
 
     Raises:
-        SourceError: if the source is unknown or its files are not there.
-        ColumnError: if a data set has not the columns that are needed.
-        FileNotFoundError: if a folder is not there.
+        SourceError: if the source is unknown, or its files are missing.
+        ColumnError: if a data set lacks columns.
+        FileNotFoundError: if a folder is missing.
     """
 
     def __init__(
@@ -375,43 +364,41 @@ class OpenSource:
         self.source = SOURCES[name]
         if data_dir is None and not self.source.is_sample:
             raise SourceError(f"source {name!r}: found no folder to read, expected one (data_dir)")
-        is_path = data_dir is not None and not self.source.may_be_a_name
-        if is_path and not Path(data_dir).exists():
+        must_exist = data_dir is not None and not self.source.may_be_a_name
+        if must_exist and not Path(data_dir or ".").exists():
             raise FileNotFoundError(f"found no {data_dir}, expected the data of {name!r}")
         options = options or ReadOptions()
         if options.image_dir is not None and not options.image_dir.is_dir():
             raise FileNotFoundError(f"found no folder {options.image_dir}, expected images")
         if options.lang is not None and not is_language(options.lang):
-            expected = "a language code such as de or pt-BR"
-            raise SourceError(f"language: found {quoted(options.lang)}, expected {expected}")
+            raise SourceError(f"language: found {quoted(options.lang)}, expected {LANGUAGE_FORM}")
         self.parts = self.source.find(Path(data_dir or "."), options)
         for part in self.parts:
             if part.lang is not None and not is_language(part.lang):
-                expected = "a language code such as de or pt-BR"
-                raise SourceError(
-                    f"{part.path}: found the language {quoted(part.lang)}, expected {expected}"
-                )
+                found = f"the language {quoted(part.lang)}"
+                raise SourceError(f"{part.path}: found {found}, expected {LANGUAGE_FORM}")
         self.shares = tuple(shares)
-        if entity_types is None and self.source.entity_types is None:
+        entity_types = entity_types or self.source.entity_types
+        if entity_types is None:
             files = [part.path for part in self.parts if part.path is not None]
             labels = [label for part in self.parts for label in part.labels]
             labels += labels_of(files, columns=options.columns, tag_names=options.tag_names)
             self.labels = bio_labels(types_of(labels))
         else:
-            self.labels = bio_labels(entity_types or self.source.entity_types)
+            self.labels = bio_labels(entity_types)
 
     @property
     def splits(self) -> list[str]:
-        """The splits there are, in their usual order."""
+        """The splits of the rows, in the order of `SPLITS`."""
         found = {part.split for part in self.parts}
         drawn = {split for split, share in zip(SPLITS, self.shares, strict=True) if share}
         return [split for split in SPLITS if split in found or (None in found and split in drawn)]
 
     def rows(self, languages: Sequence[str] | None = None) -> Iterator[tuple[str, Row]]:
-        """Every row of some languages, of all if not given, with its split.
+        """(split, row) of each row of some languages, by default of all.
 
         Raises:
-            MalformedLineError: at the first bad line.
+            MalformedLineError, SourceError, ColumnError: at the first faulty line or row.
         """
         allowed = [*self.labels, *bio_labels(self.source.renamed)[1:]]
         for part in self.parts:
@@ -428,93 +415,15 @@ class OpenSource:
         return tag[:2] + self.source.renamed.get(tag[2:], tag[2:])
 
     def languages(self) -> list[str]:
-        """The languages there are, sorted; files whose rows name their own are read for it."""
+        """The languages of the rows, sorted. Files whose rows have their own language are read."""
         known = {part.lang for part in self.parts if part.lang is not None}
         unread = (part for part in self.parts if part.lang is None)
         return sorted(known | {row["lang"] for part in unread for row in part.read(self.labels)})
 
 
-# The builder --------------------------------------------------------------------------------------
-
-
-@dataclass
-class MMNERDConfig(BuilderConfig):
-    """`name` is a language of the source, or `all`; the rest is what `OpenSource` takes."""
-
-    version: Version = field(default_factory=lambda: Version("1.0.0"))
-    source: str = "mmnerd"
-    entity_types: tuple[str, ...] | None = None
-    shares: tuple[int, ...] = DEFAULT_SHARES
-    image_dir: str | None = None
-    lang: str | None = None
-    columns: dict[str, str] = field(default_factory=dict)
-    tag_names: tuple[str, ...] | None = None
-    config: str | None = None
-
-    def open(self) -> OpenSource:
-        return OpenSource(
-            self.source,
-            self.data_dir,
-            entity_types=self.entity_types,
-            shares=self.shares,
-            options=ReadOptions(
-                image_dir=None if self.image_dir is None else Path(self.image_dir),
-                lang=self.lang,
-                columns=self.columns,
-                tag_names=self.tag_names,
-                config=self.config,
-            ),
-        )
-
-    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
-        """As usual, and another one when a file has changed, so that no stale cache is used."""
-        stamps = []
-        for part in self.open().parts:
-            if part.path is not None:
-                status = part.path.stat()
-                stamps.append(f"{part.path} {status.st_size} {status.st_mtime_ns}")
-        return super().create_config_id(config_kwargs | {"files": stamps}, custom_features)
-
-
-class MMNERD(GeneratorBasedBuilder):
-    """A `datasets` builder with one config a language found, and `all`.
-
-    >>> builder = MMNERD(config_name="de", source="mmnerd", data_dir="MMNERD/")
-    >>> builder.download_and_prepare()
-    >>> builder.as_dataset(split="train")
-    """
-
-    BUILDER_CONFIG_CLASS = MMNERDConfig
-    DEFAULT_WRITER_BATCH_SIZE = 100  # rows; each may carry an image
-
-    config: MMNERDConfig
-
-    def _info(self) -> DatasetInfo:
-        opened = self.config.open()
-        languages = opened.languages()
-        if self.config.name not in (ALL_LANGUAGES, *languages):
-            there = shorten(", ".join((ALL_LANGUAGES, *languages)))
-            raise SourceError(f"config: found {quoted(self.config.name)}, expected one of {there}")
-        columns = features(opened.labels, sample=opened.source.is_sample)
-        return DatasetInfo(features=columns, description=opened.source.about)
-
-    def _split_generators(self, dl_manager: Any) -> list[SplitGenerator]:
-        splits = self.config.open().splits
-        return [SplitGenerator(split, gen_kwargs={"split": split}) for split in splits]
-
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, Row]]:
-        languages = None if self.config.name == ALL_LANGUAGES else [self.config.name]
-        for index, (split_of_row, row) in enumerate(self.config.open().rows(languages)):
-            if split_of_row == split:
-                yield index, {key: row[key] for key in self.info.features}
-
-
 __all__ = [
-    "ALL_LANGUAGES",
     "DEFAULT_SHARES",
-    "MMNERD",
     "SOURCES",
-    "MMNERDConfig",
     "OpenSource",
     "Part",
     "ReadOptions",

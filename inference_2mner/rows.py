@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dataset_mmnerd.files import find_image, is_safe_name
 from dataset_mmnerd.quoting import quoted
-from dataset_mmnerd.readers import find_image, is_safe_name
 from dataset_mmnerd.schema import CONTEXT_COLUMNS
 
 __all__ = ["COLUMNS", "Fault", "InputError", "Row", "RowError", "Source", "fingerprint_of"]

@@ -1,4 +1,4 @@
-"""The embedded sample: made-up sentences and drawn images. No download is needed."""
+"""The embedded sample: generated sentences and drawn images, without a download."""
 
 from .rows import SAMPLE_LANGUAGES, load_sample, sample_rows
 

@@ -1,17 +1,17 @@
-"""The embedded sample: a made-up data set that needs no download and shows that images do work.
+"""The embedded sample: a generated data set in which some entities need the image.
 
-Sentences are filled-in frames (`frames/*.txt`, each language its own), images are drawn
+Sentences are frames with filled slots (`frames/*.txt`, one file a language), images are drawn
 (`drawings.py`). There are two kinds of sentence with entities:
 
-* *The words decide*: "Police in Skelby are looking for a stolen tractor." The image fits, has
-  nothing to do with it, shows another type, or is absent.
-* *The image decides* (`decidable_from_text` False): "I finally saw Valdora!", a singer, a town, a
-  football club or a film. There is one entity and always an image. The names are one pool for all
-  languages and types; within a split each of them stands for every type equally often, and each
-  language has as many of each type. So the words alone type a quarter of them right.
+* *The words decide*: "Police in Skelby are looking for a stolen tractor." The image shows the
+  entity's type, another type or no entity, or there is none.
+* *The image decides* (`decidable_from_text` False): "I finally saw Valdora!", which is a singer, a
+  town, a football club or a film. There is one entity and always an image. All languages and types
+  share one pool of names. Within a split each name has every type equally often, and each language
+  has the same number of each type. So the words alone give a quarter of the types.
 
-Besides there are sentences without entities, with and without an image. Some images carry text
-in the sentence's language. No name of one split occurs in another.
+Other sentences have no entity, with or without an image. Some images have a board with text in the
+sentence's language. No name of one split occurs in another.
 
 >>> from dataset_mmnerd.sample import load_sample
 >>> load_sample()["train"][0]["tokens"]
@@ -25,13 +25,13 @@ from functools import lru_cache
 from importlib import resources
 from itertools import cycle, islice
 from random import Random
-from typing import Any
 
 from datasets import Dataset, DatasetDict
 
-from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels, features
+from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, Row, bio_labels, features
 
-from .drawings import SCENES, draw_image
+from .drawings import draw_image
+from .scenes import SCENES
 
 SAMPLE_LANGUAGES = ("en", "fr", "de", "es")
 
@@ -44,7 +44,7 @@ _FITTING_IMAGE = 0.30
 _OTHER_IMAGE = 0.10
 _NO_ENTITY = 0.12
 
-# How often a sentence whose image decides has a tail, and an image a board with text.
+# The probability that a sentence whose image decides has a tail, and an image a board with text.
 _TAIL = 0.25
 _BOARD = 0.35
 
@@ -53,12 +53,11 @@ _SLOT = re.compile(r"\{(\?|[A-Z]+(?:\.[a-z]+)?)\}")
 _SCENES_OF_KIND = {"ORG.club": ("crest", "pennant", "stadium"), "ORG.firm": ("van",)}
 
 Sections = dict[str, list[str]]
-Row = dict[str, Any]
 
 
 @lru_cache(maxsize=8)
 def _sections(file_name: str) -> Sections:
-    """The lines of a file in `frames`, by the `[section]` they stand in."""
+    """The lines of a file in `frames`, by their `[section]`."""
     text = (resources.files(__package__) / "frames" / file_name).read_text("utf-8")
     sections: Sections = {}
     lines = sections[""] = []
@@ -71,10 +70,10 @@ def _sections(file_name: str) -> Sections:
 
 
 def _parts(items: Sequence[str], random: Random) -> dict[str, list[str]]:
-    """The items in random order, dealt out to the splits, at least one each."""
+    """The items in random order, divided among the splits. Each split gets at least one."""
     shuffled = random.sample(items, len(items))
     parts, start = {}, 0
-    for split in reversed(SPLITS):  # train last: it takes what is left
+    for split in reversed(SPLITS):  # train is last and takes the rest
         stop = start + max(1, round(_NAME_SHARES[split] * len(items)))
         parts[split] = shuffled[start : None if split == SPLITS[0] else stop]
         start = stop
@@ -87,7 +86,7 @@ def _scene_of(slot: str, random: Random) -> str:
 
 
 class _Writer:
-    """Writes the rows of one language and split."""
+    """The rows of one language and split."""
 
     def __init__(self, lang: str, split: str, seed: int) -> None:
         self.lang, self.split, self.seed = lang, split, seed
@@ -105,14 +104,14 @@ class _Writer:
         }
 
     def frames(self, section: str, count: int) -> list[str]:
-        """`count` frames in random order, each as often as the others, give or take one."""
+        """`count` frames in random order. Their frequencies differ by at most one."""
         frames = self.sections[section]
-        if section == "no entity":  # the whole sentence: it may not stand in two splits
+        if section == "no entity":  # whole sentences, which may not occur in two splits
             frames = _parts(frames, Random(f"{self.seed} {self.lang} {section}"))[self.split]
         return list(islice(cycle(self.random.sample(frames, len(frames))), count))
 
     def fill(self, frame: str, name: str = "", entity_type: str = "") -> Row:
-        """A frame with its slots filled: `{?}` by the name given, others by names of their type."""
+        """A frame with its slots filled: `{?}` with `name`, others with a name of their type."""
         tokens: list[str] = []
         tags: list[str] = []
         used: list[tuple[str, str]] = []
@@ -137,7 +136,7 @@ class _Writer:
         return self.random.choice(names)
 
     def board(self, scene: str, entity_type: str, name: str) -> list[str]:
-        """What is written on an image: nothing, or the scene's line, and the name if it can be."""
+        """The text on an image: none, or the scene's line, followed by the name if it is ASCII."""
         if self.random.random() >= _BOARD:
             return []
         if entity_type == "O":
@@ -146,7 +145,7 @@ class _Writer:
         return [self.boards[scene], name] if name.isascii() else [self.boards[scene]]
 
     def rows(self, count: int, names: Sequence[str]) -> list[Row]:
-        """`count` rows in random order; `names` are for the sentences whose image decides."""
+        """`count` rows in random order. `names` are those of the sentences whose image decides."""
         rows = [*self.image_decides(names)]
         fitting, other = round(count * _FITTING_IMAGE), round(count * _OTHER_IMAGE)
         without = round(count * _NO_ENTITY)
@@ -176,7 +175,7 @@ class _Writer:
             yield row | {"scene": scene, "board": board, "decidable_from_text": False}
 
     def image_for(self, row: Row, index: int, fitting: int, other: int) -> Row:
-        """The image of a sentence whose words decide: fitting, another one, or none."""
+        """The image of a sentence whose words decide: of its type, of another type, or none."""
         if index >= fitting + other:
             return {"scene": None, "board": []}
         if index < fitting:
@@ -216,7 +215,7 @@ def sample_rows(
     sentences: int = 300,
     languages: Sequence[str] = SAMPLE_LANGUAGES,
 ) -> Iterator[Row]:
-    """The rows of one split, labels as names and images as bytes; see `load_sample`."""
+    """The rows of one split, with label names and the bytes of images; see `load_sample`."""
     unknown = [lang for lang in languages if lang not in SAMPLE_LANGUAGES]
     if unknown:
         known = ", ".join(SAMPLE_LANGUAGES)
@@ -233,12 +232,12 @@ def sample_rows(
 def load_sample(
     seed: int = 19, sentences: int = 300, languages: Sequence[str] = SAMPLE_LANGUAGES
 ) -> DatasetDict:
-    """The sample, made anew on each call; no network, no cache.
+    """Generate the sample. It uses no network and no cache.
 
     Args:
-        seed: the same seed gives the same words, labels and images, as long as Pillow stays the
-            same.
-        sentences: how many a language, over all splits; more repeat frames and names more often.
+        seed: the same seed gives the same words, labels and images with one version of Pillow.
+        sentences: the number of sentences a language, over all splits. A larger number repeats
+            frames and names more often.
         languages: some of `SAMPLE_LANGUAGES`.
 
     Returns:

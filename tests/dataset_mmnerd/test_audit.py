@@ -6,7 +6,9 @@ import pyarrow as pa
 import pytest
 
 from dataset_mmnerd import audit as audit_module
-from dataset_mmnerd.audit import audit, normalised
+from dataset_mmnerd import audit_hashes
+from dataset_mmnerd.audit import audit
+from dataset_mmnerd.audit_hashes import normalised
 from dataset_mmnerd.schema import bio_labels, features
 from dataset_mmnerd.shards import ShardWriter, read_shard, replace_shard
 
@@ -315,7 +317,8 @@ def test_a_language_that_is_not_known_is_skipped(built):
 
 
 def test_without_the_libraries_their_checks_are_skipped(built, monkeypatch):
-    monkeypatch.setattr(audit_module, "_has", lambda library: False)
+    for module in (audit_module, audit_hashes):
+        monkeypatch.setattr(module, "has_library", lambda library: False)
     folder = built(
         images={"one.png": image_bytes(1)},
         train=[("a", "O", {"image": "one.png"})],

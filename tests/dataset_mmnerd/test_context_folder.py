@@ -19,11 +19,11 @@ from huggingface_hub import DatasetCard
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from dataset_mmnerd.__main__ import main
-from dataset_mmnerd.build import push
 from dataset_mmnerd.card_reading import CardError
 from dataset_mmnerd.context_folder import fill_context
 from dataset_mmnerd.extractors import ContextError
 from dataset_mmnerd.processes import ProcessesError
+from dataset_mmnerd.push import push
 from dataset_mmnerd.shards import ShardError
 
 from .conftest import image_bytes

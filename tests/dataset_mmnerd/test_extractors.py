@@ -38,15 +38,13 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from dataset_mmnerd import audit, load_sample
+from dataset_mmnerd import audit_hashes
+from dataset_mmnerd.context_store import decoded, visual_context
 from dataset_mmnerd.extractors import (
     Captioner,
     ContextError,
     ObjectTagger,
     TesseractReader,
-    add_visual_context,
-    decoded,
-    visual_context,
 )
 from dataset_mmnerd.images import MAX_BYTES, ImageError
 from modeling_2mner import TwoMNERProcessor
@@ -250,9 +248,9 @@ def test_extractors_audit_and_model_see_the_same_pixels(kind, text_encoder):
     tokenizer = AutoTokenizer.from_pretrained(text_encoder(), add_prefix_space=True)
     (model_sees,) = TwoMNERProcessor(raw, tokenizer)(["a"], images=file.getvalue())["pixel_values"]
     assert np.array_equal(model_sees.permute(1, 2, 0), np.asarray(seen))
-    audited = audit._Images()
+    audited = audit_hashes.Images()
     audited.read(0, "train", {"image": {"bytes": file.getvalue()}, "image_id": "a"})
-    assert list(audited.look.values()) == [audit._look(seen)]
+    assert list(audited.look.values()) == [audit_hashes.perceptual_hash(seen)]
 
 
 @pytest.mark.tesseract
@@ -323,18 +321,6 @@ def test_an_image_with_a_broken_part_behind_its_header_is_broken():
         image.save(file, "JPEG", exif=b"Exif\0\0II*\0" + notes)  # a title that is no text
     with pytest.raises(ImageError, match="expected a whole image file of JPEG"):
         decoded(file.getvalue())
-
-
-def test_rows_keep_all_else_and_rows_without_an_image_keep_their_context():
-    rows = load_sample(sentences=12, languages=["en"])["train"]
-    rows = rows.remove_columns("objects").add_column("objects", [["given"]] * len(rows))
-    filled = add_visual_context(rows, [Sizes()])
-    assert filled.column_names == rows.column_names
-    assert filled["decidable_from_text"][:] == rows["decidable_from_text"][:]
-    for row in filled:
-        shown = row["image"]
-        expected = ["given"] if shown is None else [f"{shown.width} wide", "und"]
-        assert row["objects"] == expected and row["ocr"] is None
 
 
 def test_a_classifier_gives_its_likeliest_names_in_short_form(model):

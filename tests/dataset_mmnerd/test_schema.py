@@ -3,6 +3,8 @@
 from datasets import ClassLabel, Dataset, Image, Value
 
 from dataset_mmnerd import schema
+from modeling_2mner import TwoMNERConfig
+from modeling_2mner.sentences_2mner import CONTEXT_FIELDS
 
 
 def test_labels_begin_with_o_and_name_each_type_twice():
@@ -32,3 +34,8 @@ def test_the_sample_has_one_column_more():
     plain, sample = schema.features(["O"]), schema.features(["O"], sample=True)
     assert set(sample) - set(plain) == {"decidable_from_text"}
     assert sample["decidable_from_text"] == Value("bool")
+
+
+def test_the_model_reads_the_columns_and_labels_of_the_data():
+    assert CONTEXT_FIELDS == schema.CONTEXT_COLUMNS
+    assert list(TwoMNERConfig().id2label.values()) == schema.bio_labels()

@@ -1,4 +1,4 @@
-"""Sources find their files, splits and labels; the builder has a config a language."""
+"""Sources find their files, splits and labels."""
 
 import json
 from collections import defaultdict
@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from dataset_mmnerd import sources as mmnerd
+from dataset_mmnerd import sources
 from dataset_mmnerd.readers import MalformedLineError
 from dataset_mmnerd.sample import SAMPLE_LANGUAGES, sample_rows
 from dataset_mmnerd.schema import SPLITS, bio_labels
 from dataset_mmnerd.sources import (
-    MMNERD,
     OpenSource,
     ReadOptions,
     Source,
@@ -92,9 +91,9 @@ def test_a_source_is_added_by_a_function_and_a_row(tmp_path, monkeypatch):
     def find_tweets(data_dir, options):
         options = replace(options, image_dir=options.image_dir or data_dir / "media")
         paths = sorted(data_dir.glob("*.tweets"))
-        return [mmnerd._part(path, data_dir, options, "pt") for path in paths]
+        return [sources._part(path, data_dir, options, "pt") for path in paths]
 
-    monkeypatch.setitem(mmnerd.SOURCES, "tweets", Source(find_tweets, entity_types=("PER", "LOC")))
+    monkeypatch.setitem(sources.SOURCES, "tweets", Source(find_tweets, entity_types=("PER", "LOC")))
     (tmp_path / "media").mkdir()
     (tmp_path / "media" / "1.png").write_bytes(image_bytes())
     (tmp_path / "dev.tweets").write_text(conll(("1", ["Ana"], ["B-PER"])))
@@ -196,49 +195,6 @@ def test_more_data_moves_nothing_to_another_split(tmp_path):
     few, many = split_of_each(100), split_of_each(300)
     assert set(few.values()) == set(SPLITS)
     assert {name: many[name] for name in few} == few
-
-
-# The builder --------------------------------------------------------------------------------------
-
-
-def test_the_builder_has_one_config_a_language_and_all(mmnerd_folder, tmp_path):
-    def load(name):
-        builder = MMNERD(
-            cache_dir=str(tmp_path / "cache"),
-            config_name=name,
-            source="mmnerd",
-            data_dir=str(mmnerd_folder),
-        )
-        builder.download_and_prepare()
-        return builder.as_dataset()
-
-    german, everything = load("de"), load("all")
-    assert {split: len(german[split]) for split in german} == dict.fromkeys(SPLITS, 2)
-    assert {split: len(everything[split]) for split in everything} == dict.fromkeys(SPLITS, 8)
-    first = german["train"][0]
-    assert first["tokens"] == ["Müller", "wechselt", "zu", "Union", "train"]
-    assert first["image"].size == (64, 48)
-    names = german["train"].features["ner_tags"].feature.names
-    assert [names[tag] for tag in first["ner_tags"]] == ["B-PER", "O", "O", "B-ORG", "O"]
-    with pytest.raises(SourceError, match="found 'pt', expected one of all, de, en, es, fr"):
-        load("pt")
-
-
-def test_the_builder_reads_a_changed_file_again(mmnerd_folder, tmp_path):
-    def words():
-        builder = MMNERD(
-            cache_dir=str(tmp_path / "cache"),
-            config_name="fr",
-            source="mmnerd",
-            data_dir=str(mmnerd_folder),
-        )
-        builder.download_and_prepare()
-        return builder.as_dataset(split="test")["tokens"][:]
-
-    path = mmnerd_folder / "train_valid_test" / "train_valid_test_fr" / "test_conll_format.txt"
-    before = words()
-    path.write_text("Non\tO\n")
-    assert words() == [["Non"]] != before
 
 
 def test_the_sample_is_a_source_whose_rows_do_not_depend_on_the_languages_asked_for():
