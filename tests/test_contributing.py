@@ -4,12 +4,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 import modeling_2mner
-from tests.slow import SLOW, TESTS
+from tests.slow import SLOW, TESTS, pytest_collection_modifyitems
 
 ROOT = TESTS.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -26,8 +27,19 @@ def test_the_packages_of_the_page_are_all_packages():
     assert set(table) == {path.parent.name for path in ROOT.glob("*/__init__.py")} | {"cli_2mner"}
 
 
-def test_every_place_of_the_slow_tests_is_there():
-    assert [place for place in SLOW if not (TESTS / place).exists()] == []
+@pytest.mark.parametrize("place", SLOW)
+def test_every_place_of_the_slow_tests_is_there(place):
+    path, _, name = place.partition("::")
+    assert (TESTS / path).exists()
+    assert not name or f"def {name}(" in (TESTS / path).read_text("utf-8")
+
+
+def test_a_test_of_a_slow_place_is_marked():
+    marks: list[str] = []
+    path = TESTS / "campaigns" / "test_campaigns.py"
+    item = SimpleNamespace(path=path, name="test_some", add_marker=marks.append)
+    pytest_collection_modifyitems([item])
+    assert marks == ["slow"]
 
 
 def test_the_hosted_workflow_runs_the_integration_run():
