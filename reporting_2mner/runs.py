@@ -20,6 +20,7 @@ from typing import Any
 
 from jinja2 import UndefinedError
 
+from dataset_mmnerd.files import check_size
 from dataset_mmnerd.labels import Span
 from dataset_mmnerd.quoting import quoted, shorten
 
@@ -58,6 +59,10 @@ CONTROL_NAMES = {
 }
 
 
+_MOST_BYTES = 2**30
+"""Of a file that is read at once."""
+
+
 class RunError(ValueError):
     """A folder that is no finished run, or runs that cannot be compared."""
 
@@ -90,7 +95,7 @@ def read_run(folder: Path) -> Run:
     """
     predictions, state = folder / "predictions.jsonl", folder / "trainer_state.json"
     curve = folder / "learning_curve.json"
-    content = predictions.read_bytes() if predictions.is_file() else b""
+    content = _content(predictions) if predictions.is_file() else b""
     lines = content.removesuffix(b"\n").split(b"\n") if content else []
     return Run(
         folder=folder,
@@ -110,7 +115,15 @@ def read_results(folder: Path) -> dict[str, Any]:
     metrics = folder / "metrics.json"
     if not metrics.is_file():
         raise RunError(f"there is no {metrics}: the run is not finished, or is none")
-    return _with_present_names(_parsed(metrics.read_bytes(), metrics))
+    return _with_present_names(_parsed(_content(metrics), metrics))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        check_size(path, _MOST_BYTES)
+    except OSError as error:
+        raise RunError(str(error)) from error
+    return path.read_bytes()
 
 
 def _parsed(content: bytes, place: Path | str) -> dict[str, Any]:
@@ -145,7 +158,7 @@ _RENAMED = {
 
 def _entries(path: Path, key: str, number: str) -> list[dict[str, Any]]:
     """The list under a key of a JSON file: objects, each with a number under another key."""
-    entries = _parsed(path.read_bytes(), path).get(key)
+    entries = _parsed(_content(path), path).get(key)
     for entry in entries if isinstance(entries, list) else [entries]:
         if not isinstance(entry, dict) or not _is_number(entry.get(number)):
             expected = f'expected "{key}", a list of objects with "{number}"'

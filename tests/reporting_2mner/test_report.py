@@ -84,6 +84,13 @@ def test_a_damaged_file_of_a_run_is_one_line_that_names_it(run, refused, name, c
     assert (run / "report.html").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", [*DAMAGED, "predictions.jsonl"])
+def test_an_enormous_file_of_a_run_is_not_read(run, refused, name):
+    with (run / name).open("wb") as file:
+        file.truncate(5 * 10**9)
+    assert f"{run / name}: found 5,000,000,000 bytes, expected at most" in refused(run)
+
+
 BAD_RECORDS = {
     "{": "found no JSON",
     "": "found no JSON",
