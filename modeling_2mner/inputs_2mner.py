@@ -1,13 +1,13 @@
-"""What a user gives to the pipeline, in any form, as sentences: words, their characters, an image.
+"""The inputs of the pipeline, in any form, as sentences: words with offsets, and an image.
 
-The user's string is never changed: every word knows its characters `[start, end)` in it.
+The user's string is never changed: every word has its characters `[start, end)` in it.
 """
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
 
 # isort: split
 
-from collections.abc import Iterable, Iterator, Mapping, Set, Sized
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,16 +30,16 @@ class Sentence:
     """One input.
 
     Attributes:
-        text: as the user gave it, or the words joined by spaces.
+        text: the user's text, or the words joined by spaces.
         words: each word's characters `[start, end)` of the text.
         context: the image's visual context.
         candidates: words `[start, end)` to be scored; None finds entities.
         image: its image in any form, until it is loaded.
         from_row: whether it is a row of a data set, of which nothing is fetched.
         alone: whether it was given alone, and its image's error is raised.
-        pixels: `[3, h, w]` the image as the model reads it.
+        pixels: `[3, h, w]` the resized and normalised image.
         image_error: why its image could not be read.
-        encoded: its sub-words.
+        encoding: its sub-words, once it is encoded.
     """
 
     text: str
@@ -51,7 +51,13 @@ class Sentence:
     alone: bool
     pixels: Tensor | None = None
     image_error: str | None = None
-    encoded: EncodedSentence | None = None
+    encoding: EncodedSentence | None = None
+
+    @property
+    def encoded(self) -> EncodedSentence:
+        """Its sub-words, after it has been encoded."""
+        assert self.encoding is not None
+        return self.encoding
 
     @property
     def word_list(self) -> list[str]:
@@ -78,10 +84,10 @@ def as_several(inputs: Any) -> Any:
 
 def each_of(inputs: Any) -> Iterator:
     """The inputs of a list, a data set or an iterator, one by one."""
-    by_number = isinstance(inputs, Sized) and not isinstance(inputs, IterableDataset)
-    if by_number and isinstance(inputs, Dataset):
-        return (inputs[number] for number in range(len(inputs)))
-    return iter(inputs)
+    if isinstance(inputs, IterableDataset) or not isinstance(inputs, Dataset):
+        return iter(inputs)
+    data: Any = inputs
+    return (data[number] for number in range(len(data))) if hasattr(data, "__len__") else iter(data)
 
 
 def read_input(

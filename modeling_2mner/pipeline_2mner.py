@@ -4,7 +4,7 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 # isort: split
 
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from transformers.utils import cached_file, logging
 
 from .hardware_2mner import multiplies_bf16, quantise_linear_layers, usable_cores
 from .inputs_2mner import Sentence, as_several, each_of, load_image_of, read_input
+from .processing_2mner import TwoMNERProcessor
 from .quoting_2mner import described, quoted, shorten
 from .streaming_2mner import answers_in_order, batches_by_length
 from .thresholds_2mner import FILE, Limits, limits_from_file, limits_from_numbers, parse_wish
@@ -72,9 +73,9 @@ class _Span:
 
 
 class _Answers(Sized):
-    """The answers to a data set, found as they are read; its length is the data set's."""
+    """The answers to a data set, computed while they are read; as many as its inputs."""
 
-    def __init__(self, inputs: Sized, answers):
+    def __init__(self, inputs: Sized, answers: Callable[[Any], Iterator]):
         self._inputs, self._answers = inputs, answers
 
     def __len__(self) -> int:
@@ -90,6 +91,9 @@ class MultimodalNERPipeline(Pipeline):
         ner = pipeline("multimodal-ner", model=folder, trust_remote_code=True)
         ner({"text": "Angela Merkel besucht Paris.", "image": "photo.jpg"})
         # [{"label": "PER", "score": 0.98, "word": "Angela Merkel", "start": 0, "end": 13}, ...]
+
+    With the installed package `pipeline_class=MultimodalNERPipeline` takes the place of
+    `trust_remote_code=True`.
 
     An input is a text; or a dictionary with `text`, or with `words`, and perhaps `image`: a path,
     bytes, a PIL image, an array or tensor, or an address (http or https), which is then fetched;
@@ -116,12 +120,15 @@ class MultimodalNERPipeline(Pipeline):
         ValueError: if processor and model have other labels, or this device has no such precision.
     """
 
-    _load_processor = True
-    _load_tokenizer = False
-    _load_image_processor = False
-    _load_feature_extractor = False
+    _load_processor = True  # type: ignore[assignment]  # the base class leaves it open
+    _load_tokenizer = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
 
-    def __init__(self, *args, precision: str | None = None, **kwargs):
+    processor: TwoMNERProcessor
+    model: Any  # a `TwoMNERForTokenClassification`, whose module imports this one
+
+    def __init__(self, *args: Any, precision: str | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if self.processor.labels != self.model.config.labels:
             raise ValueError(
@@ -223,13 +230,13 @@ class MultimodalNERPipeline(Pipeline):
         )
         return limits_from_file(path or None, *wish, name)
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # no positional options
         self,
-        inputs,
+        inputs: Any,
         batch_size: int | None = None,
         num_workers: int | None = None,
-        **options,
-    ):
+        **options: Any,
+    ) -> Any:
         """Find the entities.
 
         Args:
@@ -328,7 +335,7 @@ class MultimodalNERPipeline(Pipeline):
                 )
 
     def run_single(
-        self, inputs, preprocess_params: dict, forward_params: dict, postprocess_params: dict
+        self, inputs: Any, preprocess_params: dict, forward_params: dict, postprocess_params: dict
     ) -> list[dict[str, Any]] | dict[str, Any]:
         """Answer an input that is given alone, and not among others."""
         sentence = self._prepare(inputs, alone=True, **preprocess_params)
@@ -337,13 +344,13 @@ class MultimodalNERPipeline(Pipeline):
 
     def get_iterator(
         self,
-        inputs,
+        inputs: Any,
         num_workers: int | None,
         batch_size: int | None,
         preprocess_params: dict,
         forward_params: dict,
         postprocess_params: dict,
-    ):
+    ) -> Any:
         """Answer several inputs: an iterator; of a data set one that has its length."""
         if num_workers is None:
             num_workers = IMAGE_WORKERS if self.processor.reads_images else 0
@@ -397,7 +404,7 @@ class MultimodalNERPipeline(Pipeline):
         for sentence, encoded in zip(
             sentences, self.processor.encode(words, contexts), strict=True
         ):
-            sentence.encoded = encoded
+            sentence.encoding = encoded
 
     def _run(
         self, sentences: list[Sentence], forward_params: dict, postprocess_params: dict
@@ -405,13 +412,13 @@ class MultimodalNERPipeline(Pipeline):
         outputs = self.forward({"sentences": sentences}, **forward_params)
         return self.postprocess(outputs, **postprocess_params)
 
-    def preprocess(self, inputs, **options: Any) -> dict[str, list[Sentence]]:
+    def preprocess(self, input_: Any, **options: Any) -> dict[str, Any]:
         """One input as a batch of one sentence."""
-        sentence = self._prepare(inputs, **options)
+        sentence = self._prepare(input_, **options)
         load_image_of(sentence, self.processor)
         return {"sentences": [sentence]}
 
-    def _forward(
+    def _forward(  # type: ignore[override]  # a batch is a list of sentences
         self,
         model_inputs: dict[str, list[Sentence]],
         max_tokens: int | None = None,
@@ -424,9 +431,9 @@ class MultimodalNERPipeline(Pipeline):
         """
         sentences = model_inputs["sentences"]
         max_tokens = max_tokens or self._max_tokens
-        self._encode([sentence for sentence in sentences if sentence.encoded is None])
+        self._encode([sentence for sentence in sentences if sentence.encoding is None])
         outputs, word_mask = self._read(sentences, max_tokens, "image_text")
-        found = {"sentences": sentences}
+        found: dict[str, Any] = {"sentences": sentences}
         if aggregation_strategy == "none":
             rows = zip(outputs.predictions, outputs.marginals, strict=True)
             return {**found, "labels": [self._labels(*row) for row in rows]}
@@ -497,7 +504,7 @@ class MultimodalNERPipeline(Pipeline):
             for label, score in zip(known.tolist(), scores.tolist(), strict=True)
         ]
 
-    def postprocess(
+    def postprocess(  # type: ignore[override]  # a batch is a list of sentences
         self,
         model_outputs: dict[str, Any],
         aggregation_strategy: str = "simple",
@@ -506,7 +513,7 @@ class MultimodalNERPipeline(Pipeline):
         return_details: bool = False,
     ) -> list[Any]:
         """The answers to a batch."""
-        answers = []
+        answers: list[Any] = []
         for number, sentence in enumerate(model_outputs["sentences"]):
             if aggregation_strategy == "none":
                 found = [
@@ -525,14 +532,13 @@ class MultimodalNERPipeline(Pipeline):
                     for entity in entities
                     if limits is None or limits.passes(entity["score"], entity["label"])
                 ]
-            if return_details:
-                found = {
-                    "entities": found,
-                    "windows": len(sentence.encoded.windows),
-                    "image": sentence.image_state,
-                    "image_error": sentence.image_error,
-                }
-            answers.append(found)
+            details = {
+                "entities": found,
+                "windows": len(sentence.encoded.windows),
+                "image": sentence.image_state,
+                "image_error": sentence.image_error,
+            }
+            answers.append(details if return_details else found)
         return answers
 
     def _entity(
@@ -542,7 +548,7 @@ class MultimodalNERPipeline(Pipeline):
         types = self.model.crf.types
         entity = {"label": span.label, "score": limits.calibrated(span.score, span.label)}
         entity |= _place(sentence, span.start, span.end)
-        if top_k is not None:
+        if top_k is not None and span.by_type is not None:
             ranked = sorted(zip(span.by_type, types, strict=True), key=lambda pair: -pair[0])
             entity["alternatives"] = [
                 {"label": name, "score": limits.calibrated(score, name)}
