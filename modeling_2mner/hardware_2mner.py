@@ -1,4 +1,4 @@
-"""What this machine computes fast, and how many threads it has for it."""
+"""The number formats that the machine computes fast, and its number of cores."""
 
 import os
 import re
@@ -13,7 +13,7 @@ __all__ = ["Int8Linear", "multiplies_bf16", "quantise_linear_layers", "usable_co
 def multiplies_bf16(
     device: torch.device | str = "cpu", cpuinfo: Path = Path("/proc/cpuinfo")
 ) -> bool:
-    """Whether a device multiplies bfloat16 matrices itself: without that bfloat16 is slower than
+    """Whether a device has instructions for bfloat16 products. Without them bfloat16 is slower than
     float32.
     """
     kind = torch.device(device).type
@@ -25,7 +25,7 @@ def multiplies_bf16(
 
 
 def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The cores that this process may use: by its affinity, and by its container's quota."""
+    """The cores that this process may use, by its affinity and the quota of its container."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -38,12 +38,15 @@ def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 
 class Int8Linear(nn.Module):
-    """A linear layer in 8 bits: a scale for each output of the weights, and one for each row of the
-    inputs, found anew, so that no row changes what another one gives.
+    """A linear layer in 8 bits, with a scale for each output and a scale for each row of the input.
+    The result of a row does not depend on the other rows.
 
     Args:
-        linear: the layer whose weights are taken over.
+        linear: the layer that it replaces.
     """
+
+    weight: Tensor
+    scale: Tensor
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
@@ -65,7 +68,7 @@ class Int8Linear(nn.Module):
 
 
 def _scale(rows: Tensor) -> Tensor:
-    """`[n, 1]`: what each row is divided by to lie within 8 bits."""
+    """`[n, 1]`: the divisor of each row that leaves numbers of at most 127."""
     return (rows.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-12)
 
 

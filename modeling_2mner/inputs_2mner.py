@@ -97,11 +97,11 @@ def read_input(
     spans: Any = None,
     alone: bool = False,
 ) -> Sentence:
-    """Check one input and split it into words; its image is not touched.
+    """Check one input and split it into words; its image is not read.
 
     Raises:
-        TypeError: if it, or what it holds, is of another type.
-        ValueError: if it has other keys, or a span is not one of whole words.
+        TypeError: if it, or a value in it, is of another type.
+        ValueError: if it has other keys, or a span does not consist of whole words.
     """
     if is_split_into_words and is_listing(given):
         given = {"words": given}
@@ -142,12 +142,12 @@ def read_input(
 
 
 def load_image_of(sentence: Sentence, processor: TwoMNERProcessor) -> None:
-    """Read a sentence's image, if it has one. An address is fetched if the user named it: one in a
-    row of a data set is not. Of an image that cannot be had the reason is kept.
+    """Read a sentence's image, if it has one. An address is fetched, but not one in a row of a data
+    set. If the image cannot be read, the reason is stored in `image_error`.
 
     Raises:
         TypeError: if it is no image.
-        ImageError, OSError: if it cannot be had, and the input was given alone.
+        ImageError, OSError: if it cannot be read, and the input was given alone.
     """
     source, sentence.image = sentence.image, None
     if source is None:
@@ -163,7 +163,7 @@ def load_image_of(sentence: Sentence, processor: TwoMNERProcessor) -> None:
 
 
 def _joined(words: list[str]) -> tuple[str, list[tuple[int, int]]]:
-    """Words as a text with spaces, and where each of them is in it."""
+    """Words joined by spaces, and the offsets of each."""
     spans = []
     position = 0
     for word in words:

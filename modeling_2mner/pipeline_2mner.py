@@ -1,4 +1,4 @@
-"""The inference pipeline: raw text and an image in, entities with character offsets out."""
+"""The inference pipeline: from text and images to entities with character offsets."""
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
 
@@ -29,17 +29,17 @@ __all__ = ["MultimodalNERPipeline"]
 logger = logging.get_logger(__name__)
 
 MAX_TOKENS, MAX_TOKENS_OF_CPU = 8192, 1024
-"""Sub-words of a batch where the user names no number. Larger ones are slower on a processor, whose
-caches do not hold them."""
+"""Sub-words of a batch by default. Larger batches are slower on a processor, whose caches do not
+hold them."""
 
 IMAGE_TOKENS = 64
-"""What an image costs of a batch, in sub-words."""
+"""The cost of an image in a batch, in sub-words."""
 
 BUFFER = 1024
 """Sentences that are sorted together."""
 
 WORDS_OF_A_PLACE, PLACES_OF_AN_IMAGE = 128, 8
-"""A place of the buffer is for so many words; an image takes so many places."""
+"""Words that fit in one place of the buffer; places that an image takes."""
 
 IMAGE_WORKERS = 4
 
@@ -56,12 +56,19 @@ OPTIONS = (
 )
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 SURE = 0.5
+"""The probability of a type in the text view from which on the text alone determines the type."""
 
 
 @dataclass
 class _Span:
-    """An entity or a candidate: words `[start, end)`, its type and the probability of both; that of
-    every type; and the same in the text view, of a sentence that has another one.
+    """An entity or a candidate.
+
+    Attributes:
+        start, end: its words `[start, end)`.
+        label: its type.
+        score: the probability of exactly this entity.
+        by_type: the probability of each type over these words.
+        by_type_in_text: the same in the text view, if that differs.
     """
 
     start: int
@@ -95,29 +102,35 @@ class MultimodalNERPipeline(Pipeline):
     With the installed package `pipeline_class=MultimodalNERPipeline` takes the place of
     `trust_remote_code=True`.
 
-    An input is a text; or a dictionary with `text`, or with `words`, and perhaps `image`: a path,
-    bytes, a PIL image, an array or tensor, or an address (http or https), which is then fetched;
-    and perhaps the image's visual context, lists of strings under `objects`, `captions` and `ocr`;
-    or a row of a data set, with `tokens` and perhaps any of these, of which nothing is fetched.
-    Inputs may come as a list, tuple or array, a data set (of `datasets` or torch), a generator or
-    another stream, those with images among those without. They are sorted by length in a buffer
-    and read in batches of `max_tokens` sub-words; in float32 the answers are those of single calls
+    An input is one of
+
+    * a text;
+    * a dictionary with `text` or `words`, and optionally `image` (a path, bytes, a PIL image, an
+      array or tensor, or an http or https address, which is fetched) and visual context, lists of
+      strings under `objects`, `captions` and `ocr`;
+    * a row of a data set, with `tokens` and optionally any of these. No address in it is fetched.
+
+    Several inputs may be a list, tuple or array, a data set (of `datasets` or torch), a generator
+    or another stream; only some of them need images. They are sorted by length in a buffer, and
+    run in batches of `max_tokens` sub-words. In float32 the answers are those of single calls
     within 1e-5.
 
-    An image that cannot be fetched or read is an error where an input is given alone. Among
-    several, and in a row of a data set, it costs the image and not the batch: the sentence is read
-    as one without an image, and a warning in the log names the image and the reason.
+    If an image cannot be fetched or read, an input that is given alone raises an error. Among
+    several inputs, and in a row of a data set, the sentence is read without its image, and a
+    warning in the log names the image and the reason.
 
     Args:
-        precision: of the encoders. By default the model's own. "float32"; "bfloat16", in which
-            matrices are multiplied; "auto", which is "bfloat16" where the device multiplies it
-            itself and the model's own elsewhere; "int8", which gives the text encoder's linear
-            layers 8-bit weights, in place, on a processor. Both change the scores a little; in
-            bfloat16 they may depend a little on the other sentences of a batch.
-        options: of every call (see `__call__`), unless the call says otherwise.
+        precision: the precision of the encoders; by default that of the model. "float32";
+            "bfloat16", for matrix products; "auto", which is "bfloat16" where the device has
+            instructions for it, and that of the model elsewhere; "int8", 8-bit weights in the
+            linear layers of the text encoder, in place, on a processor. bfloat16 and int8 change
+            the scores a little; in bfloat16 they may depend a little on the other sentences of a
+            batch.
+        options: defaults of the options of a call (see `__call__`).
 
     Raises:
-        ValueError: if processor and model have other labels, or this device has no such precision.
+        ValueError: if processor and model have different labels, the tokenizer has more sub-words
+            than the text encoder, or the device does not have the precision.
     """
 
     _load_processor = True  # type: ignore[assignment]  # the base class leaves it open
@@ -161,7 +174,7 @@ class MultimodalNERPipeline(Pipeline):
         self._autocasts = precision == "bfloat16"
         shown = precision or str(self.model.dtype).removeprefix("torch.")
         if kind == "cpu":
-            # Threads beyond the cores that this process may use wait for one another.
+            # More threads than usable cores are slower.
             torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
             shown += f", {torch.get_num_threads()} threads"
         logger.info(f"Inference on {self.device}: {shown}")
@@ -209,7 +222,7 @@ class MultimodalNERPipeline(Pipeline):
         return preprocess, forward, postprocess
 
     def _limits(self, threshold: Any, risk: Any) -> Limits:
-        """The thresholds that a call or the model's own file names."""
+        """The thresholds of a call, or of the file that is stored with the model."""
         if risk is not None:
             if isinstance(risk, bool) or not isinstance(risk, int | float) or not 0 < risk < 1:
                 raise ValueError(f"risk is {described(risk)}, expected a number between 0 and 1")
@@ -241,39 +254,39 @@ class MultimodalNERPipeline(Pipeline):
 
         Args:
             inputs: one input, or a list, data set or generator of them (see the class).
-            batch_size: sentences of a batch, at most; by default any number within `max_tokens`.
+            batch_size: sentences of a batch, at most; by default as many as `max_tokens` allows.
                 With 1 nothing is sorted, and each input of a stream is answered before the next one
                 is read.
             num_workers: threads that fetch and decode images while the model runs; by default 4,
-                and none for a model that reads no images.
+                or 0 for a text-only model.
             options:
                 max_tokens: sub-words of a batch, padding included, at most; by default 1024 on a
-                    processor, and 8192 elsewhere. An image counts as 64. A longer text is read by
-                    itself, in parts of that size.
-                is_split_into_words: an input is a list of words; a list of strings is one sentence,
-                    not several.
+                    processor, and 8192 elsewhere. An image counts as 64. A longer text is a batch
+                    of its own, run in parts of that size.
+                is_split_into_words: an input is a list of words, so that a list of strings is one
+                    sentence.
                 aggregation_strategy: "simple" (default) gives entities. The model labels whole
                     words, so that "first", "average" and "max" give the same. "none" gives each
                     word whose label is not `O`, with the probability of that label.
-                threshold: the least score of an entity that is given: a number, or one by type; or
-                    "precision=0.95", one that was chosen for this model (`2mner thresholds`): the
-                    scores are then calibrated.
-                risk: 0.05, say: in place of `threshold`, one chosen to keep an error rate.
+                threshold: the least score of an entity: a number, or numbers by type; or
+                    "precision=0.95", the thresholds for this precision that are stored with the
+                    model (`2mner thresholds`). Scores are then calibrated.
+                risk: an error rate such as 0.05, in place of `threshold`: the thresholds for this
+                    error rate that are stored with the model.
                 top_k: give each entity `alternatives`: the most probable types over the same words,
-                    its own among them, each with `label` and `score`. The scores of all types and
-                    of there being no such entity sum to 1.
-                spans: candidates that are scored, in their order, in place of finding entities:
-                    characters `[start, end)` of the text, from the first of a word to the end of
-                    one; or words, where the input is words. Each gets its most probable type,
-                    however improbable. They may also stand in the input, under `spans`, as they
-                    must where there are several.
+                    its own included, each with `label` and `score`. The scores of all types and
+                    the probability of no entity over these words sum to 1.
+                spans: candidates to score, in their order, in place of finding entities: characters
+                    `[start, end)` of the text, from the start of a word to the end of a word; or
+                    words, where the input is words. Each gets its most probable type, however
+                    improbable. For several inputs they are given in each input, under `spans`.
                 explain: give each entity of a sentence whose image or visual context was read
-                    `score_without_image`, the probability of the same entity in the text view, and
-                    `typed_from`: "text" if the text view is at least half sure of the same type,
-                    "disagree" if it is of another one, "image" if it is of none.
+                    `score_without_image`, the probability of the same entity in the text view; and
+                    `typed_from`: "text" if the text view gives the same type a probability of at
+                    least 0.5, "disagree" if it gives that to another type, "image" otherwise.
                 return_details: for each input a dictionary of its `entities`, the number of
-                    `windows` that were read, `image` ("read", "unreadable", or "none"), and
-                    `image_error`, why it was not readable.
+                    `windows`, `image` ("read", "unreadable" or "none"), and `image_error`, the
+                    reason if it was not readable.
 
         Returns:
             A list of entities; for a list or tuple of inputs a list of such lists; for a data set
@@ -283,11 +296,11 @@ class MultimodalNERPipeline(Pipeline):
             place of `label`.
 
         Raises:
-            TypeError: if an input, what it holds, or an option is of another type, or an option is
+            TypeError: if an input, a value in it, or an option is of another type, or an option is
                 unknown.
             ValueError: if a dictionary has other keys, a span does not consist of words, an option
-                has an unknown value, or no such threshold is stored with the model. An
-                `ImageError`, which is one, if the image of an input given alone cannot be read.
+                has an unknown value, or no such threshold is stored with the model; an
+                `ImageError` if the image of an input given alone cannot be read.
             OSError: if the image of an input given alone cannot be fetched.
         """
         batch_size = self._batch_size if batch_size is None else batch_size
@@ -319,7 +332,7 @@ class MultimodalNERPipeline(Pipeline):
 
     @staticmethod
     def _check_combination(forward: dict, postprocess: dict, spans: Any) -> None:
-        """ "none" gives words: it takes no option about entities."""
+        """Refuse options about entities with "none", which gives words."""
         if forward.get("aggregation_strategy") != "none":
             return
         about_entities = {
@@ -337,7 +350,7 @@ class MultimodalNERPipeline(Pipeline):
     def run_single(
         self, inputs: Any, preprocess_params: dict, forward_params: dict, postprocess_params: dict
     ) -> list[dict[str, Any]] | dict[str, Any]:
-        """Answer an input that is given alone, and not among others."""
+        """Answer an input that is given alone."""
         sentence = self._prepare(inputs, alone=True, **preprocess_params)
         load_image_of(sentence, self.processor)
         return self._run([sentence], forward_params, postprocess_params)[0]
@@ -383,7 +396,7 @@ class MultimodalNERPipeline(Pipeline):
     def _plan(
         self, sentences: list[Sentence], max_tokens: int, most: int | None
     ) -> list[list[int]]:
-        """Encode the sentences of a buffer, and say which are read together."""
+        """Encode the sentences of a buffer, and form batches."""
         for sentence in sentences:
             if sentence.image_error is not None:
                 logger.warning(f"Read without its image: {sentence.image_error}")
@@ -426,8 +439,8 @@ class MultimodalNERPipeline(Pipeline):
         top_k: int | None = None,
         explain: bool = False,
     ) -> dict[str, Any]:
-        """Read a batch: `spans`, of each sentence its entities or scored candidates; `labels`, with
-        "none", each word's label and its probability.
+        """Run a batch. The result has `spans`, for each sentence its entities or scored candidates;
+        with "none" `labels`, the label of each word and its probability.
         """
         sentences = model_inputs["sentences"]
         max_tokens = max_tokens or self._max_tokens
@@ -473,7 +486,7 @@ class MultimodalNERPipeline(Pipeline):
     def _compare_with_text(
         self, sentences: list[Sentence], spans: list[list[_Span]], max_tokens: int
     ) -> None:
-        """Score what was found in the text view, where that is another one."""
+        """Score the spans in the text view, where it differs."""
         rows = [
             number
             for number, sentence in enumerate(sentences)
@@ -544,7 +557,7 @@ class MultimodalNERPipeline(Pipeline):
     def _entity(
         self, sentence: Sentence, span: _Span, limits: Limits, top_k: int | None
     ) -> dict[str, Any]:
-        """An entity as users get it."""
+        """An entity of the answer."""
         types = self.model.crf.types
         entity = {"label": span.label, "score": limits.calibrated(span.score, span.label)}
         entity |= _place(sentence, span.start, span.end)
@@ -570,7 +583,7 @@ def _place(sentence: Sentence, first: int, last: int) -> dict[str, Any]:
 
 
 def _places(sentence: Sentence) -> int:
-    """What a sentence takes of the buffer."""
+    """The places that a sentence takes in the buffer."""
     of_image = 0 if sentence.image is None else PLACES_OF_AN_IMAGE
     return 1 + len(sentence.words) // WORDS_OF_A_PLACE + of_image
 

@@ -1,9 +1,9 @@
 """The probability that exactly a given span is an entity, for each type, from a CRF's messages.
 
-A label sequence spells the entity `[start, end)` of a type if its first word begins one, each
-further word continues it, and the word after it does not. The sum over all such sequences is
+A label sequence has the entity `[start, end)` of a type if the first word begins it, each further
+word continues it, and the word after it does not. The sum over all such sequences is
 
-    alpha[start, y] * (steps and emissions inside the span) * (all that may follow) / Z
+    alpha[start, y] * (steps and emissions inside the span) * (all continuations) / Z
 
 Shapes: `B` sentences, `W` words, `K` labels, `T` types, `n` spans.
 """
@@ -18,11 +18,11 @@ from .labels_2mner import split_label
 __all__ = ["entity_types", "span_probabilities"]
 
 PART = 2**22
-"""Numbers that are worked on at once."""
+"""Numbers of an intermediate tensor, at most."""
 
 
 def entity_types(labels: Sequence[str]) -> list[str]:
-    """The types of some labels, in the order in which they come first."""
+    """The types of some labels, in order of their first label."""
     return list(dict.fromkeys(split_label(label)[1] for label in labels if label != "O"))
 
 
@@ -42,14 +42,14 @@ def span_probabilities(
 
     Args:
         labels: the `K` label names.
-        alpha, beta: `[B, W, K]`, log of the summed weight of all that comes before a word's label,
-            its own emission included, and of all that comes after it.
+        alpha, beta: `[B, W, K]`, the forward messages, which include the emission of their word,
+            and the backward messages, as logarithms.
         emissions: `[B, W, K]`.
         transition, end: `[K, K]` from one label to the next, `[K]` at the end.
         begins: `[K]` bool, the labels of an entity's first word.
-        continues: `[K, K]` bool, whether the second label goes on with the first one's entity.
+        continues: `[K, K]` bool, whether the second label continues the entity of the first one.
         lengths: `[B]` words of each sentence.
-        spans: `[n, 3]` long: the sentence, and the words `[start, end)` of it.
+        spans: `[n, 3]` long: the number of the sentence, and its words `[start, end)`.
 
     Returns:
         `[n, T]`, in the order of `entity_types`; a row sums to at most 1.
@@ -68,7 +68,7 @@ def span_probabilities(
             here = emissions[sentence[:going], start[:going] + step]
             state[:going] = (state[:going, :, None] + inside).logsumexp(1) + here
         ends = stop == lengths[sentence]
-        after = stop.where(~ends, start)  # any word, where none follows
+        after = stop.where(~ends, start)  # at the end of a sentence any word: it is not used
         follows = (emissions + beta)[sentence, after]
         leave = (outside + follows[:, None, :]).logsumexp(2)
         state = state + end.where(ends[:, None], leave)

@@ -1,8 +1,8 @@
-"""Inputs of any number in, answers in their order out: sorted batches, and reading ahead.
+"""Answer a stream of inputs in order: batches sorted by length, and reading ahead.
 
-Inputs are read into a bounded buffer, sorted by length there, and run in batches of a bounded
-number of sub-words, so that little is padding. While a batch is run, the inputs of the next buffer
-are read, and their images are decoded in threads. At most two buffers are ahead of the answers.
+Inputs are read into a bounded buffer, sorted by length, and run in batches of a bounded number of
+sub-words, so that little is padding. While a batch runs, the inputs of the next buffer are read,
+and their images are decoded in threads. At most two buffers are in memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +18,12 @@ Answer = TypeVar("Answer")
 def batches_by_length(
     sizes: Sequence[tuple[int, int, int]], max_tokens: int, most: int | None = None
 ) -> list[list[int]]:
-    """Put sentences of like length together, the longest first.
+    """Form batches of sentences of similar length, the longest first.
 
     Args:
-        sizes: for each sentence its windows, the sub-words of the longest of them, and what it
-            costs besides, in sub-words.
-        max_tokens: what a batch may cost, its padding included; a sentence that costs more is a
+        sizes: for each sentence its windows, the sub-words of the longest of them, and further
+            costs, in sub-words.
+        max_tokens: the cost of a batch, at most, padding included; a sentence that costs more is a
             batch of its own.
         most: sentences in a batch; by default any number.
 
@@ -56,18 +56,18 @@ def answers_in_order(
     """Answer inputs in their order.
 
     Args:
-        inputs: of any number; they are read in the thread that asks for the answers.
-        prepare: from an input to a sentence; quick.
-        load: what is slow about a sentence, such as decoding its image; in a worker.
-        cost: what a sentence takes of the buffer.
+        inputs: any number of them; they are read in the calling thread.
+        prepare: from an input to a sentence; must be fast.
+        load: the slow part of preparing a sentence, such as decoding its image; runs in a worker.
+        cost: the places that a sentence takes in the buffer.
         plan: from the sentences of a buffer to batches of their numbers.
         run: from the sentences of a batch to their answers.
-        capacity: of the buffer. With 1 each input is answered before the next one is read.
-        workers: threads that load; with 0 it is done between the batches.
+        capacity: places of the buffer. With 1 each input is answered before the next one is read.
+        workers: threads that load; with 0 the calling thread loads between the batches.
 
     Raises:
-        Exception: what reading, preparing or loading an input raises, in its place: the inputs
-            before it are answered first.
+        Exception: the error of reading, preparing or loading an input, after the inputs before it
+            are answered.
     """
     pool = ThreadPoolExecutor(workers) if workers else None
     ahead = _Ahead(iter(inputs), prepare, load, cost, capacity, pool)
@@ -96,7 +96,7 @@ class _Ahead(Generic[T]):
     """The buffer that is being filled.
 
     Attributes:
-        error: what reading on ended with, if it was not the end of the inputs.
+        error: the error that ended the reading; None at the end of the inputs.
     """
 
     def __init__(
@@ -117,14 +117,14 @@ class _Ahead(Generic[T]):
         self._ended = False
 
     def read(self, most: int | None = None) -> None:
-        """Read on until the buffer is full, or some inputs more."""
+        """Read until the buffer is full, or at most `most` further inputs."""
         goal = None if most is None else len(self._sentences) + most
         while not self._ended and self._used < self._capacity and len(self._sentences) != goal:
             try:
                 sentence = self._prepare(next(self._inputs))
             except StopIteration:
                 self._ended = True
-            except Exception as error:  # kept, and raised in its place
+            except Exception as error:  # raised after the answers before it
                 self._ended, self.error = True, error
             else:
                 self._sentences.append(sentence)
@@ -133,7 +133,7 @@ class _Ahead(Generic[T]):
                 self._loading.append(started)
 
     def take(self) -> list[T]:
-        """The sentences that were read, all of them loaded; the buffer is empty then."""
+        """Wait until all sentences of the buffer are loaded, return them and empty the buffer."""
         sentences, loading = self._sentences, self._loading
         self._sentences, self._loading, self._used = [], [], 0
         for number, (sentence, started) in enumerate(zip(sentences, loading, strict=True)):
@@ -142,7 +142,7 @@ class _Ahead(Generic[T]):
                     self._load(sentence)
                 else:
                     started.result()
-            except Exception as error:  # kept, and raised in its place
+            except Exception as error:  # raised after the answers before it
                 self._ended, self.error = True, error
                 return sentences[:number]
         return sentences

@@ -1,12 +1,12 @@
-"""Which entities are sure enough to be given: thresholds of a call, and those stored with a model.
+"""Thresholds of the scores of entities: those of a call, and those stored with a model.
 
-`thresholds.json` stands beside the weights. A score `p` is calibrated by a temperature,
-`sigmoid(logit(p) / T)`, and the thresholds are those of calibrated scores:
+`thresholds.json` is saved beside the weights. A score `p` is calibrated by a temperature,
+`sigmoid(logit(p) / T)`. The thresholds are for calibrated scores:
 
     {"version": 1, "temperature": {"": 1.3, "PER": 1.2},
      "precision": {"0.95": {"": 0.81, "PER": 0.77}}, "risk": {"0.05": {"": 0.9}}}
 
-"" holds for every type that has no entry of its own. A level that no threshold reaches is null.
+"" is for every type without an entry of its own. A level that no threshold reaches is null.
 """
 
 import json
@@ -31,8 +31,8 @@ class Limits:
     """The least score of an entity by type, and the temperatures that calibrate scores.
 
     Attributes:
-        least: by type; "" holds for the others.
-        temperature: by type; "" holds for the others.
+        least: by type; "" for the other types.
+        temperature: by type; "" for the other types.
     """
 
     least: ByType
@@ -52,11 +52,11 @@ class Limits:
 
 
 def limits_from_numbers(threshold: Any, types: Sequence[str]) -> Limits:
-    """The limits that a call names itself.
+    """The limits that are given in a call.
 
     Args:
-        threshold: a number, or one by type; types without one have none.
-        types: the model's.
+        threshold: a number, or numbers by type; a type without a number has no limit.
+        types: the types of the model.
 
     Raises:
         TypeError, ValueError: if it is something else, a number is not from 0 to 1, or the model
@@ -94,13 +94,14 @@ def limits_from_file(path: Path | str | None, kind: str, level: float, model: st
     """The limits that were chosen for a model on validation data.
 
     Args:
-        path: of its `thresholds.json`; None if it has none.
+        path: its `thresholds.json`; None if it has none.
         kind: "precision" or "risk".
-        level: the precision to be reached, or the error rate to be kept.
-        model: how messages call it.
+        level: the precision to reach, or the error rate to keep.
+        model: its name in messages.
 
     Raises:
-        ValueError: if there is no such file or entry, which says how it is made; or it is damaged.
+        ValueError: if there is no such file or entry, with the command that makes it; or the file
+            is damaged.
     """
     command = f"make it with `2mner thresholds {model or 'MODEL'} --validation_files FILES`"
     if path is None:
@@ -137,8 +138,8 @@ def _read(path: Path) -> dict[str, Any]:
         for level, least in entries.items():
             if _number(level) is None:
                 raise ValueError(f"{path}: {kind} has {quoted(level)}, expected a number")
-            # None where no threshold reaches the level. One above 1 lets nothing pass: where those
-            # of other types reach it.
+            # None: no threshold reaches the level. Above 1: no entity of this type passes, and the
+            # thresholds of other types reach the level.
             if least is not None:
                 _check_types(path, f"{kind}[{quoted(level)}]", least, 0, 2)
     return saved
