@@ -74,6 +74,11 @@ COMMANDS = {
         "choose thresholds for a model on validation sentences",
         "2mner thresholds runs/demo --validation_files valid.jsonl",
     ),
+    "shrink": Command(
+        "inference_2mner.shrink",
+        "make a model smaller: fewer pieces, fewer layers, 16 bits",
+        "2mner shrink runs/demo --keep_vocabulary_of posts.txt --out runs/small",
+    ),
     "data": Command(
         "dataset_mmnerd.commands",
         "build, check and publish a data set",

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from inference_2mner import corpus, thresholds
+from inference_2mner import corpus, shrink, thresholds
 
 PAGE = (Path(__file__).parents[2] / "docs" / "inference.md").read_text("utf-8")
 PARSERS = {
     "2mner predict": corpus.parser,
     "-m cli_2mner predict": corpus.parser,
     "2mner thresholds": thresholds.parser,
+    "2mner shrink": shrink.parser,
 }
 COMMANDS = [
     (command, line)
