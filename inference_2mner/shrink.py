@@ -153,7 +153,7 @@ class Shrunk:
             lines.append(f"{self.sampled} of them, read by both models: {found}")
         if self.faults:
             lines.append(f"{len(self.faults):,} rows could not be read, first: {self.faults[0]}")
-        return "\n".join([*lines, *self.notes])
+        return "\n".join([*lines, *self.notes]).rstrip()
 
 
 # The corpus ---------------------------------------------------------------------------------------
