@@ -57,7 +57,7 @@ Sections = dict[str, list[str]]
 
 @lru_cache(maxsize=8)
 def _sections(file_name: str) -> Sections:
-    """The lines of a file in `frames`, by their `[section]`."""
+    """The lines of a file in `frames`, by their `[section]`. A line with `#` is a comment."""
     text = (resources.files(__package__) / "frames" / file_name).read_text("utf-8")
     sections: Sections = {}
     lines = sections[""] = []
