@@ -44,6 +44,7 @@ from transformers import (
 )
 
 from dataset_mmnerd.sample import load_sample
+from dataset_mmnerd.schema import bio_labels
 from modeling_2mner import (
     TwoMNERConfig,
     TwoMNERForTokenClassification,
@@ -55,7 +56,7 @@ from training_2mner.vision_cache import read_images_once
 
 ROOT = Path(__file__).parents[1]
 TEXT, VISION = str(ROOT / "backbones" / "text"), str(ROOT / "backbones" / "vision")
-LABELS = ["O", *(f"{prefix}-{kind}" for kind in ("PER", "LOC", "ORG", "MISC") for prefix in "BI")]
+LABELS = bio_labels()
 COMPARISONS = ("cache", "parts", "plain", "views", "memory")
 MATRIX = 8192
 
