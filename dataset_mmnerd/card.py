@@ -15,22 +15,19 @@ from pathlib import Path
 from datasets import DatasetInfo, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCard, DatasetCardData
-from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .build_report import BuildReport
+from .card_images import image_strip, label_chart
 from .card_reading import dataset_infos, read_card
-from .charts import label_chart
 from .files import write_text
-from .images import load_image
 from .markdown import code, escaped, listed, table
 from .schema import ALL_LANGUAGES, LANGUAGES, SPLITS, Row, entity_types, features
 from .sources import OpenSource
 
 _CONTEXT_HEADING = "\n## Text made from the images\n"
 _TEMPLATE = Path(__file__).with_name("card_template.md")
-_STRIP_IMAGES = 6
+_MOST_EXAMPLES = 6
 _EXAMPLE_WORDS = 40
-_STRIP_HEIGHT = 200
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def write_card(
     (folder / "assets" / "labels.png").write_bytes(label_chart(counts, types))
     examples = _chosen(report)
     if examples:
-        _strip([image for _, image in examples]).save(folder / "assets" / "examples.png")
+        image_strip([image for _, image in examples]).save(folder / "assets" / "examples.png")
     written = [part.written for part in report.parts.values()]
     images = sum(part.images for part in report.parts.values())
     card = DatasetCard.from_template(
@@ -239,7 +236,7 @@ def _audit_table(report: BuildReport) -> str:
     )
 
 
-# Images and plot ----------------------------------------------------------------------------------
+# Examples ----------------------------------------------------------------------------------
 
 
 def _chosen(report: BuildReport) -> list[tuple[Row, bytes]]:
@@ -247,7 +244,7 @@ def _chosen(report: BuildReport) -> list[tuple[Row, bytes]]:
     left = list(report.examples)
     chosen: list[tuple[Row, bytes]] = []
     used: Counter[str] = Counter()
-    while left and len(chosen) < _STRIP_IMAGES:
+    while left and len(chosen) < _MOST_EXAMPLES:
         best = min(left, key=lambda example: sum(used[trait] for trait in _traits(example[0])))
         left.remove(best)
         chosen.append(best)
@@ -270,26 +267,6 @@ def _marked(row: Row) -> str:
     shown = [f"**{text}** ({entity_type})" if entity_type else text for text, entity_type in words]
     shown = shown if len(shown) <= _EXAMPLE_WORDS else [*shown[:_EXAMPLE_WORDS], "…"]
     return f"({escaped(row['lang'])}) {' '.join(shown)}"
-
-
-def _strip(images: Sequence[bytes]) -> Image.Image:
-    """Numbered images of one height, side by side."""
-    shown = []
-    for content in images:
-        upright = load_image(content, smallest_side=2 * _STRIP_HEIGHT)
-        wide = max(20, min(2 * _STRIP_HEIGHT, upright.width * _STRIP_HEIGHT // upright.height))
-        shown.append(ImageOps.pad(upright, (wide, _STRIP_HEIGHT), color="white"))
-    gap = 8
-    size = (sum(image.width + gap for image in shown) - gap, _STRIP_HEIGHT)
-    strip = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(18)
-    x = 0
-    for number, image in enumerate(shown, start=1):
-        strip.paste(image, (x, 0))
-        draw.rounded_rectangle([x + 5, 5, x + 31, 31], 6, fill="white", outline="#444444")
-        draw.text((x + 18, 18), str(number), fill="black", font=font, anchor="mm")
-        x += image.width + gap
-    return strip
 
 
 __all__ = ["CardFacts", "update_card", "write_card"]

@@ -1,4 +1,4 @@
-"""The data card's chart: how many entities of each type in each language."""
+"""The data card's images: a chart of entities by type and language, and a strip of examples."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from collections.abc import Mapping, Sequence
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from .images import load_image
 
 _COLORS = ("#0b6ec0", "#e0a526", "#199a5b", "#c9444d", "#7a4cc2", "#3aa6b0", "#a15f0b", "#d46fa8")
 _OTHER_COLOR = "#8a8d93"
 _MOST_TYPES = 30
 _MOST_NAMED = len(_COLORS)
 _LONGEST_NAME = 24
+_STRIP_HEIGHT = 200  # pixels
 
 
 def label_chart(counts: Mapping[str, Mapping[str, int]], types: Sequence[str]) -> bytes:
@@ -80,4 +84,24 @@ def _printable(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-__all__ = ["label_chart"]
+def image_strip(images: Sequence[bytes]) -> Image.Image:
+    """Numbered images of one height, side by side."""
+    shown = []
+    for content in images:
+        upright = load_image(content, smallest_side=2 * _STRIP_HEIGHT)
+        wide = max(20, min(2 * _STRIP_HEIGHT, upright.width * _STRIP_HEIGHT // upright.height))
+        shown.append(ImageOps.pad(upright, (wide, _STRIP_HEIGHT), color="white"))
+    gap = 8
+    size = (sum(image.width + gap for image in shown) - gap, _STRIP_HEIGHT)
+    strip = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(18)
+    x = 0
+    for number, image in enumerate(shown, start=1):
+        strip.paste(image, (x, 0))
+        draw.rounded_rectangle([x + 5, 5, x + 31, 31], 6, fill="white", outline="#444444")
+        draw.text((x + 18, 18), str(number), fill="black", font=font, anchor="mm")
+        x += image.width + gap
+    return strip
+
+
+__all__ = ["image_strip", "label_chart"]

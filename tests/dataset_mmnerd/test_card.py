@@ -12,7 +12,7 @@ from PIL import Image
 
 from dataset_mmnerd.build import build
 from dataset_mmnerd.card import CardFacts
-from dataset_mmnerd.charts import label_chart
+from dataset_mmnerd.card_images import label_chart
 
 from .conftest import conll, image_bytes
 
