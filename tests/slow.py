@@ -10,9 +10,11 @@ SLOW = (
     "campaigns",
     "dataset_mmnerd/test_audit.py",
     "dataset_mmnerd/test_build.py",
+    "dataset_mmnerd/test_builder.py",
     "dataset_mmnerd/test_context_folder.py",
     "dataset_mmnerd/test_extractors.py",
     "dataset_mmnerd/test_main.py",
+    "dataset_mmnerd/test_push.py",
     "dataset_mmnerd/test_sample.py",
     "inference_2mner/test_corpus.py",
     "inference_2mner/test_thresholds.py",
@@ -34,8 +36,10 @@ SLOW = (
     "test_saved_run.py",
     "test_skips.py",
     "test_train.py",
+    "training_2mner/test_checkpoints.py",
     "training_2mner/test_new_language.py",
     "training_2mner/test_processes.py",
+    "training_2mner/test_vision_cache.py",
 )
 """Folders, files and tests that take more than about five seconds alone on one core."""
 
