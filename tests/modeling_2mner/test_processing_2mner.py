@@ -8,14 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from modeling_2mner import TwoMNERProcessor
 from modeling_2mner.labels_2mner import repair_labels, scheme_labels
 from modeling_2mner.processing_2mner import MAX_ASPECT
-from modeling_2mner.windows_2mner import split_into_windows
 from modeling_2mner.words_2mner import WORD_RULES
 
 WORDS = ["Angela", "Merkel", "besucht", "Paris", "."]
@@ -30,44 +27,6 @@ def encoded(image, image_format="PNG", **options):
     buffer = io.BytesIO()
     image.save(buffer, image_format, **options)
     return buffer.getvalue()
-
-
-# Windows
-
-
-@given(
-    lengths=st.lists(st.integers(1, 7), max_size=60),
-    room=st.integers(7, 20),
-    overlap=st.integers(0, 20),
-)
-def test_windows_hold_what_fits_and_label_each_word_once(lengths, room, overlap):
-    windows = split_into_windows(lengths, room, overlap)
-    labelled = [word for _, _, first, last in windows for word in range(first, last)]
-    assert labelled == list(range(len(lengths)))
-    for start, end, first, last in windows:
-        assert start <= first <= last <= end
-        assert sum(lengths[start:end]) <= room
-    if not lengths:
-        assert windows == [(0, 0, 0, 0)]
-
-
-@given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=60), room=st.integers(8, 20))
-def test_each_word_is_labelled_where_it_has_most_context(lengths, room):
-    """No other window that holds the word gives it more sub-words on its poorer side."""
-    windows = split_into_windows(lengths, room, room // 2)
-
-    def context(word, window):
-        start, end, _, _ = window
-        # Nothing is missing beyond the sentence's own ends.
-        left = sum(lengths[start:word]) if start else float("inf")
-        right = sum(lengths[word + 1 : end]) if end < len(lengths) else float("inf")
-        return min(left, right)
-
-    for window in windows:
-        for word in range(window[2], window[3]):
-            holding = [other for other in windows if other[0] <= word < other[1]]
-            best = max(context(word, other) for other in holding)
-            assert context(word, window) >= best - lengths[word]
 
 
 # Words
