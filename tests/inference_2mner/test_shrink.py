@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import (
+    AlbertConfig,
     BertTokenizerFast,
     PreTrainedTokenizerFast,
     RobertaConfig,
@@ -18,7 +19,7 @@ from transformers import (
 )
 
 from inference_2mner.models import load_pipeline
-from inference_2mner.pruning import ShrinkError, even_layers
+from inference_2mner.pruning import ShrinkError, even_layers, keep_rows
 from inference_2mner.shrink import main, shrink_model
 from inference_2mner.vocabulary import VocabularyError, kept_pieces, token_names, with_pieces
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
@@ -211,6 +212,16 @@ def test_the_piece_with_the_lowest_score_is_kept(models_of, corpus, tmp_path):
     assert "☂☃" in token_names(json_of(tmp_path / "small")).values()
 
 
+def test_a_part_that_is_tied_to_the_table_stays_tied(models_of):
+    made = TwoMNERForTokenClassification.from_pretrained(str(models_of("unigram")))
+    before = made.get_input_embeddings().weight
+    made.head = torch.nn.Linear(*before.T.shape)
+    made.head.weight = before
+    keep_rows(made, [0, 1, 2, 3, 9])
+    assert made.head.weight is made.get_input_embeddings().weight
+    assert made.head.weight.equal(before[[0, 1, 2, 3, 9]])
+
+
 def test_wide_characters_can_be_left_out_unless_a_text_uses_them(models_of, corpus, tmp_path):
     sizes = {}
     for characters in ("all", "narrow"):
@@ -303,6 +314,16 @@ def test_a_student_has_the_first_and_the_last_layer(kind, text_encoder, tmp_path
         old = re.sub(r"(text_model\..*layer)\.1\.", r"\1.3.", name)
         assert tensor.equal(before[old]), name
     assert len(answers(tmp_path / "student")) == len(CORPUS)
+
+
+def test_layers_that_share_their_weights_are_refused(tmp_path):
+    size = write_wordpiece(tmp_path / "text")
+    config = AlbertConfig(vocab_size=size, embedding_size=16, **TRANSFORMER)
+    config.max_position_embeddings = POSITIONS
+    write_encoder(tmp_path / "text", config)
+    model = write_model(tmp_path / "model", tmp_path / "text")
+    with pytest.raises(ShrinkError, match="found no list of 2 layers in the text encoder"):
+        shrink_model(model, tmp_path / "student", layers=1)
 
 
 def test_everything_at_once(models_of, corpus, tmp_path):
