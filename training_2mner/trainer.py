@@ -29,7 +29,7 @@ from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
 from dataset_mmnerd.files import replaced
-from modeling_2mner.modeling_2mner import illustrated
+from modeling_2mner.windows_2mner import illustrated
 
 from .arguments import RecipeError
 from .batching import LengthGroupedSampler, SharedBatches, StreamedBatches
