@@ -1,19 +1,18 @@
-"""Charts in one calm style, each drawn once and given twice: as SVG for a page, as PNG for a slide.
+"""Charts in one style, each as SVG for a page and as PNG.
 
     def draw(axes):
         line(axes, [50, 200, 1000], [0.41, 0.63, 0.78], "pt", 0)
         line(axes, [50, 200, 1000], [0.44, 0.69, 0.81], "nl", 1)
         axes.set(xlabel="sentences", ylabel="F1", xscale="log")
-        label_lines(axes)
 
     image = chart("learning-curve", "F1 against the number of sentences", draw)
     Path("learning_curve.png").write_bytes(image.png)
-    image.svg    # an <svg> element, to stand inside an HTML page
+    image.svg    # an <svg> element for an HTML page
 
-What is unusual: lines carry their names at their ends, in place of a legend, and differ by marker
-and dash as well as by colour. In the SVG, colours are CSS variables (`PALETTE` names them, each
-with its value on light paper), so that a page that sets them has charts in its colour scheme.
-matplotlib is imported when the first chart is drawn; `pyplot` and its lasting state are not used.
+Lines differ by marker and dash as well as by colour. matplotlib writes fixed colours and the same
+element ids into every SVG; `_inline` makes the colours CSS variables (`PALETTE`), so that they
+follow the page's light or dark scheme, and the ids unique. matplotlib is imported when the first
+chart is drawn, and `pyplot` is not used.
 """
 
 from __future__ import annotations
@@ -45,7 +44,6 @@ __all__ = [
     "confusion_chart",
     "curve_chart",
     "interval_chart",
-    "label_lines",
     "line",
     "line_chart",
     "size_chart",
@@ -91,6 +89,9 @@ STYLE = {
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
     "figure.facecolor": "none",
+    "legend.fontsize": 10,
+    "legend.handlelength": 2.5,
+    "legend.columnspacing": 1.2,
     "font.family": "sans-serif",
     "font.size": 10.5,
     "grid.color": PALETTE["rule"],
@@ -169,7 +170,6 @@ def _inline(svg: str, name: str, description: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = svg.replace("xlink:href=", "href=")
     svg = re.sub(r"(\bid=\"|\bhref=\"#|url\(#)", rf"\g<1>{name}-", svg)
-    svg = re.sub(r"(style=\"[^\"]*?) font-family: [^;\"]*;", r"\1", svg)
     for variable, colour in PALETTE.items():
         svg = svg.replace(colour, f"var(--{variable})")
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
@@ -201,60 +201,9 @@ def line(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, place: i
     )
 
 
-def label_lines(axes: Axes, room: float = 0.065) -> None:
-    """Write each line's name at its end, in its colour; call it when all else is drawn.
-
-    Args:
-        axes: labels of its lines that begin with an underscore are left out.
-        room: the least distance between two names, as a fraction of the axes' height.
-    """
-    lines = [drawn for drawn in axes.get_lines() if not str(drawn.get_label()).startswith("_")]
-    axes.margins(x=0.02)
-    axes.autoscale_view()
-    ends = [
-        axes.transAxes.inverted().transform(
-            axes.transData.transform((drawn.get_xdata()[-1], drawn.get_ydata()[-1]))
-        )[1]
-        for drawn in lines
-    ]
-    for drawn, height in zip(lines, spread(ends, room, room / 2), strict=True):
-        axes.text(
-            1.02,
-            height,
-            drawn.get_label(),
-            color=drawn.get_color(),
-            fontsize=10,
-            va="center",
-            transform=axes.transAxes,
-        )
-
-
-def spread(places: Sequence[float], room: float, lowest: float = -math.inf) -> list[float]:
-    """Move places apart, and no farther than needed, until any two are `room` apart.
-
-    Places that are too close form a group that is laid out around its mean, and none below the
-    `lowest` place that is allowed.
-    """
-    order = sorted(range(len(places)), key=places.__getitem__)
-    groups: list[list[int]] = []
-
-    def start(group: list[int]) -> float:
-        mean = sum(places[index] for index in group) / len(group)
-        return max(mean - room * (len(group) - 1) / 2, lowest)
-
-    for index in order:
-        groups.append([index])
-        while len(groups) > 1:
-            before, last = groups[-2], groups[-1]
-            # (A hair's breadth less: what was laid out exactly `room` apart stays as it is.)
-            if start(last) - (start(before) + room * (len(before) - 1)) >= room - 1e-9:
-                break
-            groups[-2:] = [before + last]
-    spreaded = [0.0] * len(places)
-    for group in groups:
-        for place, index in enumerate(group):
-            spreaded[index] = start(group) + room * place
-    return spreaded
+def _legend(axes: Axes) -> None:
+    """Name the lines above the axes, left to right; call it when all lines are drawn."""
+    axes.figure.legend(loc="outside upper left", ncols=3, frameon=False, borderaxespad=0.2)
 
 
 def line_chart(
@@ -298,7 +247,7 @@ def line_chart(
         if mark is not None:
             axes.axvline(mark, color=PALETTE["muted"], linewidth=0.8, linestyle=(0, (2, 2)))
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
-        label_lines(axes)
+        _legend(axes)
 
     return chart(name, description, draw)
 
@@ -331,7 +280,7 @@ def size_chart(
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.set(xlabel=xlabel)
         axes.set_title(ylabel)
-        label_lines(axes)
+        _legend(axes)
 
     return chart(name, description, draw)
 
@@ -376,21 +325,23 @@ def interval_chart(name: str, description: str, groups: Sequence[dict[str, Inter
     height = 0.75 + 0.24 * len(names) + 0.1 * (len(groups) - 1)
 
     def draw(axes: Axes) -> None:
-        places, place = [], 0.0
+        places: list[float] = []
         for group in groups:
-            for score in group.values():
-                axes.plot(
-                    [100 * score.low, 100 * score.high],
-                    [place, place],
-                    color=PALETTE["accent"],
-                    linewidth=1.4,
-                    solid_capstyle="butt",
-                    clip_on=False,
-                )
-                axes.plot(100 * score.value, place, "o", color=PALETTE["accent"], clip_on=False)
-                places.append(place)
-                place += 1
-            place += 0.4
+            first = places[-1] + 1.4 if places else 0.0
+            places += [first + number for number in range(len(group))]
+        scores = [score for group in groups for score in group.values()]
+        values = np.array([(score.value, score.low, score.high) for score in scores]) * 100
+        value, low, high = values.T
+        errors = (value - low, high - value)
+        axes.errorbar(
+            value,
+            places,
+            xerr=errors,
+            fmt="o",
+            color=PALETTE["accent"],
+            linewidth=1.4,
+            clip_on=False,
+        )
         axes.set_yticks(places, [_clipped(label) for label in names])
         axes.tick_params(axis="y", labelcolor=PALETTE["ink"])
         axes.set_ylim(places[-1] + 0.6, -0.6)
@@ -408,25 +359,25 @@ def confusion_chart(name: str, description: str, confusion: Confusion) -> Chart:
     matrix, shares = confusion.matrix, confusion.shares
 
     def draw(axes: Axes) -> None:
+        from matplotlib.colors import ListedColormap
+
         axes.grid(visible=False)
         axes.spines["bottom"].set_visible(False)
-        for row, column in np.ndindex(*matrix.shape):
-            if row == column == len(types):
-                continue
-            share = float(shares[row, column])
-            colour = (*_rgb(PALETTE["accent"]), 0.05 + 0.4 * share)
-            axes.add_patch(_square(column, row, colour))
-            axes.text(
-                column,
-                row,
-                str(matrix[row, column]),
-                ha="center",
-                va="center",
-            )
-        axes.set_xlim(-0.5, len(columns) - 0.5)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xticks(range(len(columns)), columns, rotation=0 if len(columns) < 7 else 60)
-        axes.set_yticks(range(len(rows)), rows)
+        # What is neither there nor predicted cannot be counted.
+        hidden = np.zeros_like(shares, dtype=bool)
+        hidden[-1, -1] = True
+        axes.pcolormesh(
+            np.ma.masked_array(shares, hidden),
+            cmap=ListedColormap([PALETTE["accent"]]),
+            alpha=np.where(hidden, 0, 0.05 + 0.4 * shares),
+            edgecolors="none",
+        )
+        for row, column in np.argwhere(~hidden):
+            axes.text(column + 0.5, row + 0.5, str(matrix[row, column]), ha="center", va="center")
+        axes.invert_yaxis()
+        rotation = 0 if len(columns) < 7 else 60
+        axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=rotation)
+        axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
         axes.xaxis.set_label_position("top")
         axes.xaxis.tick_top()
         axes.set(xlabel="predicted", ylabel="gold")
@@ -435,35 +386,19 @@ def confusion_chart(name: str, description: str, confusion: Confusion) -> Chart:
     return chart(name, description, draw, (side * 1.4, side))
 
 
-def _rgb(colour: str) -> tuple[float, ...]:
-    return tuple(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-
-
-def _square(column: int, row: int, colour: tuple[float, ...]) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, facecolor=colour, linewidth=0)
-
-
 def calibration_chart(name: str, description: str, calibration: Calibration) -> Chart:
     """A reliability diagram: per bin the fraction that is right against the mean confidence, a dot
     as large as the bin has many; on the diagonal confidence means what it says."""
     filled = [part for part in calibration.bins if part.count]
+    x = [100 * part.confidence for part in filled]
+    y = [100 * part.accuracy for part in filled]
     most = max(part.count for part in filled)
+    sizes = [(3 + 8 * math.sqrt(part.count / most)) ** 2 for part in filled]
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 100], [0, 100], color=PALETTE["muted"], linewidth=0.9, linestyle=DASHES[1])
-        for part in filled:
-            x, y = 100 * part.confidence, 100 * part.accuracy
-            axes.plot([x, x], [x, y], color=PALETTE["accent"], linewidth=0.9, clip_on=False)
-            axes.plot(
-                x,
-                y,
-                "o",
-                color=PALETTE["accent"],
-                markersize=3 + 8 * math.sqrt(part.count / most),
-                clip_on=False,
-            )
+        axes.vlines(x, x, y, color=PALETTE["accent"], linewidth=0.9, clip_on=False)
+        axes.scatter(x, y, s=sizes, color=PALETTE["accent"], clip_on=False, zorder=3)
         axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="confidence, %")
         axes.set_title("of them right, %")
         axes.set_xticks(range(0, 101, 20))

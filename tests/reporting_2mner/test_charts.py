@@ -18,7 +18,6 @@ from reporting_2mner.charts import (
     interval_chart,
     line,
     line_chart,
-    spread,
 )
 from reporting_2mner.statistics import Interval, calibrate, confuse
 
@@ -85,17 +84,13 @@ def test_lines_of_any_length_and_size_are_drawn(values):
     assert "some" in drawn.svg
 
 
-def test_names_at_the_ends_of_lines_do_not_overlap():
-    assert spread([0.5, 0.9, 0.1], 0.1) == [0.5, 0.9, 0.1]
-    assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
-    assert spread([], 0.1) == []
-    assert spread([0.0, 0.01, 0.5], 0.1, lowest=0.05) == pytest.approx([0.05, 0.15, 0.5])
-    generator = np.random.default_rng(1)
-    for size in range(2, 9):
-        places = generator.random(size).tolist()
-        moved = spread(places, 0.1)
-        assert min(np.diff(sorted(moved))) >= 0.1 - 1e-6
-        assert np.argsort(moved).tolist() == np.argsort(places).tolist()
+def test_every_line_has_its_name_beside_the_axes():
+    names = ["total", "likelihood", "a name that is much longer than any chart has room for"]
+    lines = {name: ([1, 2], [1.0 + place, 2.0]) for place, name in enumerate(names)}
+    drawn = line_chart("n", "", lines, xlabel="step", ylabel="loss")
+    texts = {element.text for element in ElementTree.fromstring(drawn.svg).iter("text")}
+    assert texts >= {"total", "likelihood", "a name that is much lon…"}
+    assert Image.open(io.BytesIO(drawn.png)).size == (960, 600)
 
 
 def test_the_charts_of_a_run_hold_their_names_and_counts():
