@@ -21,10 +21,10 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -74,7 +74,7 @@ LONGEST_NAME = 24
 MOST_POINTS = 60
 """Longer lines are drawn without a marker at each point."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": PALETTE["rule"],
     "axes.facecolor": "none",
@@ -173,8 +173,8 @@ def _inline(svg: str, name: str, description: str) -> str:
     for variable, colour in PALETTE.items():
         svg = svg.replace(colour, f"var(--{variable})")
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    box = re.search(r'viewBox="[^"]*"', svg).group()
-    _, _, content = svg.partition(">")
+    opening, _, content = svg.partition(">")
+    (box,) = re.findall(r'viewBox="[^"]*"', opening)
     return f'<svg {box} role="img" aria-label="{escape(description)}">{content.strip()}'
 
 
@@ -209,7 +209,7 @@ def _legend(axes: Axes) -> None:
 def line_chart(
     name: str,
     description: str,
-    lines: dict[str, tuple[Sequence[float], Sequence[float]]],
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     *,
     xlabel: str,
     ylabel: str,
@@ -230,14 +230,14 @@ def line_chart(
     """
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+
         axes.set(xlabel=xlabel)
         axes.set_title(ylabel)
         for place, (label, (x, y)) in enumerate(lines.items()):
             line(axes, x, [100 * value for value in y] if percent else y, label, place)
         values = [value for _, y in lines.values() for value in y]
         if not percent and min(values) > 0 and max(values) > 30 * min(values):
-            from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
             axes.yaxis.set_major_formatter(ScalarFormatter())
@@ -246,7 +246,7 @@ def line_chart(
             axes.set_ylim(bottom=0)
         if mark is not None:
             axes.axvline(mark, color=PALETTE["muted"], linewidth=0.8, linestyle=(0, (2, 2)))
-        axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         _legend(axes)
 
     return chart(name, description, draw)
@@ -256,7 +256,7 @@ def size_chart(
     name: str,
     description: str,
     sizes: Sequence[int],
-    lines: dict[str, Sequence[float]],
+    lines: Mapping[str, Sequence[float]],
     *,
     xlabel: str,
     ylabel: str,
@@ -369,7 +369,7 @@ def confusion_chart(name: str, description: str, confusion: Confusion) -> Chart:
         axes.pcolormesh(
             np.ma.masked_array(shares, hidden),
             cmap=ListedColormap([PALETTE["accent"]]),
-            alpha=np.where(hidden, 0, 0.05 + 0.4 * shares),
+            alpha=cast(float, np.where(hidden, 0, 0.05 + 0.4 * shares)),  # one for each cell
             edgecolors="none",
         )
         for row, column in np.argwhere(~hidden):

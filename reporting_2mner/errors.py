@@ -92,8 +92,8 @@ def write_thumbnails(run: Path, rows: Dataset, records: Sequence[Record]) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     images = rows.select_columns("image") if "image" in rows.column_names else None
     written = set()
-    for row in {mistake.row for mistake in surest_mistakes(records)} if images is not None else ():
-        source = images[row]["image"]
+    for row in {mistake.row for mistake in surest_mistakes(records)}:
+        source = None if images is None else images[row]["image"]
         if source is None:
             continue
         try:

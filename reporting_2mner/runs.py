@@ -158,8 +158,9 @@ _RENAMED = {
 
 def _entries(path: Path, key: str, number: str) -> list[dict[str, Any]]:
     """The list under a key of a JSON file: objects, each with a number under another key."""
-    entries = _parsed(_content(path), path).get(key)
-    for entry in entries if isinstance(entries, list) else [entries]:
+    found = _parsed(_content(path), path).get(key)
+    entries: list[Any] = found if isinstance(found, list) else [found]
+    for entry in entries:
         if not isinstance(entry, dict) or not _is_number(entry.get(number)):
             expected = f'expected "{key}", a list of objects with "{number}"'
             raise RunError(f"{path}: found {quoted(entry)}, {expected}")
@@ -196,9 +197,9 @@ def _is_entity(entity: Any, words: int, *, scored: bool) -> bool:
     if not isinstance(entity, dict) or not isinstance(entity.get("label"), str):
         return False
     start, end = entity.get("start"), entity.get("end")
-    if not (type(start) is int and type(end) is int and 0 <= start < end <= words):
+    if type(start) is not int or type(end) is not int or not 0 <= start < end <= words:
         return False
-    score = entity.get("score")
+    score = entity.get("score", -1)
     return not scored or (_is_number(score) and 0 <= score <= 1)
 
 

@@ -16,10 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dataset_mmnerd.labels import Span
+
+Array = np.ndarray[Any, Any]
 
 __all__ = [
     "LEVEL",
@@ -61,7 +64,7 @@ def sentence_counts(
     gold: Sequence[Sequence[Span]],
     predicted: Sequence[Sequence[Span]],
     label: str | None = None,
-) -> np.ndarray:
+) -> Array:
     """`[n, 3]`: how many entities of each sentence are right, predicted, and to be found.
 
     Args:
@@ -70,50 +73,48 @@ def sentence_counts(
         label: count entities of this type alone.
     """
     rows = []
-    for right, said in zip(gold, predicted, strict=True):
-        right, said = set(right), set(said)
-        if label is not None:
-            right = {entity for entity in right if entity[2] == label}
-            said = {entity for entity in said if entity[2] == label}
+    for entities, found in zip(gold, predicted, strict=True):
+        right, said = (
+            {entity for entity in spans if label is None or entity[2] == label}
+            for spans in (entities, found)
+        )
         rows.append((len(right & said), len(said), len(right)))
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
-def f1(counts: np.ndarray) -> np.ndarray:
+def f1(counts: Array) -> Array:
     """`[..., 3]` counts (right, predicted, gold) to `[...]` F1; 0 where there is no entity."""
     found = counts[..., 1] + counts[..., 2]
-    return 2 * counts[..., 0] / np.maximum(found, 1)
+    return np.asarray(2 * counts[..., 0] / np.maximum(found, 1))
 
 
-def resample(
-    counts: np.ndarray, generator: np.random.Generator, resamples: int = RESAMPLES
-) -> np.ndarray:
+def resample(counts: Array, generator: np.random.Generator, resamples: int = RESAMPLES) -> Array:
     """Sums of as many rows as there are, drawn with replacement: `[n, C]` to `[R, C]`."""
     if not len(counts):
         return np.zeros((resamples, counts.shape[1]), dtype=np.int64)
     distinct, times = np.unique(counts, axis=0, return_counts=True)
     draws = generator.multinomial(len(counts), times / len(counts), size=resamples)
-    return draws @ distinct
+    return np.asarray(draws @ distinct)
 
 
 def resampled_f1(
-    counts: np.ndarray, generator: np.random.Generator, resamples: int = RESAMPLES
-) -> np.ndarray:
+    counts: Array, generator: np.random.Generator, resamples: int = RESAMPLES
+) -> Array:
     """The F1 of each resample: `[n, 3 * S]`, the counts of `S` systems side by side, to `[R, S]`.
     Every resample takes the same sentences for all systems."""
     sums = resample(counts, generator, resamples)
     return f1(sums.reshape(len(sums), -1, 3))
 
 
-def interval(value: float, samples: np.ndarray) -> Interval:
+def interval(value: float, samples: Array) -> Interval:
     """The percentile interval (`LEVEL`) of `[R]` resampled values."""
     low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(value), float(low), float(high))
 
 
-def f1_interval(counts: np.ndarray, generator: np.random.Generator) -> Interval:
+def f1_interval(counts: Array, generator: np.random.Generator) -> Interval:
     """F1 of `[n, 3]` counts with its interval, sentences resampled."""
-    return interval(f1(counts.sum(axis=0)), resampled_f1(counts, generator)[:, 0])
+    return interval(float(f1(counts.sum(axis=0))), resampled_f1(counts, generator)[:, 0])
 
 
 # Comparing ----------------------------------------------------------------------------------------
@@ -132,7 +133,7 @@ class Comparison:
     p: float
 
 
-def compare(first: float, second: float, samples: np.ndarray) -> Comparison:
+def compare(first: float, second: float, samples: Array) -> Comparison:
     """The paired bootstrap test of two scores, two-sided.
 
     The same resampled sentences are scored for both systems, which gives a sample of the
@@ -201,11 +202,11 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
     sure, hit = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
     edges = np.linspace(0, 1, BINS + 1)
     places = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, BINS - 1)
-    counts, means, hits = (
-        np.bincount(places, weights, minlength=BINS) for weights in (None, sure, hit)
-    )
+    counts = np.bincount(places, minlength=BINS)
     with np.errstate(invalid="ignore"):
-        means, hits = means / counts, hits / counts
+        means, hits = (
+            np.bincount(places, weights, minlength=BINS) / counts for weights in (sure, hit)
+        )
     bins = tuple(
         Bin(float(edges[at]), float(edges[at + 1]), int(counts[at]), means[at], hits[at])
         for at in range(BINS)
@@ -230,13 +231,13 @@ class Confusion:
     """
 
     types: tuple[str, ...]
-    matrix: np.ndarray
+    matrix: Array
     overlapping: int
 
     @property
-    def shares(self) -> np.ndarray:
+    def shares(self) -> Array:
         """`[T + 1, T + 1]`: each count as a fraction of its row, 0 in an empty one."""
-        return self.matrix / np.maximum(self.matrix.sum(axis=1, keepdims=True), 1)
+        return np.asarray(self.matrix / np.maximum(self.matrix.sum(axis=1, keepdims=True), 1))
 
 
 def confuse(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> Confusion:

@@ -29,7 +29,7 @@ def score_table(results: dict[str, Any]) -> str:
     blocks = [
         [_score_row(name, figures) for name, figures in group.items()] for group in _groups(test)
     ]
-    head = COLUMNS
+    head: tuple[str, ...] = COLUMNS
     if "text_view" in results:
         *scores, entities = COLUMNS
         head = (*scores, TEXT_VIEW, entities)

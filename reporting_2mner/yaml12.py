@@ -30,7 +30,7 @@ def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)  # without `pure` a parser of YAML 1.1 is taken
     yaml.Constructor = _Constructor
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
     yaml.width = 100
     return yaml
 

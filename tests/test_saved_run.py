@@ -15,9 +15,14 @@ from modeling_2mner import (
     TwoMNERForTokenClassification,
     TwoMNERProcessor,
 )
+from reporting_2mner.comparison import compare_runs
+from reporting_2mner.html_report import write_report
 from reporting_2mner.model_card import write_card
 from reporting_2mner.runs import read_run
-from reporting_2mner.tables import score_table
+from reporting_2mner.tables import comparison_table, score_table
+from training_2mner.arguments import RecipeError
+from training_2mner.data import load_data
+from training_2mner.new_language import old_rows
 
 SAVED = Path(__file__).parent / "saved_run"
 
@@ -96,3 +101,42 @@ def test_its_figures_are_read(tmp_path):
     folder = copy_of(["metrics.json", "processor_config.json"], tmp_path / "run")
     write_card(folder)
     assert "| with image | 100.0 |" in (folder / "README.md").read_text("utf-8")
+
+
+def test_its_report_is_written(tmp_path):
+    names = ["metrics.json", "predictions.jsonl", "trainer_state.json"]
+    folder = copy_of(names, tmp_path / "run")
+    write_report(folder)
+    page = (folder / "report.html").read_text("utf-8")
+    assert "with image" in page
+    assert "picture" not in page
+    charts = {path.name for path in (folder / "report").iterdir()}
+    assert {"loss.png", "validation.png", "scores.png", "calibration.png"} <= charts
+
+
+def test_it_is_compared_with_a_run_of_this_version(tmp_path):
+    """Whose files have the present names."""
+    folder = copy_of(["predictions.jsonl"], tmp_path / "new")
+    results = json.dumps(read_run(SAVED).results)
+    assert "picture" not in results
+    (folder / "metrics.json").write_text(results, "utf-8")
+    table = comparison_table(compare_runs([read_run(SAVED), read_run(folder)]))
+    assert table.startswith(f"A: {SAVED}\nB: {folder}")
+    for row in ("overall", "with image", "another's image", "mean of both views"):
+        (line,) = [line for line in table.splitlines() if line.startswith(f"{row} ")]
+        assert "+0.0" in line
+
+
+def test_a_new_language_finds_the_sentences_that_it_was_trained_on(tmp_path, monkeypatch):
+    folder = copy_of(["metrics.json", "test.jsonl"], tmp_path / "run")
+    copy_of(["red.png", "blue.png"], folder / "images")
+    monkeypatch.chdir(folder)
+    rows, source = old_rows(str(folder), None, ("test", "validation"), load_data)
+    assert source == "test.jsonl"
+    expected = [json.loads(line) for line in (SAVED / "predictions.jsonl").read_text().splitlines()]
+    assert rows["tokens"][:] == [record["tokens"] for record in expected]
+    assert sum(row["image"] is not None for row in rows) == 5
+
+    (folder / "metrics.json").write_text('{"recipe": 5}')
+    with pytest.raises(RecipeError, match=r"metrics\.json: found a missing or wrong figure"):
+        old_rows(str(folder), None, ("test", "validation"), load_data)

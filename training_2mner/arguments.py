@@ -270,7 +270,7 @@ class TwoMNERTrainingArguments(TrainingArguments):
         default=True,
         metadata={"help": "Score the test part also without, with shuffled and with blank images."},
     )
-    bf16: str = field(
+    bf16: str | bool = field(  # type: ignore[assignment]  # `bool` after `__post_init__`
         default="auto",
         metadata={"help": "bfloat16 where it helps: yes, no, or auto (what the processor has)."},
     )
@@ -362,7 +362,7 @@ def _choose_bf16(wish: str | bool, use_cpu: bool, fp16: bool) -> bool:
         raise ValueError(f"bf16 is {wish!r}, expected yes, no or auto")
     if fp16:
         return False
-    return multiplies_bf16("cpu" if use_cpu else torch.accelerator.current_accelerator())
+    return multiplies_bf16("cpu" if use_cpu else torch.accelerator.current_accelerator() or "cpu")
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

@@ -65,13 +65,13 @@ class WordCollator:
         context = None
         if self.processor.reads_context:
             context = [{key: row.get(key) for key in self.processor.context_fields} for row in rows]
-        batch = self.processor(
+        inputs = self.processor(
             [row["tokens"] for row in rows],
             images=images if cached is None else None,
             labels=[[self.label_names[tag] for tag in row["ner_tags"]] for row in rows],
             context=context,
         )
-        batch = dict(batch)
+        batch = dict(inputs)
         if cached is not None:
             del batch["pixel_values"]
             batch["vision_features"], batch["image_mask"] = cached
@@ -174,7 +174,7 @@ class SharedBatches(Sampler[list[int]]):
     """
 
     def __init__(
-        self, sampler: Sampler[int], batch_size: int, process: int = 0, processes: int = 1
+        self, sampler: LengthGroupedSampler, batch_size: int, process: int = 0, processes: int = 1
     ) -> None:
         self.sampler = sampler
         self.batch_size = batch_size

@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset, DatasetDict
 from datasets import IterableDataset as Stream
 from huggingface_hub.errors import StrictDataclassError
+from peft import PeftModel
 from PIL import Image
 from transformers import EarlyStoppingCallback
 
@@ -79,7 +80,8 @@ def load_model(
         return model, processor
     switches = known_keys("model_config", arguments.model_config, MODEL_SWITCHES)
     settings = known_keys("processor_config", arguments.processor_config, PROCESSOR_SWITCHES)
-    encoders = (arguments.text_model, arguments.vision_model, arguments.global_vision_model)
+    text_model = str(arguments.text_model)  # `ModelArguments` has checked that there is one
+    encoders = (text_model, arguments.vision_model, arguments.global_vision_model)
     spelled = scheme_labels(entity_types(labels), arguments.label_scheme)
     try:
         with loading("an encoder", OSError):
@@ -92,19 +94,26 @@ def load_model(
         raise RecipeError(f"model_config: {shorten(str(error))}") from error
     try:
         processor = TwoMNERProcessor.from_text_vision_pretrained(
-            arguments.text_model, arguments.vision_model, labels=model.config.labels, **settings
+            text_model, arguments.vision_model, labels=model.config.labels, **settings
         )
     except ValueError as error:
         raise RecipeError(f"processor_config: {error}") from error
     return model, processor
 
 
-def known_keys(name: str, switches: dict[str, Any] | None, known: Iterable[str]) -> dict[str, Any]:
-    """The keys of a mapping in a recipe, all of them known."""
-    for key in switches or {}:
+def known_keys(
+    name: str, switches: dict[str, Any] | str | None, known: Iterable[str]
+) -> dict[str, Any]:
+    """The mapping of a recipe's key; empty where it has none.
+
+    Raises:
+        RecipeError: if it has a key that is not `known`.
+    """
+    found = dict(cast(dict[str, Any], switches or {}))  # arguments hold no JSON text any more
+    for key in found:
         if key not in known:
             raise RecipeError(f"{name}: {unknown_key(key, known)}")
-    return switches or {}
+    return found
 
 
 def check_context(
@@ -174,7 +183,7 @@ def cache_vision_features(
         process=trainer.accelerator.process_index,
         processes=trainer.accelerator.num_processes,
         wait=trainer.accelerator.wait_for_everyone,
-        quiet=arguments.disable_tqdm,
+        quiet=bool(arguments.disable_tqdm),
     )
 
 
@@ -187,10 +196,9 @@ def new_trainer(
     """A trainer of a model as it is before training: built or loaded, adapted, partly frozen."""
     model, processor = load_model(model_arguments, processor, label_names(data["train"]))
     check_context(processor, data, model_arguments)
-    if model_arguments.lora:
-        model = add_lora(model, model_arguments.lora_rank)
-    freeze_parameters(model, arguments.freeze)
-    trainer = build_trainer(model, processor, data, arguments)
+    adapted = add_lora(model, model_arguments.lora_rank) if model_arguments.lora else model
+    freeze_parameters(adapted, arguments.freeze)
+    trainer = build_trainer(adapted, processor, data, arguments)
     if arguments.cache_vision_features:
         scored_blank = [blank_image()] if arguments.controls and "test" in data else []
         features = cache_vision_features(trainer, data.values(), scored_blank)
@@ -199,7 +207,7 @@ def new_trainer(
 
 
 def build_trainer(
-    model: TwoMNERForTokenClassification,
+    model: TwoMNERForTokenClassification | PeftModel,
     processor: TwoMNERProcessor,
     data: DatasetDict,
     arguments: TwoMNERTrainingArguments,

@@ -230,22 +230,22 @@ def checkpoint_to_resume(
             weights only, or the last one is of a recipe that teaches something else. One that is
             named is gone on from all the same, which the log then says.
     """
-    run, wish = Path(arguments.output_dir), arguments.resume_from_checkpoint
+    run, wish = Path(str(arguments.output_dir)), arguments.resume_from_checkpoint
     with arguments.main_process_first(local=False, desc="recovering checkpoints"):
         if arguments.should_save:
             recover_checkpoints(run)
     if wish is None:
         return None
     is_named = wish.lower() not in LAST
-    if not is_named:
-        wish = last_checkpoint(run)
-        if wish is None:
-            unusable = sorted(run.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))
-            if not unusable:
-                logger.warning("no checkpoint in %s: training starts from the beginning", run)
-                return None
-            wish = unusable[-1]
     checkpoint = Path(wish)
+    if not is_named:
+        # Where none is whole, the message below says what the last one lacks.
+        whole = last_checkpoint(run)
+        found = sorted(run.glob(f"{PREFIX_CHECKPOINT_DIR}-*")) if whole is None else [whole]
+        if not found:
+            logger.warning("no checkpoint in %s: training starts from the beginning", run)
+            return None
+        checkpoint = found[-1]
     if not checkpoint.is_dir():
         raise RecipeError(f"resume_from_checkpoint: {checkpoint} is no folder")
     missing = missing_parts(checkpoint)
@@ -394,7 +394,7 @@ class SaveBeforeStopping(TrainerCallback):
     ) -> None:
         if self._agreed is None:
             return
-        checkpoint = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+        checkpoint = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
         if args.should_save:
             logger.warning(
                 "%s: saved %s; the same command with --resume_from_checkpoint last goes on",

@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List
 from datasets import IterableDataset as Stream
@@ -98,7 +99,7 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
             if arguments.streaming:
                 parts = load_streamed(arguments)
             else:
-                parts = load_named(arguments.dataset_name, arguments.dataset_config)
+                parts = load_named(str(arguments.dataset_name), arguments.dataset_config)
     data = DatasetDict(
         {
             split: prepare(parts[split], split, arguments, columns)
@@ -123,15 +124,19 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
 def load_files(arguments: DataArguments, known: Sequence[str] | None) -> dict[str, Dataset]:
     """Read the files of each part. The labels are told by the training files, by what a saved model
     knows, or by the arguments; any other in a file is an error naming file and line."""
+    train_files = arguments.train_files or []
     files = {
-        "train": arguments.train_files,
+        "train": train_files,
         "validation": arguments.validation_files,
         "test": arguments.test_files,
     }
-    fields = {"columns": arguments.column_names(), "tag_names": arguments.tag_names}
-    found = labels_of(arguments.train_files, **fields)
+    fields: dict[str, Any] = {
+        "columns": arguments.column_names(),
+        "tag_names": arguments.tag_names,
+    }
+    found = labels_of(train_files, **fields)
     if len(found) == 1:
-        raise RecipeError(f"no entity to learn in {', '.join(arguments.train_files)}")
+        raise RecipeError(f"no entity to learn in {', '.join(train_files)}")
     labels = labels_to_learn(found, known, arguments.entity_types)
     return {
         split: dataset_from_files(
@@ -174,13 +179,14 @@ def prepare(
         columns: names of its columns, by the usual ones.
     """
     with refused(ColumnError):
-        rows = usual_columns(
+        usual: Any = usual_columns(
             rows,
             split,
             columns=columns,
             lang=arguments.language,
             tag_names=arguments.tag_names,
         )
+    rows = usual
     if "image" in rows.column_names:
         rows = rows.cast_column("image", Image(decode=False))
     if arguments.languages is None:
@@ -265,7 +271,8 @@ def load_streamed(arguments: DataArguments) -> dict[str, Stream | Dataset]:
     Raises:
         RecipeError: if the data set does not say what its columns are.
     """
-    streams = load_named(arguments.dataset_name, arguments.dataset_config, streaming=True)
+    name = str(arguments.dataset_name)
+    streams = load_named(name, arguments.dataset_config, streaming=True)
     parts: dict[str, Stream | Dataset] = {}
     for split in SPLITS:
         if split not in streams:
@@ -278,7 +285,7 @@ def load_streamed(arguments: DataArguments) -> dict[str, Stream | Dataset]:
             )
         parts[split] = rows
         if split != "train":
-            with reading_data_set(arguments.dataset_name):
+            with reading_data_set(name):
                 parts[split] = Dataset.from_list(list(rows), features=rows.features)
     return parts
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 from datasets import Dataset
-from transformers import Trainer
+from torch.utils.data import Dataset as TorchDataset
+from transformers.trainer_utils import PredictionOutput
 
+from modeling_2mner import TwoMNERProcessor
 from modeling_2mner.labels_2mner import Span, spans_from_labels
 
 from .controls import CONTROLS, OtherImages, controls
@@ -36,6 +38,14 @@ def score_rows(
     if "decidable_from_text" in dataset.column_names:
         decidable = dataset["decidable_from_text"][:]
     return score(gold_spans(dataset), predicted, dataset["lang"][:], has_image, decidable)
+
+
+class Predictor(Protocol):
+    """The part of `TwoMNERTrainer` that is used here."""
+
+    processing_class: TwoMNERProcessor
+
+    def predict(self, test_dataset: TorchDataset, /) -> PredictionOutput: ...
 
 
 @dataclass(frozen=True)
@@ -73,18 +83,18 @@ def spans_from_predictions(predictions: np.ndarray, labels: Sequence[str]) -> li
     ]
 
 
-def predict(trainer: Trainer, rows: Dataset | OtherImages) -> dict[str, Predictions]:
+def predict(trainer: Predictor, rows: Dataset | OtherImages) -> dict[str, Predictions]:
     """Predict every row, in the order of the rows.
 
     Returns:
         `image_text`, what the model says of the rows as they are; and `text`, what it says of their
         words alone, unless the model reads nothing else or the rows have others' images.
     """
-    labels, scores, read, *text_view = trainer.predict(rows).predictions
+    labels, scores, read, *text_view = cast(tuple[Any, ...], trainer.predict(rows).predictions)
     names = trainer.processing_class.labels
     predictions = {"image_text": _predictions(labels, scores, read, names)}
     if text_view:
-        predictions["text"] = _predictions(*text_view, np.zeros_like(read), names)
+        predictions["text"] = _predictions(text_view[0], text_view[1], np.zeros_like(read), names)
     return predictions
 
 
@@ -104,7 +114,7 @@ def _predictions(
 
 
 def evaluate(
-    trainer: Trainer, dataset: Dataset, with_controls: bool, seed: int
+    trainer: Predictor, dataset: Dataset, with_controls: bool, seed: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Score a data set: in both views if the model reads images or visual context, and under all
     controls if there are some.
@@ -161,7 +171,7 @@ def evaluate(
     return results, records
 
 
-def _keys_of_what_is_read(trainer: Trainer, rows: Dataset) -> list[str | None]:
+def _keys_of_what_is_read(trainer: Predictor, rows: Dataset) -> list[str | None]:
     """What tells the images apart that the model can read of each row: itself, else what was made
     from it; None where there is nothing."""
     processor = trainer.processing_class
@@ -174,7 +184,7 @@ def _keys_of_what_is_read(trainer: Trainer, rows: Dataset) -> list[str | None]:
 
 
 def _predict_all(
-    trainer: Trainer,
+    trainer: Predictor,
     rows: Dataset,
     keys: Sequence[str | None],
     with_controls: bool,

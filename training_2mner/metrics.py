@@ -138,7 +138,7 @@ def score(
 
 def f1_both_views(scores: dict[str, Any], text_view: dict[str, Any]) -> float:
     """The mean F1 of the sentences read with their images and read alone, as ITA chooses by."""
-    return (scores["overall"]["f1"] + text_view["overall"]["f1"]) / 2
+    return float(scores["overall"]["f1"] + text_view["overall"]["f1"]) / 2
 
 
 def summary(scores: dict[str, Any], text_view: dict[str, Any] | None = None) -> dict[str, float]:

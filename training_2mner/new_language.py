@@ -1,7 +1,7 @@
 """A saved model learns a new language (or domain, or label set): what is gained, what forgotten.
 
     study = Study.begin(recipe, model_arguments, data_arguments, arguments, processor, data, load)
-    data = study.prepare(processor, arguments, new_trainer)  # measures before, learns small sizes
+    data = study.prepare(arguments, new_trainer)  # measures before, learns small sizes
     trainer = new_trainer(data, arguments)
     trainer.train()
     study.finish(trainer, records, seconds)["new"]["change"]
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +32,7 @@ from transformers import set_seed
 from dataset_mmnerd.schema import bio_labels, entity_types
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 from modeling_2mner.labels_2mner import Span
+from reporting_2mner.runs import RunError, figures_of, read_results
 from reporting_2mner.tables import curve_table, transfer_table
 
 from .arguments import DataArguments, ModelArguments, RecipeError, TwoMNERTrainingArguments
@@ -150,14 +150,18 @@ class _Source:
 def _given(
     files: Sequence[str], recorded: dict[str, Any] | None, reading: dict[str, Any]
 ) -> _Source:
-    common = {key: (recorded or {}).get(key) for key in ("image_dir", "language")} | reading
+    common: dict[str, Any] = {
+        key: (recorded or {}).get(key) for key in ("image_dir", "language")
+    } | reading
     return _Source(DataArguments(train_files=list(files), **common), ("train",), ", ".join(files))
 
 
 def _recorded(recorded: dict[str, Any], splits: tuple[str, ...]) -> _Source | None:
     """A part of what a run was trained on, after its `metrics.json`; the first that it names."""
     keys = ("image_dir", "languages", "language", "columns", "tag_names")
-    common = {key: recorded.get(key) for key in keys}  # older runs have not all of them
+    common: dict[str, Any] = {
+        key: recorded.get(key) for key in keys
+    }  # older runs have not all of them
     if recorded["train_files"] is None:
         common |= {key: recorded[key] for key in ("dataset_name", "dataset_config")}
         return _Source(DataArguments(**common), splits, str(recorded["dataset_name"]))
@@ -168,11 +172,19 @@ def _recorded(recorded: dict[str, Any], splits: tuple[str, ...]) -> _Source | No
 
 
 def _data_of_run(base: str) -> dict[str, Any] | None:
-    """What a run says that it was trained on; None if it is no run of this project's."""
+    """The data arguments of a run, from its `metrics.json`; None if there is no such file.
+
+    Raises:
+        RecipeError: if the file is damaged.
+    """
     path = Path(base) / "metrics.json"
     if not path.is_file():
         return None
-    return json.loads(path.read_text("utf-8"))["recipe"]["data"]
+    try:
+        with figures_of(path):
+            return dict(read_results(path.parent)["recipe"]["data"])
+    except RunError as error:
+        raise RecipeError(str(error)) from error
 
 
 def old_rows(
@@ -199,14 +211,15 @@ def old_rows(
     if files is not None:
         source = _given(files, recorded, reading or {})
     else:
-        source = recorded and _recorded(recorded, splits)
-        if not source:
+        named = None if recorded is None else _recorded(recorded, splits)
+        if named is None:
             found = (
                 "there is no metrics.json in it"
                 if recorded is None
                 else f"its run had no {splits[0]} part"
             )
             raise RecipeError(f"{base} does not say what it was trained on: {found}")
+        source = named
     return source.rows(load), source.name
 
 
@@ -219,6 +232,7 @@ class Study:
 
     Attributes:
         base: the saved model.
+        processor: its processor.
         data: the new sentences, with all parts that are needed.
         sizes: of the learning curve, ascending; empty without one.
         curve: the points that are there; of a study without sizes, before and after.
@@ -232,6 +246,7 @@ class Study:
     """
 
     base: str
+    processor: TwoMNERProcessor
     data: DatasetDict
     sizes: list[int]
     curve: LearningCurve
@@ -293,10 +308,11 @@ class Study:
         sentences = {split: len(rows) for split, rows in parts.items()}
         sentences["old"] = 0 if old is None else len(old)
         settings = _settings(recipe) | {"sentences": sentences}
-        path = Path(arguments.output_dir) / "learning_curve.json"
+        path = Path(str(arguments.output_dir)) / "learning_curve.json"
         sizes = _available(data.curve_sizes(), len(parts["train"]))
         return cls(
             base=base,
+            processor=processor,
             data=parts,
             sizes=sizes,
             curve=LearningCurve.open(path, settings) if sizes else LearningCurve(path, settings),
@@ -322,17 +338,11 @@ class Study:
         """How many old sentences are mixed in with so many new ones."""
         return 0 if self.replayed is None else min(round(self.replay * size), len(self.replayed))
 
-    def prepare(
-        self,
-        processor: TwoMNERProcessor,
-        arguments: TwoMNERTrainingArguments,
-        new_trainer: NewTrainer,
-    ) -> DatasetDict:
+    def prepare(self, arguments: TwoMNERTrainingArguments, new_trainer: NewTrainer) -> DatasetDict:
         """Score the saved model as it is, then teach and score it on all sizes of the learning
         curve but the largest, each time from the start. What the curve's file has is not repeated.
 
         Args:
-            processor: the saved model's.
             arguments: of the trainings.
             new_trainer: builds a trainer of the saved model on some data.
 
@@ -342,7 +352,7 @@ class Study:
         size = self.sizes[-1] if self.sizes else len(self.data["train"])
         if 0 not in self.curve.sizes():
             logger.info("before: the saved model on the new test sentences and the old ones")
-            before = _trainer_of_base(self.base, processor, arguments, self.data["test"])
+            before = _trainer_of_base(self.base, self.processor, arguments, self.data["test"])
             self._add(before, 0, 0.0, self.measure(before))
             del before
         for smaller in self.sizes[:-1]:
@@ -363,7 +373,7 @@ class Study:
         """One of the smaller sizes: only its scores are kept, not its model."""
         arguments = copy.copy(arguments)
         arguments.vision_cache_dir = str(cache_folder(arguments))  # one for all sizes
-        folder = Path(arguments.output_dir) / f"learning_curve_{size}"
+        folder = Path(str(arguments.output_dir)) / f"learning_curve_{size}"
         arguments.output_dir = str(folder)
         set_seed(arguments.seed)
         started = perf_counter()

@@ -99,7 +99,7 @@ def prepare_repository(
 
 def _open(repo_id: str, kind: str, private: bool | None, token: str | None) -> RepositoryInfo:
     info = open_repository(repo_id, kind, is_ours=_is_ours, private=private, token=token)
-    if len(info.siblings) > 1:
+    if len(info.siblings or ()) > 1:
         logger.info("%s exists; what is in it now stays at revision %s", info.id, info.sha)
     return info
 

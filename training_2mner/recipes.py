@@ -13,12 +13,12 @@ installed package, where they are found by name: `demo` is `configs/demo.yaml`.
 from __future__ import annotations
 
 from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, NoReturn, cast, get_args, get_type_hints
 
 from transformers import HfArgumentParser
 
@@ -53,7 +53,7 @@ def read_recipe(
             somebody does) or a value of the wrong kind, in the file or on the command line.
     """
     parser = _Parser(
-        (ModelArguments, DataArguments, TwoMNERTrainingArguments),
+        cast(Any, (ModelArguments, DataArguments, TwoMNERTrainingArguments)),
         prog=prog,
         usage=f"{prog} RECIPE [--KEY VALUE ...]",
         description="Train, score and save a model by a recipe. Options replace its values.",
@@ -70,7 +70,7 @@ def read_recipe(
     recipe = Path(namespace.recipe)
     parser.set_defaults(**_read_defaults(find_recipe(namespace.recipe), parser))
     try:
-        *arguments, _ = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+        found = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
     except RecipeError:
         raise
     except (ArithmeticError, AttributeError, ImportError, LookupError) as error:
@@ -78,7 +78,8 @@ def read_recipe(
         raise RecipeError(f"{recipe}: these arguments are not taken ({reason})") from error
     except (OSError, TypeError, ValueError) as error:
         raise RecipeError(f"{recipe}: {shorten(str(error), 400)}") from error
-    return recipe, *arguments
+    model, data, training, _ = cast(tuple[Any, ...], found)
+    return recipe, model, data, training
 
 
 def find_recipe(name: str) -> Path:
@@ -116,13 +117,13 @@ class _List(Action):
 class _Parser(HfArgumentParser):
     """A parser that says what is wrong in one line, without the usage of its 150 options."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise CommandLineError(f"command line: {shorten(message, 400)}")
 
     def keys(self) -> dict[str, Action]:
         """The actions by the names that a recipe uses for them."""
         names = {field.name for kind in self.dataclass_types for field in fields(kind)}
-        actions = {}
+        actions: dict[str, Action] = {}
         for action in self._actions:
             if action.dest in names:
                 actions.setdefault(action.dest, action)
@@ -177,4 +178,5 @@ def _converted(value: Any, action: Action, declared: Any) -> Any:
 def _scalar(value: Any, action: Action) -> Any:
     if isinstance(value, list | dict) or value is None:
         raise TypeError("not a single value")
-    return action.type(str(value))
+    convert = cast(Callable[[str], Any], action.type)
+    return convert(str(value))

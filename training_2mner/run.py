@@ -85,7 +85,7 @@ def main(argv: Sequence[str], prog: str = "2mner train") -> int:
     refuse_separate_trainings(arguments)
     refuse_endless(data_arguments, arguments)
     repository = prepare_push(model_arguments, arguments)
-    only_here = locked(Path(arguments.output_dir)) if arguments.should_save else nullcontext()
+    only_here = locked(Path(str(arguments.output_dir))) if arguments.should_save else nullcontext()
     with only_here:
         follow(recipe, model_arguments, data_arguments, arguments, repository)
     return 0
@@ -116,7 +116,7 @@ def follow(
         study = Study.begin(
             setting, model_arguments, data_arguments, arguments, processor, data, load_data
         )
-        data = study.prepare(processor, arguments, partial(new_trainer, model_arguments, processor))
+        data = study.prepare(arguments, partial(new_trainer, model_arguments, processor))
     trainer = new_trainer(model_arguments, processor, data, arguments)
     trainer.taught = taught
     log_setting(trainer, data)
@@ -137,7 +137,7 @@ def follow(
     if study is not None:
         results["transfer"] = study.finish(trainer, records, training_seconds)
     if trainer.is_world_process_zero():
-        run = Path(arguments.output_dir)
+        run = Path(str(arguments.output_dir))
         results |= {
             "recipe": setting,
             "seed": arguments.seed,
@@ -205,9 +205,9 @@ def prepare_push(
     if arguments.process_index > 0:
         return None
     if model_arguments.lora:
-        refuse_local_base(model_arguments.model_name_or_path)
+        refuse_local_base(str(model_arguments.model_name_or_path))
     return prepare_repository(
-        arguments.hub_model_id or Path(arguments.output_dir).name,
+        arguments.hub_model_id or Path(str(arguments.output_dir)).name,
         private=arguments.hub_private_repo or None,
         token=arguments.hub_token,
     )

@@ -16,12 +16,13 @@ import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import IterableDataset as Stream
+from peft import PeftModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import EarlyStoppingCallback, Trainer
@@ -29,10 +30,11 @@ from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, rotate_checkpoints
 
 from dataset_mmnerd.files import replaced
+from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 from modeling_2mner.windows_2mner import illustrated
 
-from .arguments import RecipeError
-from .batching import LengthGroupedSampler, SharedBatches, StreamedBatches
+from .arguments import RecipeError, TwoMNERTrainingArguments
+from .batching import LengthGroupedSampler, SharedBatches, StreamedBatches, WordCollator
 from .checkpoints import (
     LOSS_SUMS,
     TAUGHT,
@@ -107,6 +109,11 @@ class TwoMNERTrainer(Trainer):
         taught: what its checkpoints are to say that they were taught; None says nothing.
     """
 
+    args: TwoMNERTrainingArguments
+    model: TwoMNERForTokenClassification | PeftModel
+    processing_class: TwoMNERProcessor
+    data_collator: WordCollator
+
     # `compute_loss` weighs each micro-batch by its share of the step's sentences.
     loss_is_scaled_for_ga = True
 
@@ -148,11 +155,11 @@ class TwoMNERTrainer(Trainer):
         seed = self.args.seed if seed is None else seed
         size = self.args.train_batch_size
         share = (size, self.accelerator.process_index, self.accelerator.num_processes)
-        rows = self.train_dataset
+        rows = cast(Any, self.train_dataset)
         if isinstance(rows, Stream):
             rows = rows.shuffle(seed, buffer_size=self.args.shuffle_buffer)
             rows = StreamedBatches(rows, self.args.max_steps * accumulate, *share)
-            order = {"batch_size": None, "num_workers": 0}
+            order: dict[str, Any] = {"batch_size": None, "num_workers": 0}
         else:
             together = size * accumulate * self.accelerator.num_processes
             grouped = self.args.train_sampling_strategy == "group_by_length"
@@ -165,7 +172,7 @@ class TwoMNERTrainer(Trainer):
                 "prefetch_factor": self.args.dataloader_prefetch_factor,
             }
         return DataLoader(
-            rows,
+            cast(Dataset, rows),
             collate_fn=self.data_collator,
             pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
             **order,
@@ -173,7 +180,7 @@ class TwoMNERTrainer(Trainer):
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
         # `Trainer` would group the evaluation by length too, and predictions would lose their rows.
-        return SequentialSampler(eval_dataset)
+        return SequentialSampler(cast(Sized, eval_dataset))
 
     # Optimizer ------------------------------------------------------------------------------------
 
@@ -188,7 +195,7 @@ class TwoMNERTrainer(Trainer):
                 "crf": self.args.crf_learning_rate,
             }
             decayed = set(self.get_decay_parameter_names(model))
-            groups = {
+            groups: dict[tuple[str, bool], dict[str, Any]] = {
                 (part, decays): {
                     "params": [],
                     "lr": rate,
@@ -201,7 +208,7 @@ class TwoMNERTrainer(Trainer):
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
                     groups[part_of(name), name in decayed]["params"].append(parameter)
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, cast(Any, model))
             used = [group for group in groups.values() if group["params"]]
             self.optimizer = optimizer_class(used, **options)
         return self.optimizer
@@ -256,7 +263,7 @@ class TwoMNERTrainer(Trainer):
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
             if prediction_loss_only:
                 return loss, None, None
-            found = (
+            found: tuple[Any, ...] = (
                 outputs.predictions,
                 outputs.entity_scores,
                 illustrated(
@@ -284,7 +291,7 @@ class TwoMNERTrainer(Trainer):
         output = super().evaluation_loop(
             dataloader, description, False, ignore_keys, metric_key_prefix
         )
-        labels, _, _, *text_view = output.predictions
+        labels, _, _, *text_view = cast(tuple[Any, ...], output.predictions)
         names = self.processing_class.labels
         scores = summary(
             *(
@@ -292,7 +299,9 @@ class TwoMNERTrainer(Trainer):
                 for view in (labels, *text_view[:1])
             )
         )
-        output.metrics.update({f"{metric_key_prefix}_{key}": scores[key] for key in scores})
+        cast(dict[str, float], output.metrics).update(
+            {f"{metric_key_prefix}_{key}": scores[key] for key in scores}
+        )
         return output
 
     # Saving ---------------------------------------------------------------------------------------
@@ -350,7 +359,7 @@ class TwoMNERTrainer(Trainer):
         Raises:
             OSError: if it cannot be written.
         """
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or str(self.args.output_dir))
         if UNFINISHED in folder.parts:  # of a checkpoint
             super().save_model(output_dir, _internal_call)
             folder.joinpath(TRAINING_ARGS_NAME).unlink(missing_ok=True)
@@ -368,5 +377,5 @@ class TwoMNERTrainer(Trainer):
             OSError: if it cannot be written.
         """
         if self.is_world_process_zero():
-            with replaced(Path(self.args.output_dir) / TRAINER_STATE_NAME) as unfinished:
+            with replaced(Path(str(self.args.output_dir)) / TRAINER_STATE_NAME) as unfinished:
                 self.state.save_to_json(str(unfinished))

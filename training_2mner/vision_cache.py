@@ -161,7 +161,8 @@ def _arrays(table: pa.Table) -> dict[str, np.ndarray]:
 
 def cache_folder(arguments: TwoMNERTrainingArguments) -> Path:
     """Where the caches of a run lie."""
-    return Path(arguments.vision_cache_dir or Path(arguments.output_dir) / "vision_features")
+    folder = Path(str(arguments.output_dir))
+    return Path(arguments.vision_cache_dir or folder / "vision_features")
 
 
 def read_images_once(
@@ -224,7 +225,7 @@ def _read(
         batch = images[first : first + batch_size]
         given = [source[place] for _, (source, place) in batch]
         inputs = processor([["."]] * len(batch), images=given)
-        features = model.read_images(inputs["pixel_values"].to(device))
+        features = cast(Any, model).read_images(inputs["pixel_values"].to(device))
         yield (
             [digest for digest, _ in batch],
             inputs["image_mask"],
