@@ -66,10 +66,10 @@ SERIES = ("accent", "ochre", "green", "plum", "muted")
 MARKERS = "os^DvPX"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
 SIZE = (4.8, 3.0)
-"""Of a chart in inches: so narrow that its text can still be read at a phone's width."""
+"""Of a chart in inches; the text stays legible at a phone's width."""
 
 LONGEST_NAME = 24
-"""Longer names, which only data can bring, are cut short."""
+"""Longer names are cut."""
 
 MOST_POINTS = 60
 """Longer lines are drawn without a marker at each point."""
@@ -140,11 +140,11 @@ def chart(
     draw: Callable[[Axes], None],
     size: tuple[float, float] = SIZE,
 ) -> Chart:
-    """Draw a chart in the style of the house.
+    """Draw a chart in the common style.
 
     Args:
         name: letters, digits and hyphens; no two charts of a page share it.
-        description: what it shows, in words, for those who do not see it.
+        description: what it shows, in words, for screen readers.
         draw: puts lines and labels on the axes it is given.
         size: width and height in inches.
     """
@@ -153,7 +153,7 @@ def chart(
     from matplotlib.figure import Figure
 
     with rc_context(STYLE), warnings.catch_warnings():
-        # The PNG's font lacks some scripts; in the page the reader's own fonts are at work.
+        # The PNG's font lacks some scripts; the page uses the fonts of the browser.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(size, layout="constrained")
         FigureCanvasAgg(figure)
@@ -166,7 +166,7 @@ def chart(
 
 
 def _inline(svg: str, name: str, description: str) -> str:
-    """Make a file's SVG part of a page: ids of its own, colours of the page, a description."""
+    """Make an SVG file an element of a page: unique ids, CSS colours, a description."""
     svg = svg[svg.index("<svg") :]
     svg = svg.replace("xlink:href=", "href=")
     svg = re.sub(r"(\bid=\"|\bhref=\"#|url\(#)", rf"\g<1>{name}-", svg)
@@ -275,7 +275,7 @@ def size_chart(
     def draw(axes: Axes) -> None:
         for place, (label, fractions) in enumerate(lines.items()):
             line(axes, sizes, [100 * fraction for fraction in fractions], label, place)
-        # Logarithmic, and yet with a place for none at all.
+        # Logarithmic, and with a place for 0.
         axes.set_xscale("symlog", linthresh=max(1, *sizes[:2]))
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.set(xlabel=xlabel)

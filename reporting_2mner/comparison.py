@@ -1,11 +1,10 @@
-"""Runs side by side on the same test sentences, each difference with how sure it is.
+"""F1 of systems and comparisons of runs on the same test sentences, with bootstrap intervals.
 
     compared = compare_runs([read_run(Path("runs/text")), read_run(Path("runs/images"))])
     compared.groups[0]["overall"].comparison(0, 1).p
 
-What is unusual: runs may name different data files as long as the sentences are the same, by their
-ids, words and gold entities; anything else is refused, for a difference between scores on different
-sentences says nothing.
+Runs may name different data files if the sentences are the same by their ids, words and gold
+entities. Anything else is refused.
 """
 
 from __future__ import annotations
@@ -84,8 +83,8 @@ def bootstrap_scores(
 
     Returns:
         Groups of scores by name: overall and boundaries; each language and, if there are several,
-        their mean, for which each language is resampled by itself; each type; with and without a
-        image, if there are both and controls tell them apart.
+        their mean, for which each language is resampled by itself; each type; with and without an
+        image, if there are both and controls.
     """
     generator = np.random.default_rng(SEED)
     gold = [spans_of(record, "gold") for record in records]
@@ -156,7 +155,7 @@ def paired_records(runs: Sequence[Run]) -> list[list[Record]]:
 
 
 def _by_id(run: Run) -> dict[tuple[str, int], Record]:
-    """The records by id; those that share one are told apart by their order."""
+    """The records by id and, for equal ids, a running number."""
     times: dict[str, int] = {}
     records = {}
     for record in run.records:
@@ -200,7 +199,7 @@ def _in_order(
 
 @dataclass(frozen=True)
 class RunComparison:
-    """The F1 of runs, the difference of each to the first, and how sure it is.
+    """The F1 of runs, with resamples for their differences.
 
     Attributes:
         folders: of the runs.
@@ -215,7 +214,7 @@ class RunComparison:
 
 def compare_runs(runs: Sequence[Run]) -> RunComparison:
     """Score runs on the test sentences that they share, as they are and under the controls that
-    all of them have; to a run that reads no images all ways of giving one are the same.
+    all of them have; a text-only run has identical predictions under every control.
 
     Raises:
         RunError: if the runs cannot be compared.

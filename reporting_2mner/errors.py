@@ -1,11 +1,10 @@
-"""The mistakes a model is surest of: which they are, and small images of their sentences.
+"""The wrong predictions with the highest scores, and thumbnails of their images.
 
     for mistake in surest_mistakes(records):
         mistake.row, mistake.entity["label"], mistake.entity["score"], mistake.kind
 
-A confident error is worth a look: it is a fault of the labels, of the image, or of what the model
-has made of them. The images are stored beside the run, so that its report can be made anew
-where the data is not at hand.
+The thumbnails are stored in the run's folder, so that the report can be written again without the
+data.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ def write_thumbnails(run: Path, rows: Dataset, records: Sequence[Record]) -> Non
         try:
             image = load_image(source)
         except ImageError:
-            continue  # The processor has said so.
+            continue  # the processor has logged it
         written.add(thumbnail_path(run, row))
         write_bytes(thumbnail_path(run, row), _thumbnail(image))
     for old in {*folder.glob("*.jpg")} - written:

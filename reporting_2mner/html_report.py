@@ -1,11 +1,10 @@
-"""`report.html`: what came of a run, as one page that opens anywhere.
+"""`report.html`: a run's scores, errors and training as one self-contained page.
 
     write_report(Path("runs/demo"))
 
-It is written from the files in the run's folder and can be made anew at any time. What is unusual:
-nothing in it comes from elsewhere, no script, font or image, so it can be mailed, printed, and
-read in ten years; charts are SVG in the colours of the page, light or dark (as PNG they lie in the
-folder's `report/`); and what comes from data is text, never markup.
+The page is written from the files in the run's folder. It loads no script, font or image from
+elsewhere. Charts are SVG in the colours of the page, light or dark, and PNG files in `report/`.
+Text from the data is escaped.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ class Measured:
             columns have the order of the names. None if there was only one way.
         confusion: which types are taken for which.
         calibration: of the predicted entities' scores.
-        mistakes: the surest.
+        mistakes: the wrong predictions with the highest scores.
     """
 
     scores: list[dict[str, Score]]
@@ -157,7 +156,7 @@ def _ways(records: Sequence[Record]) -> tuple[list[str], Score, int] | None:
 
 
 def run_charts(run: Run, measured: Measured | None) -> list[Chart]:
-    """The charts of a run; those that there is nothing to draw of are left out."""
+    """The charts of a run; a chart without data is left out."""
     kept = run.results["training"]["kept_step"]
     charts = []
     losses = loss_lines(run.history)
@@ -409,8 +408,8 @@ def _way_rows(
 
 
 def _transfer(transfer: dict[str, Any] | None) -> dict[str, Any] | None:
-    """F1 before and after a new language was taught, on `new` sentences and on `old` ones; None if
-    none was."""
+    """F1 before and after training on a new language, on `new` and on `old` sentences; None without
+    such a training."""
     if transfer is None:
         return None
     parts = []
@@ -449,7 +448,7 @@ def _confusion_rows(confusion: Confusion) -> dict[str, Any]:
 
 
 def _mistake_cards(run: Run, mistakes: Sequence[Mistake]) -> list[dict[str, Any]]:
-    """One card a sentence, with all of its mistakes that are among the surest."""
+    """One card for each sentence of the mistakes that are shown."""
     cards: dict[int, dict[str, Any]] = {}
     for mistake in mistakes:
         record = run.records[mistake.row]
@@ -481,8 +480,8 @@ def segments(
 
 
 def _data_uri(image: Path, run: Path) -> str | None:
-    """A thumbnail of a run's folder for the page; None where there is none. What a link out of the
-    folder leads to does not belong on a page that is published."""
+    """A thumbnail of a run's folder as a data URI; None if there is none, or a link leads out of
+    the folder."""
     if not image.resolve().is_relative_to(run.resolve()):
         return None
     try:

@@ -2,9 +2,8 @@
 
     write_card(Path("runs/demo"))
 
-What is unusual: nothing in it is typed in. Every figure is one of `metrics.json`; what is not
-known, such as the carbon of a run that nobody measured, is left out; and if the images do not
-help, the card says so.
+Every figure is one of `metrics.json`. Unknown figures, such as carbon emissions that were not
+measured, are left out. The card says whether the images help.
 """
 
 from __future__ import annotations
@@ -97,12 +96,12 @@ def model_card(
 
     Args:
         results: what is in `metrics.json`.
-        name: what the model is called.
-        labels: the model's.
-        reads_images: whether it does.
-        reads_context: whether it reads text that was made from images.
+        name: of the model.
+        labels: of the model.
+        reads_images: whether the model reads images.
+        reads_context: whether it reads visual context.
         base: the model that an adapter adapts; None for a whole model.
-        emissions: of the training, in kg of CO2; None if nobody measured them.
+        emissions: of the training, in kg of CO2; None if they were not measured.
     """
     recipe = results["recipe"]
     yaml_recipe = recipe_as_yaml(recipe)
@@ -222,7 +221,7 @@ def eval_result_entries(results: dict[str, Any]) -> list[EvalResultEntry]:
 
 
 def _emissions(run: Path, results: dict[str, Any]) -> float | None:
-    """What codecarbon measured of this run, in kg of CO2, if it did: its file's last line."""
+    """The emissions in kg of CO2 that codecarbon measured (the last line of its file), if any."""
     if "codecarbon" not in results["recipe"]["training"].get("report_to", []):
         return None
     with (run / "emissions.csv").open(encoding="utf-8", newline="") as file:
@@ -231,7 +230,7 @@ def _emissions(run: Path, results: dict[str, Any]) -> float | None:
 
 
 def _carbon(results: dict[str, Any], emissions: float | None) -> dict[str, Any] | None:
-    """The same as the Hub reads it, in grams."""
+    """The emissions in grams, as the Hub's metadata expects them."""
     if emissions is None:
         return None
     device = results["training"]["device"]
@@ -285,7 +284,7 @@ def _groups(scores: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _controls(scores: dict[str, Any] | None) -> str | None:
-    """The controls and what they come to; None if there were no images."""
+    """The verdict and the table of the image controls; None without images."""
     if scores is None:
         return None
     decided = "image_decided" in scores["real"]
@@ -308,7 +307,7 @@ def _f1_with_image(figures: dict[str, Any]) -> float:
 
 
 def _verdict(scores: dict[str, Any]) -> str:
-    """Whether a sentence's own image is better than each of the other ways, and surely so."""
+    """Whether a sentence's own image is better than the best control, beyond chance."""
     own = _f1_with_image(scores["real"])
     best, other = max(
         ((name, _f1_with_image(scores[name])) for name in scores if name != "real"),

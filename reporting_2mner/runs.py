@@ -1,10 +1,7 @@
-"""A run's folder read back, and its scores with their resamples: what report and comparison share.
+"""Reading a run's folder, and its facts in words.
 
     run = read_run(Path("runs/demo"))
     predicted = [spans_of(record) for record in run.records]
-    for group in bootstrap_scores(run.records, [predicted]):
-        for name, score in group.items():
-            score.interval()
 
 The records of a run are the lines of its `predictions.jsonl`, one for each test sentence.
 """
@@ -45,7 +42,7 @@ __all__ = [
 
 Record = dict[str, Any]
 
-# What looking up and writing out figures raises where they are not what a run writes.
+# Errors of reading figures that are missing or of another type.
 _DAMAGED = (
     *(KeyError, IndexError, TypeError, AttributeError, ValueError),
     *(ArithmeticError, UndefinedError),
@@ -69,7 +66,7 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run left behind.
+    """The content of a run's folder.
 
     Attributes:
         folder: where.
@@ -205,10 +202,10 @@ def _is_entity(entity: Any, words: int, *, scored: bool) -> bool:
 
 @contextmanager
 def figures_of(path: Path) -> Iterator[None]:
-    """Name the file whose figures are read, where one is missing or of another kind.
+    """Name the file whose figures are read, if one is missing or of another type.
 
     Raises:
-        RunError: in place of what reading them raised.
+        RunError: in place of the error of reading them.
     """
     try:
         yield
@@ -242,7 +239,7 @@ def percent(fraction: float) -> str:
 
 
 def source_of(data: dict[str, Any]) -> str:
-    """What the model was scored on, and trained on other parts of."""
+    """The name of the data."""
     if data["train_files"] is not None:
         names = [short_path(name) for name in data["test_files"] or data["train_files"]]
         more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
@@ -253,7 +250,7 @@ def source_of(data: dict[str, Any]) -> str:
 
 
 def training_in_words(results: dict[str, Any], emissions: float | None = None) -> str:
-    """How long it took, on what, what was trained, and which checkpoint was kept."""
+    """Steps, time, hardware, parameters and the checkpoint that was kept, in sentences."""
     training = results["training"]
     parameters = training["parameters"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
@@ -278,7 +275,7 @@ def training_in_words(results: dict[str, Any], emissions: float | None = None) -
 
 
 def recipe_as_yaml(recipe: dict[str, Any]) -> str:
-    """The recipe as YAML that `2mner train` reads; paths of one machine are cut short."""
+    """The recipe as YAML that `2mner train` reads; absolute paths are cut short."""
     keys = {
         key: _short_paths(value)
         for part in ("model", "data", "training")

@@ -1,13 +1,12 @@
-"""How sure a score is: intervals, comparisons, calibration and confusion, as pure functions.
+"""Bootstrap intervals and comparisons, calibration and confusion, as pure functions.
 
     counts = sentence_counts(gold, predicted)
     score = f1_interval(counts, np.random.default_rng(0))
     score.value, score.low, score.high
 
-What is unusual: sentences are resampled, not entities, for the entities of a sentence stand and
-fall together; and a resample is one multinomial draw. Sentences with the same counts cannot be told
-apart in a sum, so to draw `n` of them with replacement is to draw how often each *distinct* row of
-counts is taken: some dozens of numbers in place of thousands, with exactly the same distribution.
+Sentences are resampled, not entities, because the entities of a sentence depend on each other. A
+resample is one multinomial draw over the distinct rows of counts, which has the same distribution
+as drawing sentences and needs fewer numbers.
 
 Shapes: `n` sentences, `R` resamples, `T` entity types.
 """
@@ -122,11 +121,11 @@ def f1_interval(counts: Array, generator: np.random.Generator) -> Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two systems differ on the same sentences.
+    """The difference of two systems on the same sentences.
 
     Attributes:
         difference: the second's score minus the first's, and its interval.
-        p: how often chance alone makes a difference at least as large.
+        p: the p-value, two-sided.
     """
 
     difference: Interval
@@ -143,8 +142,7 @@ def compare(first: float, second: float, samples: Array) -> Comparison:
     Investigation of Statistical Significance in NLP", EMNLP 2012, figure 1), who count `d* > 2 d`,
     made two-sided. The observed sample counts as one of the resamples, `(1 + k) / (1 + R)`, so that
     no `p` is 0 (Davison and Hinkley, "Bootstrap Methods and their Application", 1997, section 4.2).
-    It says how sure the difference is on other sentences of this kind, not on another training
-    run: seeds differ too.
+    `p` covers the choice of test sentences, not the variation between training runs.
 
     Args:
         first: score of the first system on all sentences.
@@ -188,7 +186,7 @@ class Calibration:
 
 
 def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration:
-    """Hold what a model thinks of its predictions against what came of them.
+    """Compare the confidence of predictions with the fraction that is correct.
 
     The bins are ten of equal width on [0, 1], each without its lower bound (the first one with it);
     the expected calibration error is the mean over predictions of their bin's distance between mean
@@ -197,7 +195,7 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
 
     Args:
         confidence: of each prediction, in [0, 1].
-        right: whether it is.
+        right: whether each prediction is correct.
     """
     sure, hit = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
     edges = np.linspace(0, 1, BINS + 1)
@@ -220,7 +218,7 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
 
 @dataclass(frozen=True)
 class Confusion:
-    """Which types are taken for which.
+    """Predicted types by gold types.
 
     Attributes:
         types: in the order of the matrix.

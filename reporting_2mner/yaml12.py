@@ -20,7 +20,7 @@ __all__ = ["read_yaml", "written_as_yaml"]
 
 
 class _Constructor(SafeConstructor):
-    """Plain values alone; a date is the text that it was written as, as YAML 1.2 has it."""
+    """Plain values only; a date stays text, as in YAML 1.2."""
 
 
 _Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)

@@ -1,4 +1,4 @@
-"""What a recipe may say: three dataclasses, which `recipes.read_recipe` fills."""
+"""The keys of a recipe: three dataclasses, which `recipes.read_recipe` fills."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 ADAPTER_RATE = 10
-"""How many times the rate of whole encoders suits their adapters, unless the recipe says it."""
+"""The default rate of an adapter, as a multiple of `learning_rate`."""
 
 
 class RecipeError(ValueError):
@@ -42,7 +42,7 @@ class CommandLineError(RecipeError):
 
 @dataclass
 class ModelArguments:
-    """Which model: encoders to build one from, or a saved one to go on with, which then wins."""
+    """The model: encoders to build it from, or a saved model, which takes precedence."""
 
     text_model: str | None = field(
         default=None,
@@ -85,7 +85,7 @@ class ModelArguments:
         if self.label_scheme not in ("BIO", "BIOES"):
             raise ValueError(f"label_scheme is {self.label_scheme!r}, expected BIO or BIOES")
         if self.model_name_or_path is not None:
-            # Any recipe can go on with a saved model: what it says of encoders does not count then.
+            # A recipe that names encoders can also continue a saved model; they are ignored then.
             self.text_model = self.vision_model = self.global_vision_model = None
             self.model_config = self.processor_config = None
         elif self.text_model is None:
@@ -103,7 +103,7 @@ class ModelArguments:
 
 
 def _mapping(key: str, value: dict | str | None) -> dict | None:
-    """What a key that holds further keys comes to: the command line gives it as JSON."""
+    """The mapping of a key that holds further keys; the command line gives it as JSON."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -116,7 +116,7 @@ def _mapping(key: str, value: dict | str | None) -> dict | None:
 
 @dataclass
 class DataArguments:
-    """Which sentences: the embedded sample, a data set, or files. Files, where given, win."""
+    """The data: the embedded sample, a data set, or files, which take precedence."""
 
     dataset_name: str | None = field(
         default=None,
@@ -270,7 +270,7 @@ class TwoMNERTrainingArguments(TrainingArguments):
         default=True,
         metadata={"help": "Score the test part also without, with shuffled and with blank images."},
     )
-    bf16: str | bool = field(  # type: ignore[assignment]  # `bool` after `__post_init__`
+    bf16: str = field(  # type: ignore[assignment]  # a bool after `__post_init__`
         default="auto",
         metadata={"help": "bfloat16 where it helps: yes, no, or auto (what the processor has)."},
     )
@@ -332,10 +332,11 @@ class TwoMNERTrainingArguments(TrainingArguments):
                 f"train_sampling_strategy is {self.train_sampling_strategy!r}, expected "
                 "group_by_length or random"
             )
-        # Said outright, because Trainer refuses bf16 on a machine without an accelerator otherwise,
-        # and because under a launcher two processes would train apart without a word.
+        # Without `use_cpu`, `Trainer` refuses bf16 on a machine without an accelerator, and two
+        # processes of a launcher would train separately.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        self.bf16 = _choose_bf16(self.bf16, self.use_cpu, self.fp16)
+        bf16 = _choose_bf16(self.bf16, self.use_cpu, self.fp16)
+        self.bf16 = bf16  # type: ignore[assignment]
         if self.new_parts_learning_rate is None:
             self.new_parts_learning_rate = self.learning_rate
         if self.crf_learning_rate is None:
@@ -353,7 +354,7 @@ class TwoMNERTrainingArguments(TrainingArguments):
 
 
 def _choose_bf16(wish: str | bool, use_cpu: bool, fp16: bool) -> bool:
-    """What `bf16` comes to on this machine."""
+    """Whether to compute in bfloat16 on this machine."""
     if isinstance(wish, bool):
         return wish
     if wish.lower() in ("yes", "true", "no", "false"):
@@ -366,7 +367,7 @@ def _choose_bf16(wish: str | bool, use_cpu: bool, fp16: bool) -> bool:
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Say that nobody knows a key, and which known one is nearest."""
+    """The message for an unknown key, with the nearest known one."""
     name = key[:LONGEST_QUOTE].lstrip("-").partition("=")[0].replace("-", "_")
     nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
     return f"unknown key {quoted(key)}, the nearest known one is {nearest!r}"

@@ -45,13 +45,12 @@ class WordCollator:
     Of each row it reads `tokens`, the words; `ner_tags`, their labels as ids into `label_names`;
     `image`, which may be missing, None, a path, or undecoded as {"bytes", "path"}; and, for a
     processor that reads visual context, `objects`, `captions` and `ocr`, which may be missing or
-    None. An image that cannot be read costs its mask, not the batch: that is the processor's
-    business.
+    None. The processor masks an image that cannot be read.
 
     Args:
-        processor: the model's; it knows the model's labels.
+        processor: the model's, with its labels.
         label_names: the labels of the data set in the order of their ids, in BIO or BIOES,
-            whichever of the two the model speaks.
+            independent of the model's scheme.
         features: the cached features of the images, which are then not decoded.
     """
 
@@ -82,12 +81,12 @@ class WordCollator:
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """A random order in which neighbours are of like length, so that batches carry little padding.
+    """A random order in which neighbours have similar lengths, so that batches have little padding.
 
     All sentences are shuffled, cut into pools of `pool` batches, sorted inside each pool, cut into
-    batches, and the batches shuffled: every epoch meets other batches, long ones at any time. The
-    order depends on `seed` and the epoch alone: every process draws the same, and a resumed run
-    goes on in the order in which it was stopped.
+    batches, and the batches are shuffled: each epoch has other batches, and long ones come at any
+    time. The order depends on `seed` and the epoch alone, so that all processes draw the same order
+    and a resumed run continues in it.
 
     Args:
         lengths: words of each sentence.
@@ -131,11 +130,11 @@ class LengthGroupedSampler(Sampler[int]):
 
 
 def groups_of(items: Iterable[Item], size: int, processes: int) -> Iterator[list[Item]]:
-    """Cut items into groups of `size`, a multiple of `processes`. The last one may be smaller, or
-    larger by less than `processes`: none has fewer items than there are processes.
+    """Cut items into groups of `size`, a multiple of `processes`. The last group may be smaller, or
+    larger by less than `processes`. Each group has at least as many items as there are processes.
 
     Raises:
-        RecipeError: if there are fewer items than processes: one of them would have none.
+        RecipeError: if there are fewer items than processes.
     """
     group: list[Item] = []
     held: list[Item] | None = None
@@ -159,18 +158,18 @@ def groups_of(items: Iterable[Item], size: int, processes: int) -> Iterator[list
 
 
 def share_of(group: Sequence[Item], process: int, processes: int) -> list[Item]:
-    """One process's items of a group: neighbours, and as many as the others have, or one more."""
+    """The items of one process: consecutive, and as many as of each other process or one more."""
     bounds = [len(group) * index // processes for index in (process, process + 1)]
     return list(group[bounds[0] : bounds[1]])
 
 
 class SharedBatches(Sampler[list[int]]):
-    """The batches of one process, in the order of a sampler that all processes draw alike.
+    """The batches of one process, in the order of a sampler that is the same in all processes.
 
     Args:
         sampler: the order of the rows; its `set_epoch` is called.
         batch_size: sentences of a batch of one process.
-        process, processes: whose batches, of how many.
+        process, processes: the index of the process, and their number.
     """
 
     def __init__(
@@ -194,12 +193,12 @@ class SharedBatches(Sampler[list[int]]):
 
 
 class StreamedBatches(IterableDataset):
-    """The batches of one process out of a stream of rows, epoch after epoch, as many as are asked
-    for.
+    """`count` batches of one process from a stream of rows, over as many epochs as that takes.
 
-    Every process reads the whole stream in the same order and keeps its own rows: so no row is seen
-    twice an epoch, whatever the number of shards, and only who keeps a row decodes its image. In
-    the workers of a loader it cannot be read: there `datasets` would give each its own shards.
+    Every process reads the whole stream in the same order and keeps its own rows. So each row is
+    seen once an epoch, whatever the number of shards, and only the process that keeps a row decodes
+    its image. It cannot be read in the workers of a loader, to each of which `datasets` would give
+    its own shards.
 
     Args:
         rows: the stream, shuffled or not; its epoch is set here.

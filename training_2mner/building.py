@@ -1,4 +1,4 @@
-"""From a recipe's arguments to a trainer: the model is built from encoders, or a saved one loaded.
+"""Build a trainer from a recipe's arguments: a model from encoders, or a saved model.
 
 trainer = new_trainer(model_arguments, processor, data, arguments)
 """
@@ -59,11 +59,11 @@ PROCESSOR_SWITCHES = (
 def load_model(
     arguments: ModelArguments, processor: TwoMNERProcessor | None, labels: Sequence[str]
 ) -> tuple[TwoMNERForTokenClassification, TwoMNERProcessor]:
-    """Build a model and its processor from encoders, or load the saved one that `processor` is of;
-    where `labels` has other types, it keeps what it knows of those that it shares with them.
+    """Build a model and its processor from encoders, or load the saved model of `processor`. If
+    `labels` has other types, the saved model keeps the parameters of the labels that both share.
 
-    The weights are float32, whatever type they were saved in: in bfloat16 a small step of the
-    optimizer would be rounded away. `bf16: true` computes in bfloat16 beside them.
+    The weights are float32, whatever type they were saved in, because bfloat16 would round small
+    optimizer steps to nothing. `bf16: true` computes in bfloat16 with float32 weights.
 
     Raises:
         RecipeError: if a model or a part of it cannot be loaded, or a switch is wrong.
@@ -119,12 +119,12 @@ def known_keys(
 def check_context(
     processor: TwoMNERProcessor, data: DatasetDict, arguments: ModelArguments
 ) -> None:
-    """Make sure that a model that reads visual context has some to learn from. Of a stream only the
-    first rows are looked at, up to the first that has some.
+    """Check that the training part of a model that reads visual context has some. Of a stream at
+    most `STREAM_BEGINNING` rows are read.
 
     Raises:
-        RecipeError: if a model built from encoders has none. A saved one may well go on with
-            sentences alone, and a stream may have some later, which the log then says.
+        RecipeError: if there is none for a model built from encoders. For a saved model and for a
+            stream it is a warning in the log.
     """
     if not processor.reads_context:
         return
@@ -193,7 +193,7 @@ def new_trainer(
     data: DatasetDict,
     arguments: TwoMNERTrainingArguments,
 ) -> TwoMNERTrainer:
-    """A trainer of a model as it is before training: built or loaded, adapted, partly frozen."""
+    """A trainer of a model that is built or loaded, adapted and partly frozen."""
     model, processor = load_model(model_arguments, processor, label_names(data["train"]))
     check_context(processor, data, model_arguments)
     adapted = add_lora(model, model_arguments.lora_rank) if model_arguments.lora else model
@@ -212,7 +212,11 @@ def build_trainer(
     data: DatasetDict,
     arguments: TwoMNERTrainingArguments,
 ) -> TwoMNERTrainer:
-    """Put model, data and arguments together; the validation part is sorted by length."""
+    """A trainer of a model; the validation part is sorted by length.
+
+    Raises:
+        RecipeError: if the arguments need a validation part and there is none.
+    """
     validation = data.get("validation")
     if validation is not None:
         validation = validation.select(longest_first(validation), keep_in_memory=True)
@@ -237,7 +241,7 @@ def build_trainer(
 
 
 def with_min_steps(arguments: TwoMNERTrainingArguments, sentences: int) -> TwoMNERTrainingArguments:
-    """The arguments for so many sentences: `min_steps` steps where the epochs come to fewer."""
+    """The arguments, with `max_steps` set to `min_steps` if the epochs have fewer steps."""
     batch = arguments.train_batch_size * arguments.gradient_accumulation_steps
     steps = math.ceil(
         arguments.num_train_epochs * math.ceil(sentences / batch / arguments.world_size)

@@ -1,12 +1,11 @@
-"""Checkpoints that are whole or do not count, and runs that save before they stop.
+"""Writing, finding and checking checkpoints; saving before a stop; the lock of a run's folder.
 
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
 
-A run that is killed at any moment goes on from its last checkpoint and ends with the weights of a
-run that was never stopped. What is unusual: a checkpoint is written under another name and gets its
-own in one step when all of it is on the disk; Ctrl-C or SIGTERM save at the end of the step, or of
-the epoch if the step was its last, so that the resumed run misses no evaluation; and a checkpoint
-says which model it is of and what that was taught, so that no other recipe goes on from it unasked.
+A run that was killed continues from its last checkpoint and ends with the same weights as a run
+that was not stopped. A checkpoint is written under another name and renamed when it is complete.
+Ctrl-C and SIGTERM save at the end of the step, or after the evaluation if the step was the last of
+its epoch. A checkpoint holds a fingerprint of model and training data, which is compared on resume.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ from dataset_mmnerd.files import recover_folder, replace_folder
 from .arguments import RecipeError, difference
 
 __all__ = [
+    "FINGERPRINT",
     "LOCK",
     "LOSS_SUMS",
-    "TAUGHT",
     "UNFINISHED",
     "KeepPlace",
     "RunStopped",
@@ -56,16 +55,16 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-"""The file in a run's folder that a training locks, with a line that says who it is."""
+"""The file in a run's folder that a training locks. It names the process."""
 
 LOSS_SUMS = "loss_sums.json"
 """The parts of the loss since the last line of the log, in a checkpoint."""
 
-TAUGHT = "taught.json"
-"""Which model was taught what, in a checkpoint of a run that follows a recipe."""
+FINGERPRINT = "taught.json"
+"""The fingerprint of model and training data, in a checkpoint."""
 
 UNFINISHED = ".unfinished"
-"""The folder in a run's folder where a checkpoint lies while it is written."""
+"""The folder in a run's folder in which a checkpoint is written."""
 
 LAST = ("last", "true")
 WEIGHTS = (
@@ -100,11 +99,10 @@ def locked(run: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(place: Path | str) -> Iterator[None]:
-    """Whatever the library inside the block raises where a file cannot be written, on a full disk
-    for instance, becomes an `OSError` of one line that names `place`.
+    """Turn the errors of libraries that cannot write a file, as on a full disk, into one kind.
 
     Raises:
-        OSError: in place of such an error.
+        OSError: one line that names `place`.
     """
     try:
         yield
@@ -121,9 +119,8 @@ def writing(place: Path | str) -> Iterator[None]:
 
 @contextmanager
 def writing_checkpoint(run: Path, name: str) -> Iterator[Path]:
-    """The folder in which the block writes a checkpoint, or the model, before it has its place.
-
-    What cannot be written whole leaves nothing behind, and what was there before stays as it was.
+    """The folder in which the block writes a checkpoint or the model, before it is moved. If
+    writing fails, the folder is deleted and the earlier files stay.
 
     Raises:
         OSError: if it cannot be written; says which checkpoint is the last whole one.
@@ -141,7 +138,7 @@ def writing_checkpoint(run: Path, name: str) -> Iterator[Path]:
 
 
 def finish_checkpoint(written: Path, place: Path) -> None:
-    """Give a checkpoint that is written its place; what lay there before is deleted last.
+    """Move a complete checkpoint to its place; an older one there is deleted last.
 
     Args:
         written: the folder as it was written, on the same file system, in a folder of its own that
@@ -155,7 +152,7 @@ def finish_checkpoint(written: Path, place: Path) -> None:
 
 
 def finish_files(written: Path, folder: Path) -> None:
-    """Give each file that is written its place, in one step for each.
+    """Move complete files to their place, each in one step.
 
     Args:
         written: the folder with all of them, as for `finish_checkpoint`.
@@ -170,7 +167,7 @@ def finish_files(written: Path, folder: Path) -> None:
 
 
 def _sync(written: Path) -> None:
-    # Renamed before it is on the disk, it could be there with empty files after a power cut.
+    # Without it, a power cut after the rename could leave empty files.
     for path in written.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -178,8 +175,8 @@ def _sync(written: Path) -> None:
 
 
 def recover_checkpoints(run: Path) -> None:
-    """Undo what a training that was killed while it saved had begun: an older checkpoint gets its
-    name back, a half-written one is deleted. No other training may write into the folder now."""
+    """Clean up after a training that was killed while it saved: an older checkpoint gets its name
+    back, an incomplete one is deleted. No other training may write into the folder meanwhile."""
     for aside in run.glob(f".{PREFIX_CHECKPOINT_DIR}-*"):
         recover_folder(run / aside.name.split(".")[1])
     shutil.rmtree(run / UNFINISHED, ignore_errors=True)
@@ -189,7 +186,7 @@ def recover_checkpoints(run: Path) -> None:
 
 
 def missing_parts(checkpoint: Path) -> list[str]:
-    """What a checkpoint lacks of what a run needs to go on from it; nothing, if it is whole."""
+    """The files that a checkpoint lacks to be resumed; empty if it is complete."""
     missing = [] if any((checkpoint / name).is_file() for name in WEIGHTS) else [WEIGHTS[0]]
     if any(checkpoint.glob("pytorch_model_fsdp*")):  # FSDP writes weights and optimizer its own way
         missing = []
@@ -203,7 +200,7 @@ def missing_parts(checkpoint: Path) -> list[str]:
 
 
 def last_checkpoint(run: Path) -> Path | None:
-    """The whole checkpoint of a run's folder that was written last; None if there is none."""
+    """The newest complete checkpoint of a run's folder; None if there is none."""
     whole = [
         (path.joinpath("trainer_state.json").stat().st_mtime_ns, int(number), path)
         for path in run.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
@@ -213,22 +210,21 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 def checkpoint_to_resume(
-    arguments: TrainingArguments, taught: dict[str, Any] | None = None
+    arguments: TrainingArguments, fingerprint: dict[str, Any] | None = None
 ) -> str | None:
     """Recover the run's checkpoints, and find the one that `resume_from_checkpoint` means.
 
-    It is a folder, or `last` (or `true`) for the last whole one of the run's folder. None starts
-    from the beginning, as `last` does, with a line in the log, where there is none: a run that a
-    cluster starts again and again needs one command.
+    It is a folder, or `last` (or `true`) for the last complete checkpoint of the run's folder. None
+    starts from the beginning. So does `last` if there is no checkpoint, with a warning in the log.
 
     Args:
-        arguments: of the training.
-        taught: as `description.what_is_taught` gives it; None compares nothing.
+        arguments: of the training. fingerprint: of model and training data
+        (`run_record.fingerprint_of`); None compares nothing.
 
     Raises:
-        RecipeError: if there is no such folder, it lacks something, the run's checkpoints hold
-            weights only, or the last one is of a recipe that teaches something else. One that is
-            named is gone on from all the same, which the log then says.
+        RecipeError: if there is no such folder, it is incomplete or holds weights only, or the last
+            checkpoint has another fingerprint. For a checkpoint that is named, another fingerprint
+            is a warning in the log.
     """
     run, wish = Path(str(arguments.output_dir)), arguments.resume_from_checkpoint
     with arguments.main_process_first(local=False, desc="recovering checkpoints"):
@@ -254,7 +250,7 @@ def checkpoint_to_resume(
             f"resume_from_checkpoint: {checkpoint} lacks {', '.join(missing)}: expected a "
             "checkpoint of a run with save_only_model: false"
         )
-    other = None if taught is None else _other_than(taught, checkpoint)
+    other = None if fingerprint is None else _other_than(fingerprint, checkpoint)
     if other is not None:
         message = f"{checkpoint} is of a run with {other}"
         if not is_named:
@@ -276,17 +272,16 @@ def checkpoint_to_resume(
     return str(checkpoint)
 
 
-def _other_than(taught: dict[str, Any], checkpoint: Path) -> str | None:
-    """In what a checkpoint's run taught something else; None also where the checkpoint does not say
-    what it was."""
-    path = checkpoint / TAUGHT
+def _other_than(fingerprint: dict[str, Any], checkpoint: Path) -> str | None:
+    """How a checkpoint's fingerprint differs; None if it does not, or the checkpoint has none."""
+    path = checkpoint / FINGERPRINT
     if not path.is_file():
         return None
-    return difference(json.loads(path.read_text("utf-8")), json.loads(json.dumps(taught)))
+    return difference(json.loads(path.read_text("utf-8")), json.loads(json.dumps(fingerprint)))
 
 
 class KeepPlace(TrainerCallback):
-    """Tell the sampler which epoch it is: `Trainer` looks for it deeper than it lies."""
+    """Set the sampler's epoch, which `Trainer` does only for a wrapped batch sampler."""
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
         if hasattr(train_dataloader.batch_sampler, "set_epoch"):
@@ -301,10 +296,10 @@ def _several_processes() -> bool:
 
 
 class RunStopped(SystemExit):
-    """The run was told to stop and has saved: ends the program with the status of that signal.
+    """The run got a signal to stop and has saved. Ends the program with the status of the signal.
 
     Attributes:
-        checkpoint: the folder it goes on from.
+        checkpoint: the folder that was saved.
     """
 
     def __init__(self, number: int, checkpoint: Path) -> None:
@@ -320,8 +315,8 @@ class SaveBeforeStopping(TrainerCallback):
         with callback.listening():
             trainer.train()
 
-    A checkpoint that is saved so can be resumed even where `save_only_model` leaves out what that
-    needs. Under several processes all stop at the same step, whichever was told.
+    Such a checkpoint can be resumed also with `save_only_model`. Several processes stop at the same
+    step, whichever of them got the signal.
     """
 
     def __init__(self) -> None:
@@ -330,8 +325,8 @@ class SaveBeforeStopping(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Heed the signals inside the block. A signal that comes too late to save ends the program
-        after it, as it would have without the block."""
+        """Handle the signals inside the block. A signal that comes too late to save ends the
+        program after the block."""
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("signals are heard in the main thread only")
         before = {
@@ -347,7 +342,7 @@ class SaveBeforeStopping(TrainerCallback):
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.told is signal.SIGINT and number == signal.SIGINT and not _several_processes():
-            # A launcher passes Ctrl-C on to processes that have heard it from the terminal already.
+            # With several processes a second SIGINT may be the launcher's copy of the first.
             raise KeyboardInterrupt
         self.told = signal.Signals(number)
         logger.warning("%s: saving at the end of this step, then stopping", self.told.name)

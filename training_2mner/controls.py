@@ -34,13 +34,12 @@ BLANK_SIZE = (224, 224)
 
 
 class OtherImages(TorchDataset):
-    """A data set with other images and the visual context of these: the rows are read from it one
-    by one, nothing is copied.
+    """A data set with other images and their visual context; the rows are not copied.
 
     Args:
         rows: the data set, `image` undecoded.
         source: for each row, the number of the row whose image it gets, or None for no image.
-        blank: give every row that would have one this image instead, with no context.
+        blank: the image that all of these rows get instead, without context.
     """
 
     def __init__(
@@ -71,19 +70,19 @@ def blank_image() -> Image.Image:
 
 
 def derangement(keys: Sequence[str | None], seed: int) -> list[int | None]:
-    """Give every row the image of another row, and never its own image by another row.
+    """Give every row the image of another row, and never an equal image.
 
     The rows with an image are put in a random order in which equal images stand together, and
     every row takes the image from as many places further on as the commonest image has rows.
     Every image is used as often as before.
 
     Args:
-        keys: what tells a row's image from others; None without an image.
+        keys: a key for each row's image (`data.image_keys`); None without an image.
         seed: of the order.
 
     Returns:
         For each row, the row whose image it gets; None where `keys` is None. If one image is
-        that of more than half of the rows, some of them must keep it.
+        that of more than half of the rows, some of them keep it.
     """
     generator = random.Random(seed)
     groups: dict[str, list[int]] = {}
@@ -107,7 +106,7 @@ def controls(
 
     Args:
         rows: the data set, `image` undecoded.
-        keys: what tells a row's image from others; None without an image.
+        keys: a key for each row's image (`data.image_keys`); None without an image.
         seed: of the shuffling.
     """
     shuffled = derangement(keys, seed)

@@ -1,11 +1,11 @@
-"""The sentences of a recipe: from files, a folder, the Hub or the sample to data sets of one shape.
+"""Load the data of a recipe: from files, a folder, the Hub or the sample, as map-style or stream.
 
     data = load_data(data_arguments)
     data["train"][0]["tokens"], label_names(data["train"])
 
-Images stay undecoded, so that a data set is small in memory and a broken image costs a mask,
-not the run. Data sets with other columns or label types are brought to the usual ones, and labels
-to valid IOB2 (`dataset_mmnerd.columns`).
+Images stay undecoded: the data sets are small in memory, and a broken image is masked later. Data
+sets with other columns or label types are brought to the usual ones, and labels to valid IOB2
+(`dataset_mmnerd.columns`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def loading(what: str, *errors: type[Exception]) -> Iterator[None]:
-    """Tell in one line why something can be loaded from neither a folder nor the Hub.
+    """Turn errors of loading `what` from a folder or the Hub into one line.
 
     Raises:
         RecipeError: in place of such `errors`.
@@ -69,7 +69,7 @@ def loading(what: str, *errors: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def refused(*errors: type[Exception]) -> Iterator[None]:
-    """Raises `RecipeError` in place of such errors, whose message says all there is to say."""
+    """Turn errors into a `RecipeError` with the same message."""
     try:
         yield
     except errors as error:
@@ -122,8 +122,8 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
 
 
 def load_files(arguments: DataArguments, known: Sequence[str] | None) -> dict[str, Dataset]:
-    """Read the files of each part. The labels are told by the training files, by what a saved model
-    knows, or by the arguments; any other in a file is an error naming file and line."""
+    """Read the files of each part. The labels come from the training files, a saved model or the
+    arguments. Any other label in a file is an error that names file and line."""
     train_files = arguments.train_files or []
     files = {
         "train": train_files,
@@ -243,11 +243,10 @@ def of_types(spans: Iterable[Span], types: Iterable[str]) -> list[Span]:
 
 
 def refuse_endless(data: DataArguments, training: TwoMNERTrainingArguments) -> None:
-    """Stop a run that a stream cannot feed.
+    """Refuse settings that do not work with a stream.
 
     Raises:
-        RecipeError: if the run's length depends on the number of sentences, all images are to be
-            read before, or workers are to share the stream.
+        RecipeError: if there is no `max_steps`, or with cached vision features or workers.
     """
     if not data.streaming:
         return
@@ -266,10 +265,10 @@ def refuse_endless(data: DataArguments, training: TwoMNERTrainingArguments) -> N
 
 
 def load_streamed(arguments: DataArguments) -> dict[str, Stream | Dataset]:
-    """The parts that there are: train as a stream, the others in memory; images stay undecoded.
+    """Load train as a stream and the other parts in memory; images stay undecoded.
 
     Raises:
-        RecipeError: if the data set does not say what its columns are.
+        RecipeError: if the data set does not declare its columns.
     """
     name = str(arguments.dataset_name)
     streams = load_named(name, arguments.dataset_config, streaming=True)
@@ -307,9 +306,8 @@ def longest_first(dataset: Dataset) -> list[int]:
 
 
 def image_keys(dataset: Dataset) -> list[str | None]:
-    """What tells each row's image from others: a digest of its content, in the row or in a file,
-    which is read once; its path if the file cannot be read; None without an image. `image` must be
-    undecoded."""
+    """A key for each row's image: a digest of its content, in the row or in a file (read once); the
+    path if the file cannot be read; None without an image. `image` must be undecoded."""
     if "image" not in dataset.column_names:
         return [None] * len(dataset)
     by_path: dict[str, str] = {}
@@ -327,7 +325,7 @@ def image_keys(dataset: Dataset) -> list[str | None]:
 
 
 def have_images(dataset: Dataset) -> list[bool]:
-    """Whether each row comes with an image, readable or not: its content is not looked at."""
+    """Whether each row has an image, readable or not; the images are not read."""
     if "image" not in dataset.column_names:
         return [False] * len(dataset)
     return [
@@ -337,7 +335,7 @@ def have_images(dataset: Dataset) -> list[bool]:
 
 
 def context_keys(dataset: Dataset, fields: Sequence[str] = CONTEXT_COLUMNS) -> list[str | None]:
-    """What tells each row's visual context from others: all of it, as JSON; None without any.
+    """A key for each row's visual context: the context as JSON; None without any.
 
     Args:
         dataset: the rows.

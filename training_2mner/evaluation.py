@@ -50,7 +50,7 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of each row of a data set, in its order.
+    """A model's predictions for each row of a data set, in its order.
 
     Attributes:
         spans: the entities of each row.
@@ -87,8 +87,8 @@ def predict(trainer: Predictor, rows: Dataset | OtherImages) -> dict[str, Predic
     """Predict every row, in the order of the rows.
 
     Returns:
-        `image_text`, what the model says of the rows as they are; and `text`, what it says of their
-        words alone, unless the model reads nothing else or the rows have others' images.
+        `image_text`: the predictions for the rows as they are. `text`: those for the words alone,
+        unless the model reads nothing else or the rows are `OtherImages`.
     """
     labels, scores, read, *text_view = cast(tuple[Any, ...], trainer.predict(rows).predictions)
     names = trainer.processing_class.labels
@@ -172,8 +172,8 @@ def evaluate(
 
 
 def _keys_of_what_is_read(trainer: Predictor, rows: Dataset) -> list[str | None]:
-    """What tells the images apart that the model can read of each row: itself, else what was made
-    from it; None where there is nothing."""
+    """A key for what the model reads beside each row's words: its image, else its visual context;
+    None without either."""
     processor = trainer.processing_class
     keys: list[str | None] = [None] * len(rows)
     if processor.reads_context:
@@ -190,8 +190,8 @@ def _predict_all(
     with_controls: bool,
     seed: int,
 ) -> dict[str, Predictions]:
-    """What the model says by the controls' names: of the rows as they are, `real`; if it reads more
-    than words, of these alone, `none`, from the same pass; and the others, if they are wanted."""
+    """Predictions by control: `real`; `none` from the same pass, if the model reads more than
+    words; and the others with `with_controls`."""
     views = predict(trainer, rows)
     predictions = {"real": views["image_text"]}
     if "text" in views:

@@ -1,11 +1,11 @@
-"""How many sentences does a language need? F1 against the sentences that a model was taught.
+"""The learning curve: F1 by the number of training sentences of a new language.
 
     curve = LearningCurve.open(Path("runs/pt/learning_curve.json"), settings)
     curve.add({"sentences": 200, "steps": 100, "seconds": 61.0, "new": scores, "old": None})
     print(curve_table(curve.points))
 
-The file is written after each size, and the same as an image beside it. A curve that is opened
-again goes on where it was stopped, if it is of the same settings.
+The JSON file and a PNG beside it are written after each size. A curve that is opened again keeps
+its points, if the settings are the same.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Low-rank adapters (LoRA): a few small matrices beside the encoders' attention are trained, and
-the encoders themselves stay as they are.
+"""Low-rank adapters (LoRA): small matrices beside the encoders' attention are trained, and the
+encoders are frozen.
 
     model = TwoMNERForTokenClassification.from_pretrained("me/2mner")
     adapted = add_lora(model, rank=8)
@@ -7,8 +7,8 @@ the encoders themselves stay as they are.
 
     2mner lora merge runs/pt_adapter --out runs/pt   # a model by itself
 
-What is unusual: the new parts and the CRF are small, so they are trained whole, and saved with the
-adapter. They change along with it where one base has several:
+Fusion, alignment, classifier and CRF are trained whole and saved with the adapter. They change with
+the active adapter:
 
     adapted = load_adapter("runs/pt_adapter", name="pt")
     adapted.load_adapter("runs/nl_adapter", "nl")
@@ -40,7 +40,7 @@ ADAPTED_LAYERS = (
     r"\.(?:query|value|q_proj|v_proj|query_proj|value_proj|q_lin|v_lin)"
 )
 """The encoders' query and value layers by the names that the families of `transformers` give them.
-A encoder without attention, such as a ResNet, has none and stays as it is."""
+An encoder without attention, such as a ResNet, has none and stays as it is."""
 
 
 def add_lora(model: TwoMNERForTokenClassification, rank: int) -> PeftModel:
@@ -65,13 +65,13 @@ def add_lora(model: TwoMNERForTokenClassification, rank: int) -> PeftModel:
 
 
 def load_adapter(folder: str, base: str | None = None, name: str = "default") -> PeftModel:
-    """A model with its adapter, in evaluation mode; the adapter may speak other labels than its
-    base, which `PeftModel.from_pretrained` alone does not know.
+    """A model with its adapter, in evaluation mode. Other than `PeftModel.from_pretrained`, it also
+    loads an adapter whose labels differ from those of its base.
 
     Args:
         folder: of the adapter, with its processor; or a name on the Hub.
-        base: the model that it adapts; by default what the adapter names.
-        name: what the adapter is to be called.
+        base: the model that it adapts; by default the one that the adapter names.
+        name: the adapter's name in the model.
 
     Raises:
         OSError: if there is no such adapter or no such base, or one of them is broken, lacks a
@@ -99,8 +99,7 @@ def load_adapter(folder: str, base: str | None = None, name: str = "default") ->
 
 
 def merge_adapter(folder: str, out: Path, base: str | None = None) -> None:
-    """Write a model that has learned what its adapter did, by itself: `AutoModel` and its kin load
-    it without PEFT.
+    """Merge an adapter into its base and save a plain model, which `AutoModel` loads without PEFT.
 
     Args:
         folder, base: as in `load_adapter`.
@@ -115,10 +114,10 @@ def merge_adapter(folder: str, out: Path, base: str | None = None) -> None:
 
 
 def refuse_adapter(name: str) -> None:
-    """Stop where an adapter is given in place of a model, to be trained further.
+    """Refuse to train an adapter further.
 
     Raises:
-        RecipeError: which says how to make a model of it.
+        RecipeError: if the folder holds an adapter; the message names the command that merges it.
     """
     config = Path(name) / "adapter_config.json"
     if config.is_file():

@@ -1,7 +1,7 @@
-"""Exact-span scores: pure functions of entities, with no model, no tensor and no data set in them.
+"""Exact-span scores: pure functions of entities, without model, tensor or data set.
 
-An entity is right when its first word, its last word and its type are right: the semantics of
-`seqeval` with `mode="strict"` and `scheme=IOB2`, which the tests hold this module against. All
+An entity is correct if its first word, its last word and its type are: the semantics of `seqeval`
+with `mode="strict"` and `scheme=IOB2`, with which the tests compare this module. All
 figures are fractions in [0, 1]; a fraction of nothing (no entity to find, none predicted) is 0.
 
     gold = [[(0, 2, "PER")], [(3, 4, "LOC")]]
@@ -26,7 +26,7 @@ __all__ = ["Counts", "count_matches", "f1_both_views", "score", "summary"]
 
 @dataclass(frozen=True)
 class Counts:
-    """How many entities there are, how many were predicted, and how many of these are right."""
+    """Numbers of gold entities, predicted entities, and predicted entities that are correct."""
 
     correct: int = 0
     predicted: int = 0
@@ -61,7 +61,7 @@ class Counts:
 
 
 def count_matches(gold: Iterable[Hashable], predicted: Iterable[Hashable]) -> Counts:
-    """Count what two collections have in common; a thing said twice counts once."""
+    """Count the items that two collections share; equal items count once."""
     gold, predicted = set(gold), set(predicted)
     return Counts(len(gold & predicted), len(predicted), len(gold))
 

@@ -1,4 +1,4 @@
-"""A saved model learns a new language (or domain, or label set): what is gained, what forgotten.
+"""Train a saved model on a new language (or domain, or label set) and measure gain and forgetting.
 
     study = Study.begin(recipe, model_arguments, data_arguments, arguments, processor, data, load)
     data = study.prepare(arguments, new_trainer)  # measures before, learns small sizes
@@ -6,11 +6,10 @@
     trainer.train()
     study.finish(trainer, records, seconds)["new"]["change"]
 
-The same test sentences are scored before and after, of the new language and of the old ones. Where
-the label sets differ, both times the entity types that both know are scored: nobody can forget what
-is no longer asked. What is unusual: a file alone is enough. Parts that are missing are held out of
-the training sentences by their words, so that equal sentences never stand on both sides; and what
-is old is told by the `metrics.json` of the model's run, if it was trained here.
+The same test sentences of the new and of the old languages are scored before and after. If the
+label sets differ, the entity types of both are scored. Missing parts are held out of the training
+sentences by a digest of their words, so that equal sentences are in the same part. The old data is
+that of the model's run (`metrics.json`), unless files are named.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 HELD_OUT = 10
-"""A part that is missing gets one in so many of the training sentences."""
+"""A missing part gets one in so many of the training sentences."""
 
 Load = Callable[[DataArguments], DatasetDict]
 NewTrainer = Callable[[DatasetDict, TwoMNERTrainingArguments], TwoMNERTrainer]
@@ -66,10 +65,10 @@ Scores = dict[str, Any]
 
 
 def complete_parts(data: DatasetDict, wanted: Iterable[str]) -> DatasetDict:
-    """Hold out of the training sentences the parts that are wanted and missing.
+    """Hold out wanted parts that are missing from the training sentences.
 
-    Which sentences is told by a digest of their words: it is the same every time and in any order
-    of the file, and sentences of the same words stay together.
+    The choice depends on a digest of the words: it is reproducible, independent of the file's
+    order, and keeps equal sentences together.
 
     Raises:
         RecipeError: if there are too few different sentences.
@@ -112,8 +111,7 @@ def nested_subset(rows: Dataset, size: int, seed: int) -> Dataset:
 
 
 def mixed(new: Dataset, old: Dataset) -> Dataset:
-    """New and old rows in one data set, with the labels and the columns of the new one, and the
-    old one's images."""
+    """New and old rows in one data set, with the new one's labels and columns, and `image`."""
     old = relabelled(old, new.features["ner_tags"].feature.names)
     columns = dict(new.features)
     if "image" in old.column_names:
@@ -133,7 +131,7 @@ def _with_columns(rows: Dataset, columns: dict[str, Any]) -> Dataset:
 
 @dataclass
 class _Source:
-    """Where old sentences are: what to load, which part of it, and how to call it."""
+    """A source of old sentences: what to load, which part of it, and its name in messages."""
 
     arguments: DataArguments
     splits: tuple[str, ...]
@@ -157,7 +155,7 @@ def _given(
 
 
 def _recorded(recorded: dict[str, Any], splits: tuple[str, ...]) -> _Source | None:
-    """A part of what a run was trained on, after its `metrics.json`; the first that it names."""
+    """The first of some parts of a run's data that its `metrics.json` names."""
     keys = ("image_dir", "languages", "language", "columns", "tag_names")
     common: dict[str, Any] = {
         key: recorded.get(key) for key in keys
@@ -199,7 +197,7 @@ def old_rows(
     Args:
         base: the saved model, or the folder of its run.
         files: those that are named; None takes what the run's `metrics.json` names.
-        splits: the parts of it that will do, the best first.
+        splits: the parts to take the first existing one of.
         load: loads what data arguments name.
         reading: the data arguments `columns` and `tag_names` for files that are named.
 
@@ -228,7 +226,7 @@ def old_rows(
 
 @dataclass
 class Study:
-    """One saved model, new sentences for it, and what it knew before.
+    """A saved model, new sentences for it, and old ones.
 
     Attributes:
         base: the saved model.
@@ -269,7 +267,7 @@ class Study:
         parts: DatasetDict,
         load: Load,
     ) -> Study:
-        """Gather the sentences, and say where they are from.
+        """Collect the sentences, and log their sources.
 
         Args:
             recipe: all settings, as `metrics.json` will hold them.
@@ -400,15 +398,15 @@ class Study:
     def finish(
         self, trainer: TwoMNERTrainer, records: Sequence[dict[str, Any]], seconds: float
     ) -> dict[str, Any]:
-        """Score the model that was taught, and complete the learning curve.
+        """Score the trained model, and complete the learning curve.
 
         Args:
             trainer: of the model.
             records: what it predicted on the new test sentences, as `evaluation.evaluate` gives it.
-            seconds: that it was taught.
+            seconds: of the training.
 
         Returns:
-            `base`, `types`, `sentences` (new ones that were taught), `replay`; and for `new` and
+            `base`, `types`, `sentences` (new training sentences), `replay`; and for `new` and
             `old` the scores `before` and `after`, the `change` of F1, and for `old` its `source`.
         """
         size = self.sizes[-1] if self.sizes else len(self.data["train"])
@@ -466,7 +464,7 @@ def _trainer_of_base(
 def _old_test(
     base: str, files: Sequence[str] | None, load: Load, reading: dict[str, Any]
 ) -> tuple[Dataset | None, str]:
-    """Old sentences to measure forgetting on and where they are from; or why there are none."""
+    """Old sentences to measure forgetting on and their source; or None and the reason."""
     try:
         rows, source = old_rows(base, files, ("test", "validation"), load, reading)
     except (RecipeError, FileNotFoundError) as error:
@@ -489,7 +487,7 @@ def _measure(trainer: TwoMNERTrainer, rows: Dataset, types: Sequence[str]) -> Sc
 
 
 def _score_records(records: Sequence[dict[str, Any]], types: Sequence[str]) -> Scores:
-    """The same of predictions that were written down."""
+    """The same for the records of `predictions.jsonl`."""
 
     def spans(entities: Sequence[dict[str, Any]]) -> list[Span]:
         return of_types([(e["start"], e["end"], e["label"]) for e in entities], types)

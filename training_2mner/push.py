@@ -1,13 +1,12 @@
-"""From a folder to the Hub: a trained model, an adapter or the metric, in one commit.
+"""Push a trained model, an adapter or the metric to the Hub, in one commit.
 
     2mner push runs/demo me/2mner
     2mner push metrics/mmner me/mmner --private
 
-What is unusual: everything is sent before anything is visible, so a push that breaks off leaves the
-repository as it was, and the next one completes it. Of a run's folder only what is needed to load
-the model is sent: its figures are in the card. Of files of these kinds the repository then holds
-those of the folder and no others, so that no weights of an earlier version linger. Sub-folders of
-the repository are not touched, and links that lead out of the folder are refused.
+The commit is made after all files are sent, so a push that breaks off changes nothing and can be
+repeated. Of a run's folder, the files that loading needs and the evaluation results are sent; the
+card holds the figures. Files of these kinds that the folder lacks are deleted from the repository;
+its other files and folders stay. Links that lead out of the folder are refused.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ METRIC_FILES = ("README.md", "*.py")
 
 
 def _kind(folder: Path) -> tuple[str, tuple[str, ...]]:
-    """What a folder is to the Hub ("model" or "space"), and which of its files are to be sent.
+    """The kind of a folder's repository ("model" or "space"), and patterns of the files to send.
 
     Raises:
         PublishError: if it is neither a saved model or adapter nor a metric.

@@ -56,8 +56,8 @@ from .run_record import (
     describe_rows,
     describe_training,
     describe_versions,
+    fingerprint_of,
     log_setting,
-    what_is_taught,
 )
 
 __all__ = ["main"]
@@ -101,8 +101,8 @@ def follow(
     """Train, score and report, in an output folder that this process has locked."""
     started = perf_counter()
     set_seed(arguments.seed)
-    taught = what_is_taught(model_arguments, data_arguments)
-    checkpoint = checkpoint_to_resume(arguments, taught)
+    fingerprint = fingerprint_of(model_arguments, data_arguments)
+    checkpoint = checkpoint_to_resume(arguments, fingerprint)
 
     processor = None
     if model_arguments.model_name_or_path is not None:
@@ -118,7 +118,7 @@ def follow(
         )
         data = study.prepare(arguments, partial(new_trainer, model_arguments, processor))
     trainer = new_trainer(model_arguments, processor, data, arguments)
-    trainer.taught = taught
+    trainer.fingerprint = fingerprint
     log_setting(trainer, data)
 
     training_started = perf_counter()

@@ -1,4 +1,4 @@
-"""What a run was: its recipe, its data and how it went, for `metrics.json` and the log."""
+"""A run's recipe, data, training and versions, for `metrics.json` and the log."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = [
     "describe_rows",
     "describe_training",
     "describe_versions",
+    "fingerprint_of",
     "log_setting",
-    "what_is_taught",
 ]
 
 logger = logging.getLogger(__name__)
 
 
 def log_setting(trainer: TwoMNERTrainer, data: DatasetDict) -> None:
-    """Say what is about to be trained, on what, and by how many processes."""
+    """Log the data, the number of parameters, the precision and the processes."""
     for split, rows in data.items():
         if isinstance(rows, Stream):
             logger.info("%s: streamed", split)
@@ -58,7 +58,7 @@ def describe_recipe(
     data_arguments: DataArguments,
     arguments: TwoMNERTrainingArguments,
 ) -> dict[str, Any]:
-    """The recipe as it was followed; of the training arguments, those that are not the default."""
+    """All arguments of a run; of the training arguments, those that are not the default."""
     usual = TwoMNERTrainingArguments().to_dict()
     return {
         "file": str(recipe),
@@ -70,15 +70,14 @@ def describe_recipe(
     }
 
 
-def what_is_taught(
+def fingerprint_of(
     model_arguments: ModelArguments, data_arguments: DataArguments
 ) -> dict[str, Any]:
-    """Of a recipe, what a run that goes on must have in common with the one that was stopped: the
-    model, and the sentences that teach it. How long it trains, what it logs and when it saves may
-    change, and so may the sentences that are only scored at the end."""
+    """The settings that a resumed run must share with the run that was stopped: the model and the
+    training data. Length, logging, saving and the test data may change."""
     data = asdict(data_arguments)
     del data["test_files"], data["old_test_files"]
-    # Of a learning curve, only the largest size has checkpoints that a run goes on from.
+    # Of a learning curve, only the largest size has checkpoints that are resumed.
     data["learning_curve"] = data_arguments.curve_sizes()[-1:]
     return {"model": asdict(model_arguments), "data": data}
 
@@ -105,7 +104,7 @@ def describe_parameters(trainer: TwoMNERTrainer) -> dict[str, int]:
 
 
 def describe_training(trainer: TwoMNERTrainer, seconds: float) -> dict[str, Any]:
-    """How long it took, and the validation scores of the checkpoint that was kept."""
+    """Steps, time and hardware, and the validation scores of the checkpoint that was kept."""
     state = trainer.state
     evaluations = {entry["step"]: entry for entry in state.log_history if "eval_f1" in entry}
     kept = state.best_global_step or state.global_step
@@ -126,12 +125,12 @@ def describe_training(trainer: TwoMNERTrainer, seconds: float) -> dict[str, Any]
 
 
 def describe_precision(arguments: TwoMNERTrainingArguments) -> str:
-    """What is computed in; the weights may be of another type."""
+    """The type of the computation; the weights may have another."""
     return "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32"
 
 
 def processor_name() -> str:
-    """The processor as it names itself; times and rounding depend on it."""
+    """The name of the GPU or processor, on which times and rounding depend."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")

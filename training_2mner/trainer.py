@@ -3,11 +3,10 @@
     trainer = TwoMNERTrainer(model=model, args=arguments, data_collator=collator, ...)
     trainer.train()
 
-What is unusual: the loss is a mean over sentences, so a micro-batch counts by the sentences in it.
-Accumulating gradients or spreading a batch over processes gives the likelihood's gradient of the
-whole batch exactly, the smaller last batch of an epoch included. (The contrastive loss is averaged
-the same way, but its negatives are those of its own micro-batch.) No pickle is written beside the
-weights that people share.
+The loss is a mean over sentences: a micro-batch counts by its number of sentences. Gradient
+accumulation and several processes therefore give exactly the likelihood's gradient of the whole
+batch, also for the smaller last batch of an epoch. (The contrastive loss is averaged the same way;
+its negatives are those of its micro-batch.) No pickle is saved beside the weights.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ from modeling_2mner.windows_2mner import illustrated
 from .arguments import RecipeError, TwoMNERTrainingArguments
 from .batching import LengthGroupedSampler, SharedBatches, StreamedBatches, WordCollator
 from .checkpoints import (
+    FINGERPRINT,
     LOSS_SUMS,
-    TAUGHT,
     UNFINISHED,
     KeepPlace,
     finish_checkpoint,
@@ -55,7 +54,8 @@ logger = logging.getLogger(__name__)
 
 
 def part_of(name: str) -> str:
-    """The part whose learning rate a parameter has: "encoders", "adapter", "crf", "new_parts"."""
+    """The part that gives a parameter its learning rate: "encoders", "adapter", "crf",
+    "new_parts"."""
     pieces = name.split(".")
     if any(piece.startswith("lora_") for piece in pieces):
         return "adapter"
@@ -106,7 +106,8 @@ class TwoMNERTrainer(Trainer):
     each part of the loss as `loss_<name>`.
 
     Attributes:
-        taught: what its checkpoints are to say that they were taught; None says nothing.
+        fingerprint: of model and training data, saved in checkpoints and compared on resume; None
+            saves none.
     """
 
     args: TwoMNERTrainingArguments
@@ -127,7 +128,7 @@ class TwoMNERTrainer(Trainer):
         # Since the last line of the log: the loss, its parts, and "shares", the number of steps.
         self._sums: defaultdict[str, Tensor | float] = defaultdict(float)
         self._writes_checkpoint = False
-        self.taught: dict[str, Any] | None = None
+        self.fingerprint: dict[str, Any] | None = None
         self.add_callback(KeepPlace())
 
     # End ------------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ class TwoMNERTrainer(Trainer):
         )
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
-        # `Trainer` would group the evaluation by length too, and predictions would lose their rows.
+        # `Trainer` would group by length, and predictions would not be in the order of the rows.
         return SequentialSampler(cast(Sized, eval_dataset))
 
     # Optimizer ------------------------------------------------------------------------------------
@@ -208,7 +209,9 @@ class TwoMNERTrainer(Trainer):
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
                     groups[part_of(name), name in decayed]["params"].append(parameter)
-            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, cast(Any, model))
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(
+                self.args, cast(Any, model)
+            )
             used = [group for group in groups.values() if group["params"]]
             self.optimizer = optimizer_class(used, **options)
         return self.optimizer
@@ -285,7 +288,7 @@ class TwoMNERTrainer(Trainer):
         metric_key_prefix="eval",
     ) -> EvalLoopOutput:
         """As `Trainer`'s, and the scores of the rows that were evaluated."""
-        # With another's image a sentence's text view is what it was with its own.
+        # The text view does not depend on the image, so it is not computed again.
         others = isinstance(dataloader.dataset, OtherImages)
         self._reads_both_views = self._has_both_views and not others
         output = super().evaluation_loop(
@@ -311,7 +314,7 @@ class TwoMNERTrainer(Trainer):
         return str(Path(run) / UNFINISHED) if self._writes_checkpoint else run
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint beside its place, and put it there when it is whole."""
+        """Write a checkpoint in `UNFINISHED`, and move it to its place when it is complete."""
         run = Path(self._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         if self.args.should_save:
@@ -331,8 +334,10 @@ class TwoMNERTrainer(Trainer):
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 written.joinpath(LOSS_SUMS).write_text(json.dumps(sums), encoding="utf-8")
-                if self.taught is not None:
-                    written.joinpath(TAUGHT).write_text(json.dumps(self.taught), encoding="utf-8")
+                if self.fingerprint is not None:
+                    written.joinpath(FINGERPRINT).write_text(
+                        json.dumps(self.fingerprint), encoding="utf-8"
+                    )
                 self.state.save_to_json(str(written / "trainer_state.json"))
                 finish_checkpoint(written, run / name)
         if self.args.should_save:
@@ -353,8 +358,8 @@ class TwoMNERTrainer(Trainer):
             )
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Weights, configuration, code and processor; not the pickle that `Trainer` adds. Of a
-        model that cannot be written whole nothing is written.
+        """Save weights, configuration, code and processor, without the pickle that `Trainer` adds.
+        If one file cannot be written, none is replaced.
 
         Raises:
             OSError: if it cannot be written.
@@ -371,7 +376,7 @@ class TwoMNERTrainer(Trainer):
                 finish_files(written, folder)
 
     def save_state(self) -> None:
-        """The log and what else `TrainerState` holds, in one step.
+        """Write `trainer_state.json`, which holds the log, in one step.
 
         Raises:
             OSError: if it cannot be written.

@@ -1,12 +1,10 @@
-"""Frozen vision encoders are run once: what they give of each distinct image is kept on the disk.
+"""A cache on disk of the features that frozen vision encoders compute of each distinct image.
 
     trainer.data_collator.features = cache_vision_features(trainer, [data["train"], data["test"]])
 
-What is unusual: an image is known by its content, wherever it lies and however often it is used;
-encoders by their weights, configuration and preparation of images. So a cache never has to be
-thrown away: other encoders have another folder, other images are added. The features are float16
-in Arrow files that are mapped into memory, a few hundred images each and written whole, so that a
-killed run goes on where it was.
+Images are identified by their content, encoders by weights, configuration and image preparation;
+each set of encoders has its own folder. The features are float16 in memory-mapped Arrow files of a
+few hundred images, written whole, so that a killed run loses at most one file.
 
 Shapes: `B` sentences, `P` patches, `C` an encoder's feature size, as in the model's `read_images`.
 """
@@ -45,15 +43,14 @@ logger = logging.getLogger(__name__)
 
 VISION_ENCODERS = ("vision_model", "global_vision_model")
 FILE_IMAGES = 512
-"""Images of one file: what a killed run has to read again, at most."""
+"""Images of one file: at most so many are computed again after a kill."""
 
 
 # Names --------------------------------------------------------------------------------------------
 
 
 def encoder_digest(model: nn.Module, processor: ProcessorMixin) -> str:
-    """What tells a model's vision encoders from others: their weights, configurations, and what is
-    done to an image before they see it.
+    """A digest of a model's vision encoders: weights, configurations and image preparation.
 
     Args:
         model: a `TwoMNERModel`.
