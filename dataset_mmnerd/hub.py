@@ -113,7 +113,7 @@ def open_repository(
         raise PublishError(
             f"{info.id} exists and is public: make it private in its settings, or name another one"
         )
-    files = set(_file_names(info)) - {".gitattributes", "README.md"}
+    files = set(file_names(info)) - {".gitattributes", "README.md"}
     if files and not is_ours(files):
         raise PublishError(
             f"{info.id} exists and holds something else ({min(files)}): name another repository"
@@ -121,7 +121,7 @@ def open_repository(
     return info
 
 
-def _file_names(info: RepositoryInfo) -> list[str]:
+def file_names(info: RepositoryInfo) -> list[str]:
     return [file.rfilename for file in getattr(info, "siblings", None) or ()]
 
 
@@ -148,7 +148,7 @@ def send(
     Raises:
         PublishError: if the push failed, or the head has changed since `open_repository`.
     """
-    stale = [name for name in _file_names(info) if is_sent(name) and name not in files]
+    stale = [name for name in file_names(info) if is_sent(name) and name not in files]
     with explained(info.id):
         return HfApi(token=token).create_commit(
             info.id,
@@ -162,4 +162,4 @@ def send(
         )
 
 
-__all__ = ["PublishError", "explained", "open_repository", "send"]
+__all__ = ["PublishError", "explained", "file_names", "open_repository", "send"]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import modeling_2mner
 from dataset_mmnerd.files import check_inside
-from dataset_mmnerd.hub import PublishError, RepositoryInfo, open_repository, send
+from dataset_mmnerd.hub import PublishError, RepositoryInfo, file_names, open_repository, send
 from dataset_mmnerd.quoting import quoted, shorten
 from reporting_2mner.model_card import EVAL_RESULTS
 
@@ -98,7 +98,7 @@ def prepare_repository(
 
 def _open(repo_id: str, kind: str, private: bool | None, token: str | None) -> RepositoryInfo:
     info = open_repository(repo_id, kind, is_ours=_is_ours, private=private, token=token)
-    if len(info.siblings or ()) > 1:
+    if len(file_names(info)) > 1:
         logger.info("%s exists; what is in it now stays at revision %s", info.id, info.sha)
     return info
 
