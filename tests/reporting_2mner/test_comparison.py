@@ -148,7 +148,7 @@ def write_run(folder: Path, run: Run) -> Path:
 
 def report(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "reporting_2mner.report", *map(str, arguments)],
+        [sys.executable, "-m", "cli_2mner", "report", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -166,7 +166,7 @@ def test_the_command_compares_runs_and_refuses_in_one_line(runs, tmp_path):
     refused = report(folders[0], tmp_path)
     assert refused.returncode == 1
     assert refused.stderr == (
-        f"python -m reporting_2mner.report: there is no {tmp_path / 'metrics.json'}: "
+        f"2mner report: there is no {tmp_path / 'metrics.json'}: "
         "the run is not finished, or is none\n"
     )
 
