@@ -107,7 +107,7 @@ class Models(Surface):
             processor = TwoMNERProcessor.from_pretrained(saved)
             ner = MultimodalNERPipeline(model=model, processor=processor)
         except Exception as error:
-            fields = [*TwoMNERConfig.__annotations__, "saved", "tokenizer", *FILES]
+            fields = [*TwoMNERConfig.__annotations__, "saved", "tokenizer", "labels", *FILES]
             return judged(error, (OSError, ValueError, RuntimeError), fields, folder)
         found = ner({"text": "Ana lives in Rome.", "image": self.image})
         check(all(0 <= entity["score"] <= 1.0001 for entity in found), "scores:", found)
