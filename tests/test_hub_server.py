@@ -277,14 +277,14 @@ def test_cards_are_validated_and_their_metadata_is_told(hub, client):
 def test_a_pushed_data_set_loads_by_name_whole_and_streamed(hub, client):
     pushed = """
         from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
-        from PIL import Image as Image
+        from PIL import Image as PILImage
         features = Features({
             "tokens": List(Value("string")),
             "ner_tags": List(ClassLabel(names=["O", "B-PER"])),
             "image": Image(),
         })
         def rows(words):
-            image = Image.new("RGB", (8, 6), "red")
+            image = PILImage.new("RGB", (8, 6), "red")
             return Dataset.from_list(
                 [{"tokens": [word], "ner_tags": ["B-PER"], "image": image} for word in words],
                 features=features,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dataset_mmnerd.readers import MalformedLineError, dataset_from_files
 from dataset_mmnerd.schema import bio_labels
+from training_2mner import run as run_module
 from training_2mner.arguments import DataArguments, RecipeError
 from training_2mner.building import check_context, load_model
 from training_2mner.data import label_names, load_data
@@ -516,10 +517,10 @@ def test_what_a_stream_cannot_feed_is_refused(streamed, extra, message):
 def test_processes_that_would_train_apart_are_refused(recipe, monkeypatch):
     """`accelerate launch` can start several processes that each see a world of one."""
     _, _, _, arguments = read_recipe(recipe)
-    train.refuse_separate_trainings(arguments)
+    run_module.refuse_separate_trainings(arguments)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="the launcher started 2 processes"):
-        train.refuse_separate_trainings(arguments)
+        run_module.refuse_separate_trainings(arguments)
 
 
 # New languages ------------------------------------------------------------------------------------
@@ -595,13 +596,13 @@ def test_an_interrupted_curve_goes_on_with_the_sizes_that_are_missing(
     file.write_text(json.dumps(rest), encoding="utf-8")
 
     taught = []
-    build = train.new_trainer
+    build = run_module.new_trainer
 
     def new_trainer(model, processor, data, arguments):
         taught.append(len(data["train"]))
         return build(model, processor, data, arguments)
 
-    monkeypatch.setattr(train, "new_trainer", new_trainer)
+    monkeypatch.setattr(run_module, "new_trainer", new_trainer)
     train(argv)
     assert taught == [8, 16]
     again = json.loads(file.read_text("utf-8"))

@@ -95,7 +95,9 @@ def test_selected_sentences_are_laid_out_as_a_batch_of_their_own(sentences, data
 
 
 @given(sentences=st.lists(SENTENCE, min_size=1, max_size=4))
-def test_sentences_with_context_have_another_text_view(sentences):
+def test_sentences_whose_context_is_read_have_another_text_view(sentences):
+    """Words that fill a window leave no room for context."""
     batch = batch_of(sentences)
     found = illustrated(batch["word_index"], None, batch["context_mask"])
-    assert found.tolist() == [bool(context) for _, context in sentences]
+    encoded = [LAYOUT.encode(*sentence) for sentence in sentences]
+    assert found.tolist() == [len(one.windows[0]) > one.word_ends[0] for one in encoded]

@@ -291,7 +291,7 @@ def test_a_run_that_taught_a_language_says_what_was_forgotten(finished, rows):
     assert "old: together 50.0 25.0 \N{MINUS SIGN}25.0" in page_of(folder).text
 
     assert "was not measured" not in page_of(folder).text
-    assert "every time from the start" not in page_of(folder).text
+    assert "each time from the start" not in page_of(folder).text
 
     transfer["old"] = {"before": None, "after": None, "change": None, "source": "none"}
     write_json(folder / "metrics.json", {**results, "transfer": transfer})
@@ -327,7 +327,7 @@ def test_a_learning_curve_is_shown_beside_what_was_gained(finished, rows):
     (words,) = [words for words in shown() if "new sentences" in words]
     assert "Portuguese 25.0 after 0, 75.0 after 1,000" in words
     assert "old ones 75.0 after 0, 50.0 after 1,000" in words
-    assert "every time from the start" in page_of(folder).text
+    assert "each time from the start" in page_of(folder).text
     assert (folder / "report" / "learning-curve.png").is_file()
 
 
