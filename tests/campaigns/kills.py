@@ -7,6 +7,7 @@ end with what it ends with when nobody kills it.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from random import Random
 from typing import Any
 
 from huggingface_hub import constants
+from tqdm import tqdm
 
 from cli_2mner import main as cli
 from dataset_mmnerd.__main__ import main as dataset_main
@@ -38,6 +40,9 @@ FILE_EVENTS = (
     *("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod"),
     *("os.link", "os.symlink", "os.utime", "shutil.rmtree", "shutil.move", "tempfile.mkdtemp"),
 )
+_PR_SET_PDEATHSIG = 1
+"""Linux: the signal that a process gets when its parent ends."""
+
 Main = Callable[[Sequence[str]], int | None]
 
 
@@ -57,6 +62,8 @@ class _Operations:
 
 def _child(main: Main, arguments: Sequence[str], folder: Path, last: int | None) -> int:
     """What a forked process does: the command, with its output in files. Returns its status."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    tqdm.set_lock(threading.RLock())  # the usual one is shared, and held for ever if one is killed
     operations = _Operations(folder, last)
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         os.dup2(log.fileno(), 1)
@@ -136,6 +143,7 @@ class Kills(Surface):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        tqdm.monitor_interval = 0  # no thread that may hold a lock while a process is forked
         self.prepare(folder)
         whole = folder / "undisturbed"
         whole.mkdir()
