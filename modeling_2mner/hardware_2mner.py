@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -39,7 +40,8 @@ def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
 
 class Int8Linear(nn.Module):
     """A linear layer in 8 bits, with a scale for each output and a scale for each row of the input.
-    The result of a row does not depend on the other rows.
+    The result of a row does not depend on the other rows. Where products of 8 bits overflow
+    (`products_overflow`), the weights have 7 bits.
 
     Args:
         linear: the layer that it replaces.
@@ -51,7 +53,7 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear):
         super().__init__()
         weight = linear.weight.detach().float()
-        scale = _scale(weight)  # [out, 1]
+        scale = _scale(weight, 63 if products_overflow() else 127)  # [out, 1]
         self.register_buffer("weight", (weight / scale).round().to(torch.int8).T.contiguous())
         self.register_buffer("scale", scale.T.contiguous())
         self.bias = linear.bias
@@ -59,7 +61,7 @@ class Int8Linear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """`[..., in]` -> `[..., out]`."""
         rows = states.flatten(0, -2)
-        scale = _scale(rows)
+        scale = _scale(rows, 127)
         product = torch._int_mm((rows / scale).round_().to(torch.int8), self.weight)
         output = product.float().mul_(scale).mul_(self.scale)
         if self.bias is not None:
@@ -67,9 +69,18 @@ class Int8Linear(nn.Module):
         return output.view(*states.shape[:-1], -1)
 
 
-def _scale(rows: Tensor) -> Tensor:
-    """`[n, 1]`: the divisor of each row that leaves numbers of at most 127."""
-    return (rows.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-12)
+def _scale(rows: Tensor, largest: int) -> Tensor:
+    """`[n, 1]`: the divisor of each row that leaves numbers of at most `largest`."""
+    return (rows.abs().amax(-1, keepdim=True) / largest).clamp(min=1e-12)
+
+
+@cache
+def products_overflow() -> bool:
+    """Whether the sum of two products of 8-bit numbers is cut to 16 bits in a matrix product, as by
+    processors without VNNI instructions. With 7 bits on one side it fits.
+    """
+    full = torch.full((64, 64), 127, dtype=torch.int8)
+    return bool((torch._int_mm(full, full) != 64 * 127 * 127).any())
 
 
 def quantise_linear_layers(module: nn.Module) -> None:

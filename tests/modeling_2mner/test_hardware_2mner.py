@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from modeling_2mner.hardware_2mner import multiplies_bf16, quantise_linear_layers, usable_cores
+from modeling_2mner.hardware_2mner import (
+    Int8Linear,
+    multiplies_bf16,
+    quantise_linear_layers,
+    usable_cores,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,16 @@ def test_a_containers_quota_bounds_the_cores(tmp_path):
     for content, cores in (("50000 100000", 1), ("100000 100000", 1), ("max 100000", without)):
         quota.write_text(content)
         assert usable_cores(quota) == cores
+
+
+def test_8_bit_products_fit_on_every_processor():
+    """Large numbers of one sign, whose sums of two products do not fit into 16 bits."""
+    linear = torch.nn.Linear(64, 64)
+    torch.nn.init.uniform_(linear.weight, 0.9, 1.0)
+    given = torch.empty(32, 64).uniform_(0.9, 1.0, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = Int8Linear(linear)(given)
+        torch.testing.assert_close(found, linear(given), rtol=0.01, atol=0.0)
 
 
 def test_8_bit_linear_layers_give_nearly_the_same_whatever_else_is_in_the_batch():
