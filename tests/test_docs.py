@@ -9,6 +9,7 @@ import json
 import re
 import runpy
 import shlex
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -60,6 +61,11 @@ def parse(words: list[str]) -> None:
     if words[0] == "train":
         read_recipe(rest)
         return
+    parse_only(import_module(command.module).main, rest, f"2mner {words[0]}")
+
+
+def parse_only(main: Callable[..., object], *arguments: object) -> None:
+    """Run a command until its words are parsed."""
     parse_args = argparse.ArgumentParser.parse_args
 
     def and_stop(*arguments, **options):
@@ -68,7 +74,7 @@ def parse(words: list[str]) -> None:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ParsedError):
         patch.setattr(argparse.ArgumentParser, "parse_args", and_stop)
-        import_module(command.module).main(rest, f"2mner {words[0]}")
+        main(*arguments)
 
 
 def check(arguments: list[str]) -> None:
@@ -90,6 +96,8 @@ def check(arguments: list[str]) -> None:
         parse(["train", *arguments[2:]])
     elif arguments[:3] == ["python", "-m", "dataset_mmnerd"]:
         parse(["data", *arguments[3:]])
+    elif arguments[:3] == ["python", "-m", "tests.campaigns"]:
+        parse_only(import_module("tests.campaigns.__main__").main, arguments[3:])
     else:
         script = next(word for word in arguments if word.endswith(".py"))
         text = (ROOT / script).read_text("utf-8")
