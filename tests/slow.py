@@ -19,6 +19,7 @@ SLOW = (
     "dataset_mmnerd/test_sample.py",
     "dataset_mmnerd/test_shards.py",
     "inference_2mner/test_corpus.py",
+    "inference_2mner/test_shrink.py",
     "inference_2mner/test_thresholds.py",
     "modeling_2mner/test_alignment_2mner.py::test_two_processes_give_the_loss_and_gradient_of_one",
     "modeling_2mner/test_crf_2mner.py::test_likelihood_compiles_without_a_graph_break",
