@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sized
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,7 @@ class MultimodalNERPipeline(Pipeline):
     model: Any  # a `TwoMNERForTokenClassification`, whose module imports this one
 
     def __init__(self, *args: Any, precision: str | None = None, **kwargs: Any):
+        self._thresholds: str | None = None  # the file that is stored with the model, once found
         super().__init__(*args, **kwargs)
         if self.processor.labels != self.model.config.labels:
             raise ValueError(
@@ -233,15 +235,17 @@ class MultimodalNERPipeline(Pipeline):
             return limits_from_numbers(threshold, self.model.crf.types)
         config = self.model.config
         name = config._name_or_path
-        path = name and cached_file(
-            name,
-            FILE,
-            revision=getattr(config, "_commit_hash", None),
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-        return limits_from_file(path or None, *wish, name)
+        known = self._thresholds is not None and Path(self._thresholds).is_file()
+        if name and not known:  # a repository is asked once, not by every call
+            self._thresholds = cached_file(
+                name,
+                FILE,
+                revision=getattr(config, "_commit_hash", None),
+                _raise_exceptions_for_gated_repo=False,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+            )
+        return limits_from_file(self._thresholds, *wish, name)
 
     def __call__(  # type: ignore[override]  # no positional options
         self,

@@ -9,7 +9,12 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from modeling_2mner import MultimodalNERPipeline, TwoMNERForTokenClassification, TwoMNERProcessor
+from modeling_2mner import (
+    MultimodalNERPipeline,
+    TwoMNERForTokenClassification,
+    TwoMNERProcessor,
+    pipeline_2mner,
+)
 from modeling_2mner.pipeline_2mner import BUFFER
 
 TEXT = "Angela Merkel's visit: l'Élysée, Paris."
@@ -182,6 +187,29 @@ def test_thresholds_that_are_stored_with_the_model_are_used_by_their_name(ner, t
     always = MultimodalNERPipeline(model=again.model, processor=again.processor, risk=0.05)
     assert always(TEXT) == again(TEXT, risk=0.05)
     assert always(TEXT, threshold=0.0) == ner(TEXT)
+
+
+def test_a_repository_is_asked_for_its_thresholds_once(ner, tmp_path, monkeypatch):
+    ner.model.save_pretrained(tmp_path)
+    stored = {"version": 1, "temperature": {"": 2.0}, "risk": {"0.05": {"": 0.0}}}
+    file = tmp_path / "thresholds.json"
+    file.write_text(json.dumps(stored))
+    again = MultimodalNERPipeline(
+        model=TwoMNERForTokenClassification.from_pretrained(tmp_path), processor=ner.processor
+    )
+    asked = []
+    find = pipeline_2mner.cached_file
+
+    def counted(name, *given, **more):
+        asked.append(name)
+        return find(name, *given, **more)
+
+    monkeypatch.setattr(pipeline_2mner, "cached_file", counted)
+    assert again(TEXT, risk=0.05) == again(TEXT, risk=0.05)
+    assert len(asked) == 1
+    file.unlink()
+    with pytest.raises(ValueError, match=r"risk=0\.05 needs thresholds\.json"):
+        again(TEXT, risk=0.05)
 
 
 def test_alternatives_are_the_most_probable_types_over_the_same_words(ner):
