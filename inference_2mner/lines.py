@@ -55,8 +55,8 @@ class _LineSource(Source):
                 if unit.fault is not None:
                     raise unit.fault
                 yield self.row(self.record(unit), number, unit.line, images)
-            except RowError as fault:
-                yield Fault(number, f"{self.place(unit.line)}: {fault}")
+            except RowError as error:
+                yield self.fault(number, unit.line, error)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes, RowError | None]]:

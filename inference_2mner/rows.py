@@ -127,6 +127,17 @@ class Source:
         """What changes if the input does: of files their names, sizes, times and first bytes."""
         return fingerprint_of([self.path])
 
+    def row_or_fault(self, record: Record, number: int, line: int, images: bool) -> Row | Fault:
+        """A row of a record that has some of `COLUMNS`, or why there is none."""
+        try:
+            return self.row(record, number, line, images)
+        except RowError as error:
+            return self.fault(number, line, error)
+
+    def fault(self, number: int, line: int, error: RowError) -> Fault:
+        """A row that cannot be read."""
+        return Fault(number, f"{self.place(line)}: {error}")
+
     def row(self, record: Record, number: int, line: int, images: bool) -> Row:
         """A row of a record that has some of `COLUMNS`; raises `RowError`."""
         if "text" in self.columns:

@@ -15,7 +15,7 @@ from dataset_mmnerd.loading import LoadingError, load_named, reading_data_set
 from dataset_mmnerd.quoting import quoted, shorten
 from dataset_mmnerd.schema import SPLITS
 
-from .rows import COLUMNS, Fault, InputError, Row, RowError, Source, Wanted
+from .rows import COLUMNS, Fault, InputError, Row, Source, Wanted
 
 __all__ = ["DataSetSource", "ParquetSource"]
 
@@ -93,10 +93,7 @@ class ParquetSource(Source):
                 return
             for record in records:
                 if wanted(number):
-                    try:
-                        yield self.row(record, number, number, images)
-                    except RowError as fault:
-                        yield Fault(number, f"{self.place(number)}: {fault}")
+                    yield self.row_or_fault(record, number, number, images)
                 number += 1
 
 
@@ -165,10 +162,7 @@ class DataSetSource(Source):
                 if record is None:
                     break
                 if wanted(number):
-                    try:
-                        yield self.row(record, number, index, images)
-                    except RowError as fault:
-                        yield Fault(number, f"{self.place(index)}: {fault}")
+                    yield self.row_or_fault(record, number, index, images)
                 number += 1
 
 
