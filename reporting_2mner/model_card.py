@@ -37,6 +37,7 @@ from .runs import (
     short_path,
     source_of,
     training_in_words,
+    with_present_names,
 )
 from .tables import TEXT_VIEW
 from .yaml12 import written_as_yaml
@@ -59,7 +60,7 @@ def write_card(run: Path) -> None:
             it holds an adapter, and with `emissions.csv` if codecarbon measured it.
     """
     results = read_results(run)
-    processor = json.loads((run / "processor_config.json").read_text("utf-8"))
+    processor = with_present_names(json.loads((run / "processor_config.json").read_text("utf-8")))
     adapter = run / "adapter_config.json"
     base = None
     if adapter.is_file():
@@ -68,7 +69,7 @@ def write_card(run: Path) -> None:
         results,
         run.resolve().name,
         processor["labels"],
-        reads_images=processor.get("reads_images", processor.get("reads_pictures", True)),
+        reads_images=processor.get("reads_images", True),
         reads_context=processor.get("context_budget", 0) > 0,
         base=base,
         emissions=_emissions(run, results),

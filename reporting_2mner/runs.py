@@ -38,6 +38,7 @@ __all__ = [
     "source_of",
     "spans_of",
     "training_in_words",
+    "with_present_names",
 ]
 
 Record = dict[str, Any]
@@ -112,7 +113,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     metrics = folder / "metrics.json"
     if not metrics.is_file():
         raise RunError(f"there is no {metrics}: the run is not finished, or is none")
-    return _with_present_names(_parsed(_content(metrics), metrics))
+    return with_present_names(_parsed(_content(metrics), metrics))
 
 
 def _content(path: Path) -> bytes:
@@ -135,12 +136,12 @@ def _parsed(content: bytes, place: Path | str) -> dict[str, Any]:
     return value
 
 
-def _with_present_names(value: Any) -> Any:
-    """The figures of a run with the names of this version: version 0.1 said "picture"."""
+def with_present_names(value: Any) -> Any:
+    """What a run has saved, with the names of this version: version 0.1 said "picture"."""
     if isinstance(value, list):
-        return [_with_present_names(item) for item in value]
+        return [with_present_names(item) for item in value]
     if isinstance(value, dict):
-        return {_RENAMED.get(key, key): _with_present_names(item) for key, item in value.items()}
+        return {_RENAMED.get(key, key): with_present_names(item) for key, item in value.items()}
     return value
 
 
@@ -148,6 +149,7 @@ _RENAMED = {
     "by_picture": "by_image",
     "picture_decided": "image_decided",
     "pictures": "images",
+    "reads_pictures": "reads_images",
     "with_picture": "with_image",
     "eval_picture_decided_accuracy": "eval_image_decided_accuracy",
 }
