@@ -19,6 +19,7 @@ import urllib.request
 from typing import Any
 
 from .images_2mner import MAX_BYTES
+from .quoting_2mner import shorten
 
 __all__ = ["fetch", "is_address", "shown_address"]
 
@@ -42,7 +43,7 @@ def shown_address(address: str) -> str:
     """An address as messages name it: without password and query, at most 200 characters."""
     shown = re.sub(r"^(\w+://)[^/?#]*@", r"\1", address)
     shown = re.sub(r"[?#].*", "?...", shown, flags=re.DOTALL)
-    return shown if len(shown) <= 200 else f"{shown[:197]}..."
+    return shorten(shown)
 
 
 def fetch(address: str) -> bytes:
@@ -72,7 +73,7 @@ def fetch(address: str) -> bytes:
 
 
 def _failure(address: str, reason: str) -> OSError:
-    return OSError(f"{shown_address(address)}: cannot be fetched ({reason[:200]})")
+    return OSError(f"{shown_address(address)}: cannot be fetched ({shorten(reason)})")
 
 
 def _import_client() -> tuple[Any, Any]:
