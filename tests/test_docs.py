@@ -19,12 +19,11 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 import cli_2mner
+from tests.published import ROOT, write_published
 from training_2mner.recipes import read_recipe
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
 PAGES += [ROOT / "metrics" / "mmner" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SAVED = ROOT / "tests" / "saved_run"
 
 
 def named(path: Path) -> str:
@@ -159,10 +158,7 @@ def test_the_readme_is_short():
 
 def test_the_readmes_example_runs(tmp_path, monkeypatch):
     """With the small saved model of the tests in place of the demo's."""
-    folder = tmp_path / "runs" / "demo"
-    folder.mkdir(parents=True)
-    for path in (*SAVED.glob("*"), *(ROOT / "modeling_2mner").glob("*_2mner.py")):
-        (folder / path.name).write_bytes(path.read_bytes())
+    write_published(tmp_path / "runs" / "demo")
     Image.new("RGB", (40, 30), "red").save(tmp_path / "photo.jpg")
     text = (ROOT / "README.md").read_text("utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)

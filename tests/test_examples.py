@@ -7,19 +7,15 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.published import ROOT, write_published
+
 EXAMPLES = ROOT / "examples"
-SAVED = ROOT / "tests" / "saved_run"
 
 
 @pytest.fixture
 def published(tmp_path) -> Path:
     """A small trained model with its code, as a push leaves it."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for path in (*SAVED.glob("*"), *(ROOT / "modeling_2mner").glob("*_2mner.py")):
-        (folder / path.name).write_bytes(path.read_bytes())
-    return folder
+    return write_published(tmp_path / "model")
 
 
 def test_a_published_model_is_fine_tuned_without_the_project(published, tmp_path, client):

@@ -14,55 +14,9 @@ from PIL import Image
 
 from tests.conftest import run_client
 from tests.hub_server import HubServer
+from tests.published import MODEL_CODE, PROCESSOR, PROCESSOR_CODE
 
 ROOT = Path(__file__).parents[1]
-
-MODEL_CODE = [
-    "alignment_2mner.py",
-    "checks_2mner.py",
-    "collaboration_2mner.py",
-    "configuration_2mner.py",
-    "crf_2mner.py",
-    "encoders_2mner.py",
-    "fetch_2mner.py",
-    "hardware_2mner.py",
-    "images_2mner.py",
-    "inputs_2mner.py",
-    "labels_2mner.py",
-    "modeling_2mner.py",
-    "outputs_2mner.py",
-    "pipeline_2mner.py",
-    "pretrained_2mner.py",
-    "processing_2mner.py",
-    "processor_files_2mner.py",
-    "quoting_2mner.py",
-    "recursions_2mner.py",
-    "requirements_2mner.py",
-    "sentences_2mner.py",
-    "spans_2mner.py",
-    "streaming_2mner.py",
-    "thresholds_2mner.py",
-    "weights_2mner.py",
-    "windows_2mner.py",
-    "words_2mner.py",
-]
-PROCESSOR_CODE = [
-    "checks_2mner.py",
-    "configuration_2mner.py",
-    "crf_2mner.py",
-    "images_2mner.py",
-    "labels_2mner.py",
-    "processing_2mner.py",
-    "processor_files_2mner.py",
-    "quoting_2mner.py",
-    "recursions_2mner.py",
-    "requirements_2mner.py",
-    "sentences_2mner.py",
-    "spans_2mner.py",
-    "windows_2mner.py",
-    "words_2mner.py",
-]
-PROCESSOR = ["processor_config.json", "tokenizer.json", "tokenizer_config.json"]
 
 ROWS = [
     ("Ana lives here", "B-PER O O", "red.png"),

@@ -20,11 +20,10 @@ from reporting_2mner.html_report import write_report
 from reporting_2mner.model_card import write_card
 from reporting_2mner.runs import read_run
 from reporting_2mner.tables import comparison_table, score_table
+from tests.published import SAVED, write_published
 from training_2mner.arguments import RecipeError
 from training_2mner.data import load_data
 from training_2mner.new_language import old_rows
-
-SAVED = Path(__file__).parent / "saved_run"
 
 
 def copy_of(files: list[str], folder: Path) -> Path:
@@ -69,12 +68,7 @@ def test_it_gives_the_same_entities_by_the_installed_package(sentences, recorded
 
 def test_it_gives_the_same_entities_by_remote_code(sentences, recorded, tmp_path, client):
     """The files of that version beside the code of this one, in a process that has no project."""
-    folder = copy_of(
-        [name.name for name in SAVED.iterdir() if name.name.endswith(("json", "safetensors"))],
-        tmp_path / "model",
-    )
-    for source in (Path(__file__).parents[1] / "modeling_2mner").glob("*_2mner.py"):
-        (folder / source.name).write_bytes(source.read_bytes())
+    folder = write_published(tmp_path / "model")
     found = client(
         f"""
         import json
