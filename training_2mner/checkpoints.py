@@ -143,8 +143,8 @@ def finish_checkpoint(written: Path, place: Path) -> None:
     Args:
         written: the folder as it was written, on the same file system, in a folder of its own that
             is deleted.
-        place: where it belongs. If the process is killed between the two renames that replace an
-            older one need, `recover_checkpoints` brings that back.
+        place: where it belongs. An older one is replaced by two renames; if the process is killed
+            between them, `recover_checkpoints` brings the older one back.
     """
     _sync(written)
     replace_folder(written, place)
@@ -218,8 +218,9 @@ def checkpoint_to_resume(
     starts from the beginning. So does `last` if there is no checkpoint, with a warning in the log.
 
     Args:
-        arguments: of the training. fingerprint: of model and training data
-        (`run_record.fingerprint_of`); None compares nothing.
+        arguments: of the training.
+        fingerprint: of model and training data (`run_record.fingerprint_of`); None compares
+            nothing.
 
     Raises:
         RecipeError: if there is no such folder, it is incomplete or holds weights only, or the last
