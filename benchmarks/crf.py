@@ -29,10 +29,10 @@ from statistics import median
 
 import torch
 import torchcrf
-from runner import markdown
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dataset_mmnerd import markdown
 from modeling_2mner import recursions_2mner
 from modeling_2mner.crf_2mner import LinearChainCRF
 from modeling_2mner.labels_2mner import scheme_labels
@@ -118,7 +118,7 @@ def operators(case: Case, crf: nn.Module, scans: bool = False) -> int:
     """How many a decode runs; as on CUDA, if it runs `scans`."""
     before = recursions_2mner._launches_are_dear
     if scans:
-        recursions_2mner._launches_are_dear = lambda _: True
+        recursions_2mner._launches_are_dear = lambda tensor: True
     try:
         with Counter() as counter:
             case.decode(crf)
@@ -148,7 +148,7 @@ def main() -> None:
         f"{torch.backends.cpu.get_cpu_capability()}, float32 emissions\n"
     )
     head = ["sentences x words x labels", "loss and gradient", "decode", "operators"]
-    print(markdown([*head, "of pytorch-crf's", "of scans"], rows))
+    print(markdown.table([*head, "of pytorch-crf's", "of scans"], rows))
 
 
 if __name__ == "__main__":
