@@ -28,6 +28,7 @@ import tempfile
 import time
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from datasets import Dataset
 from PIL import Image
@@ -51,7 +52,7 @@ def write_files(folder: Path, count: int, *, images: bool) -> None:
         (folder / "test_en.jsonl").open("w") as test,
     ):
         for number in range(count):
-            record = {
+            record: dict[str, Any] = {
                 "tokens": random.choices(words, k=20),
                 "ner_tags": random.choices(LABELS, WEIGHTS, k=20),
             }
@@ -151,8 +152,9 @@ def main() -> None:
                     f"{way}, {size:,} sentences: peak {each['peak']:,.0f} MiB, {rate:,.0f} rows/s"
                 )
             shutil.rmtree(root / "files")
-        for way, each in peaks.items():
-            print(f"{way}: peaks within {max(each) - min(each):,.0f} MiB of each other")
+        for way, found_peaks in peaks.items():
+            apart = max(found_peaks) - min(found_peaks)
+            print(f"{way}: peaks within {apart:,.0f} MiB of each other")
 
 
 if __name__ == "__main__":

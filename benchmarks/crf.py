@@ -26,18 +26,21 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from statistics import median
+from typing import TypeAlias
 
 import torch
 import torchcrf
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dataset_mmnerd import markdown
 from modeling_2mner import recursions_2mner
-from modeling_2mner.crf_2mner import LinearChainCRF
+from modeling_2mner.crf_2mner import CRFDecoding, LinearChainCRF
 from modeling_2mner.labels_2mner import scheme_labels
 
 SHAPES = ((32, 128, 9), (64, 512, 9), (1, 32, 9))
+CRF: TypeAlias = LinearChainCRF | torchcrf.CRF
+
 LEAST = 5
 """Turns that are taken at least."""
 
@@ -57,7 +60,7 @@ class Case:
         self.mask = torch.arange(words) < lengths[:, None]
         self.labels = torch.randint(labels, (sentences, words))
 
-    def loss(self, crf: nn.Module, emissions: Tensor | None = None) -> list[Tensor]:
+    def loss(self, crf: CRF, emissions: Tensor | None = None) -> list[Tensor]:
         """The loss and its gradients."""
         emissions = self.emissions if emissions is None else emissions
         options = {} if crf is self.ours else {"reduction": "none"}
@@ -65,7 +68,7 @@ class Case:
         parameters = crf.start_transitions, crf.transitions, crf.end_transitions
         return [loss, *torch.autograd.grad(loss, [emissions, *parameters])]
 
-    def decode(self, crf: nn.Module) -> Sequence:
+    def decode(self, crf: CRF) -> CRFDecoding | list[list[int]]:
         with torch.no_grad():
             return crf.decode(self.emissions, self.mask)
 
@@ -81,12 +84,13 @@ class Case:
         for one, other in zip(self.loss(self.ours), self.loss(exact, emissions), strict=True):
             torch.testing.assert_close(one.double(), other, atol=1e-6, rtol=1e-5)
         with torch.no_grad():
+            found = self.ours.decode(emissions, self.mask)
             expected = exact.decode(emissions, self.mask)
-        for row, labels in zip(self.decode(self.ours).labels, expected, strict=True):
+        for row, labels in zip(found.labels, expected, strict=True):
             assert row[: len(labels)].tolist() == labels
 
 
-def turns(run: Callable[[nn.Module], object], crfs: Sequence[nn.Module], seconds: float) -> str:
+def turns(run: Callable[[CRF], object], crfs: Sequence[CRF], seconds: float) -> str:
     """How many times as fast the first is."""
     times: list[list[float]] = [[] for _ in crfs]
     until = time.perf_counter() + seconds
@@ -114,7 +118,7 @@ class Counter(TorchDispatchMode):
         return operator(*arguments, **(options or {}))
 
 
-def operators(case: Case, crf: nn.Module, scans: bool = False) -> int:
+def operators(case: Case, crf: CRF, scans: bool = False) -> int:
     """How many a decode runs; as on CUDA, if it runs `scans`."""
     before = recursions_2mner._launches_are_dear
     if scans:

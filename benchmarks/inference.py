@@ -32,6 +32,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from transformers import AutoModelForTokenClassification, TokenClassificationPipeline
@@ -57,8 +58,8 @@ WAYS = ("plain", "single", "unsorted", "sorted", *PRECISIONS)
 Span = tuple[int, int, str]
 """Characters `[start, end)` of the words joined by spaces, and the type."""
 
-Way = Callable[[list[list[str]]], list[set[Span]]]
-"""From sentences to the entities of each."""
+Way = Callable[[list[list[str]]], list[Any]]
+"""From sentences to the entities of each, as sets of spans; those of `plain` are not read."""
 
 
 # What is compared ---------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ def plain_pipeline(
     model: TwoMNERForTokenClassification, processor: TwoMNERProcessor
 ) -> TokenClassificationPipeline:
     """`pipeline("token-classification")` over the model's encoder and linear layer."""
-    config = copy.deepcopy(model.config.text_config)
+    config: Any = copy.deepcopy(model.config.text_config)
     config.id2label, config.label2id = model.config.id2label, model.config.label2id
     plain = AutoModelForTokenClassification.from_config(config).eval()
     plain.base_model.load_state_dict(model.model.text_model.state_dict())
@@ -145,7 +146,7 @@ Seconds = tuple[float, float]
 
 def take_turns(
     ways: dict[str, Way], sentences: list[list[str]], rounds: int
-) -> tuple[dict[str, list[Seconds]], dict[str, list[set[Span]]]]:
+) -> tuple[dict[str, list[Seconds]], dict[str, list[Any]]]:
     """Seconds of each way in each round, and what it found."""
     seconds: dict[str, list[Seconds]] = {name: [] for name in ways}
     found = {}
@@ -233,11 +234,14 @@ def mix(
 ) -> tuple[list[list[str]], list[set[Span]]]:
     """Short sentences, and one article among each `SHARE` texts, made of sentences that follow one
     another."""
-    texts, entities = [], []
+    texts: list[list[str]] = []
+    entities: list[set[Span]] = []
     place = 0
     while place < len(sentences):
         size = ARTICLE if len(texts) % SHARE == SHARE - 1 else 1
-        text, spans, start = [], set(), 0
+        text: list[str] = []
+        spans: set[Span] = set()
+        start = 0
         for words, own in zip(
             sentences[place : place + size], gold[place : place + size], strict=True
         ):

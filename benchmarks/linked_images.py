@@ -32,7 +32,7 @@ from runner import CONTROLS, Setting, figures_of, mean, records_of, said, train_
 
 from dataset_mmnerd import markdown
 from dataset_mmnerd.context_store import visual_context
-from dataset_mmnerd.extractors import ObjectTagger, TesseractReader
+from dataset_mmnerd.extractors import Extractor, ObjectTagger, TesseractReader
 from dataset_mmnerd.files import write_lines
 
 LANGUAGES = ("en", "fr", "de", "es")
@@ -77,7 +77,7 @@ def write_parts(
 ) -> None:
     """Write the parts with their visual context, unless the same sentences are there already."""
     folder.mkdir(parents=True, exist_ok=True)
-    extractors = [ObjectTagger(tagger), TesseractReader()]
+    extractors: list[Extractor] = [ObjectTagger(tagger), TesseractReader()]
     for name, rows in parts.items():
         path = folder / f"{name}.jsonl"
         if path.exists():

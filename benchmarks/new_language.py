@@ -143,7 +143,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     base = arguments.base.resolve() if arguments.base else train_base(data, out, 19)
     old = last_quarter(data, OLD, arguments.old_test_percent)
     sizes = ",".join(map(str, arguments.sizes))
-    curves, bytes_of = {}, {}
+    curves: Curves = {}
+    bytes_of: dict[str, int] = {}
     for language in arguments.languages:
         for method in arguments.methods:
             for seed in arguments.seeds:

@@ -29,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 
@@ -122,7 +123,9 @@ def table(title: str, seconds: dict[str, float], base: str) -> None:
 # What is compared ---------------------------------------------------------------------------------
 
 
-def tagger(images: bool, frozen: Sequence[str], **config) -> tuple[nn.Module, TwoMNERProcessor]:
+def tagger(
+    images: bool, frozen: Sequence[str], **config
+) -> tuple[TwoMNERForTokenClassification, TwoMNERProcessor]:
     vision = VISION if images else None
     model = TwoMNERForTokenClassification.from_text_vision_pretrained(
         TEXT, vision, labels=LABELS, **config
@@ -152,14 +155,16 @@ def compare_cache(options: argparse.Namespace) -> None:
     table(f"Frozen encoders, batches of {options.batch_size}", seconds, "text only")
 
 
-def made_up(model: nn.Module, sentences: int, words: int, device: torch.device) -> dict:
+def made_up(
+    model: TwoMNERForTokenClassification, sentences: int, words: int, device: torch.device
+) -> dict:
     """A batch of a given size: every word one sub-word, every sentence an image."""
     generator = torch.Generator().manual_seed(1)
     config = model.config
     ids = torch.randint(10, 1000, (sentences, words + 2), generator=generator)
     index = torch.arange(sentences)[:, None] * (words + 2) + torch.arange(1, words + 1)
-    entity = config.label2id["B-PER"]
-    labels = torch.where(torch.arange(words) % 8 == 3, entity, config.label2id["O"])
+    entity, outside = LABELS.index("B-PER"), LABELS.index("O")
+    labels = torch.where(torch.arange(words) % 8 == 3, entity, outside)
     batch = {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
@@ -174,7 +179,9 @@ def made_up(model: nn.Module, sentences: int, words: int, device: torch.device) 
     return {name: value.to(device) for name, value in batch.items()}
 
 
-def whole_and_encoders(model: nn.Module, batch: dict, bf16: bool) -> dict[str, Step]:
+def whole_and_encoders(
+    model: TwoMNERForTokenClassification, batch: dict, bf16: bool
+) -> dict[str, Step]:
     """Forward and backward of the model, and of its encoders alone."""
     device = batch["input_ids"].device
     model.to(device).train()
@@ -342,7 +349,7 @@ def matrix_peak(device: torch.device) -> float:
     return 2 * MATRIX**3 / seconds
 
 
-def operations(model: nn.Module, batch: dict) -> float:
+def operations(model: TwoMNERForTokenClassification, batch: dict) -> float:
     """Floating point operations of the encoders' matrix products in a step: a weight takes 2 at
     every position forward, and 4 backward if it is trained. Attention's own and those of the new
     parts are left out, so what is said of the peak is rather too little."""
@@ -386,7 +393,7 @@ def measure_gpu(options: argparse.Namespace) -> None:
     }
     models = {"text only": text, "2M-NER, cached": cached, "2M-NER": full, "plain Trainer": plain}
     ways = {
-        name: training_step(model, iter(lambda n=name: batches[n], None), True, device)
+        name: training_step(model, repeat(batches[name]), True, device)
         for name, model in models.items()
     }
     seconds = compare(ways, steps, device)
@@ -413,7 +420,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     torch.manual_seed(1)
     if options.cell is not None:
-        memory_cell(*options.cell, options)
+        sentences, words = options.cell
+        memory_cell(sentences, words, options)
     elif options.device.type == "cuda":
         measure_gpu(options)
     else:

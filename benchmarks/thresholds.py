@@ -130,7 +130,8 @@ def measure(
 
 def report(measured: Mapping[tuple[str, str], Measured], errors: np.ndarray, at_most: float) -> str:
     """The figures as two tables."""
-    risk, precision = [], []
+    risk: list[list[str]] = []
+    precision: list[list[str]] = []
     for (kind, level), found in measured.items():
         wrong, times = np.array(found.wrong), f"{len(found.wrong)} of {len(errors)}"
         if not len(wrong):
