@@ -14,7 +14,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # Where other programs share the cores, threads that spin while they wait cost more than they save.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: campaigns check clean demo quick tesseract test
+.PHONY: campaigns check chromium clean demo quick tesseract test
 
 demo: runs/demo/metrics.json
 	$(BIN)/2mner report runs/demo
@@ -34,22 +34,28 @@ check: $(VENV)/installed-test
 quick: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test: check tesseract
+test: check chromium tesseract
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 campaigns: $(VENV)/installed-test
 	$(BIN)/python -m tests.campaigns
 
-# What reads the characters on images: Debian's package, with the languages of the sample. Without it
-# the tests that need it are skipped, which `.ci/run` refuses.
+# Programs that tests need: Debian's packages. Without them these tests are skipped, which `.ci/run`
+# refuses. Tesseract reads the characters on images; it needs the languages of the sample.
+define install
+{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq --yes $(1); } || \
+	echo "no $@: its tests are skipped; install by hand, as root: $(1)" >&2
+endef
+
 TESSERACT := tesseract-ocr tesseract-ocr-eng tesseract-ocr-deu tesseract-ocr-fra tesseract-ocr-spa
 tesseract:
 	@for language in eng deu fra spa; do \
 		tesseract --list-langs 2> /dev/null | grep -qx $$language || missing=yes; \
 	done; \
-	test -z "$$missing" || \
-		{ test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq --yes $(TESSERACT); } || \
-		echo "no Tesseract: its tests are skipped; install by hand, as root: $(TESSERACT)" >&2
+	test -z "$$missing" || $(call install,$(TESSERACT))
+
+chromium:
+	@command -v chromium > /dev/null || $(call install,chromium)
 
 backbones/installed: $(VENV)/installed scripts/offline_backbones.py
 	$(BIN)/python scripts/offline_backbones.py --out backbones

@@ -1,8 +1,8 @@
 """Which tests may be skipped, and that some runs refuse it.
 
 A test that needs the program Tesseract is marked `tesseract`, and skipped where the program or one
-of the sample's languages is missing. With `REFUSE_SKIPS=1` in the environment, as `.ci/run` sets
-it, a skip of any kind is a failure.
+of the sample's languages is missing; one that needs a browser is marked `chromium`. With
+`REFUSE_SKIPS=1` in the environment, as `.ci/run` sets it, a skip of any kind is a failure.
 """
 
 import os
@@ -27,13 +27,20 @@ def lacks_tesseract() -> str:
     return f"tesseract lacks the languages {', '.join(missing)}" if missing else ""
 
 
+def lacks_chromium() -> str:
+    """What is missing for the tests that need a browser; empty if nothing is."""
+    return "" if shutil.which("chromium") else "found no program chromium"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "tesseract: needs the program Tesseract and its languages")
+    config.addinivalue_line("markers", "chromium: needs the program Chromium")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("tesseract") and lacks_tesseract():
-        pytest.skip(f"{lacks_tesseract()}: `make tesseract` installs it, as root on Debian")
+    for program, lacks in (("tesseract", lacks_tesseract), ("chromium", lacks_chromium)):
+        if item.get_closest_marker(program) and lacks():
+            pytest.skip(f"{lacks()}: `make {program}` installs it, as root on Debian")
 
 
 def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -16,6 +16,10 @@ import pytest
 def test_that_needs_the_program():
     pass
 
+@pytest.mark.chromium
+def test_that_needs_a_browser():
+    pass
+
 def test_that_is_not_ready():
     pytest.skip("not today")
 
@@ -92,6 +96,16 @@ def test_an_installation_that_fails_is_said_and_the_suite_goes_on(programs, tmp_
     assert "its tests are skipped; install by hand, as root" in finished.stderr
 
 
+def test_root_installs_a_missing_browser_and_no_other(programs, tmp_path):
+    finished = make(programs(id="echo 0", apt_get=""), "chromium")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert calls(tmp_path, "apt-get") == ["update -qq", "install -qq --yes chromium"]
+    (tmp_path / "calls").write_text("")
+    finished = make(programs(id="echo 0", apt_get="exit 1", chromium=""), "chromium")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert calls(tmp_path, "apt-get") == []
+
+
 def test_where_tesseract_is_nothing_is_installed(programs, tmp_path):
     every = "for language in eng deu fra spa; do echo $language; done"
     finished = make(programs(id="echo 0", apt_get="exit 1", tesseract=every), "tesseract")
@@ -131,7 +145,7 @@ def run_pytest(tests: Path, path: Path, **environment: str) -> subprocess.Comple
 def test_what_is_skipped_is_said_with_its_reason(programs, tests):
     finished = run_pytest(tests, programs())
     assert finished.returncode == 0, finished.stdout
-    assert "1 passed, 3 skipped, 1 xfailed" in finished.stdout
+    assert "1 passed, 4 skipped, 1 xfailed" in finished.stdout
     for reason in ("found no program tesseract: `make tesseract` installs it", "not today"):
         assert reason in finished.stdout
     finished = run_pytest(tests, programs(tesseract="echo eng; echo fra"))
@@ -145,6 +159,6 @@ def test_where_skips_are_refused_each_is_a_failure_with_its_reason(programs, tes
     (tests / "test_none.py").unlink()  # a module that is not collected ends the run
     finished = run_pytest(tests, programs(), REFUSE_SKIPS="1")
     assert finished.returncode != 0
-    assert "1 failed, 1 passed, 1 xfailed, 1 error" in finished.stdout
-    for reason in ("found no program tesseract", "not today"):
+    assert "1 failed, 1 passed, 1 xfailed, 2 errors" in finished.stdout
+    for reason in ("found no program tesseract", "found no program chromium", "not today"):
         assert f"REFUSE_SKIPS is set, and this was skipped: Skipped: {reason}" in finished.stdout
