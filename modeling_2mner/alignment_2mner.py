@@ -152,13 +152,13 @@ def _cross_entropy(
 def cross_view_divergence(
     teacher: Tensor, student: Tensor, word_mask: Tensor, temperature: float
 ) -> Tensor:
-    """Divergence of the text view from the view with the image (ITA, section 2.3):
-    `T^2 KL(p || q)`, summed over the words.
+    """Divergence of the text view from the view with the image (ITA, section 2.3), or of a small
+    model from a large one: `T^2 KL(p || q)`, summed over the words.
 
     Args:
-        teacher: `[B, W, K]` log-probabilities at temperature `T` of the view with the image,
-            without gradient.
-        student: the same of the text view.
+        teacher: `[B, W, K]` log-probabilities at temperature `T`, of the view with the image or of
+            the large model, without gradient.
+        student: the same of the other.
         word_mask: `[B, W]` bool.
         temperature: `T`; the factor `T^2` keeps the size of the gradient.
 

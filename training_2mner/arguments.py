@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -57,6 +58,10 @@ class ModelArguments:
     )
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Saved 2M-NER to go on with, in place of the encoders."}
+    )
+    teacher: str | None = field(
+        default=None,
+        metadata={"help": "Trained 2M-NER whose posteriors the model learns (distillation)."},
     )
     model_config: dict | str | None = field(
         default=None,
@@ -139,6 +144,13 @@ class DataArguments:
     test_files: list[str] | None = field(
         default=None, metadata={"help": "Files that are scored once, at the end."}
     )
+    unlabelled_files: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Files to learn from a teacher on, in the same formats; their labels are not "
+            "used."
+        },
+    )
     image_dir: str | None = field(
         default=None, metadata={"help": "Where the files' images are; else beside each file."}
     )
@@ -198,6 +210,9 @@ class DataArguments:
             )
         if self.streaming and self.new_language:
             raise ValueError("streaming: new_language counts sentences, which a stream does not")
+        if self.unlabelled_files and (self.streaming or self.new_language):
+            key = "streaming" if self.streaming else "new_language"
+            raise ValueError(f"unlabelled_files: cannot be mixed into the sentences of {key}")
         if self.train_files is None and (self.validation_files or self.test_files):
             raise ValueError("validation_files and test_files need train_files beside them")
         if self.train_files is None and self.dataset_name is None:
@@ -240,6 +255,12 @@ class TwoMNERTrainingArguments(TrainingArguments):
     adapter_learning_rate: float | None = field(
         default=None,
         metadata={"help": "Rate of an adapter's matrices (LoRA); else 10 times learning_rate."},
+    )
+    distillation_weight: float = field(
+        default=0.5, metadata={"help": "Share of the teacher in the loss; the rest is the labels'."}
+    )
+    distillation_temperature: float = field(
+        default=2.0, metadata={"help": "Divides the scores of teacher and student (at least 1)."}
     )
     min_steps: int = field(
         default=0, metadata={"help": "Steps at least, however few sentences and epochs there are."}
@@ -318,6 +339,15 @@ class TwoMNERTrainingArguments(TrainingArguments):
             raise ValueError(
                 f"label_smoothing_factor is {self.label_smoothing_factor}, expected 0: smoothing "
                 "would replace the CRF's and the alignment's loss with one over single words"
+            )
+        if not 0 < self.distillation_weight <= 1:
+            raise ValueError(
+                f"distillation_weight is {self.distillation_weight}, expected a share: above 0, at "
+                "most 1"
+            )
+        if not 1 <= self.distillation_temperature < math.inf:
+            raise ValueError(
+                f"distillation_temperature is {self.distillation_temperature}, expected at least 1"
             )
         if self.remove_unused_columns:
             raise ValueError("remove_unused_columns must stay off: the collator reads whole rows")

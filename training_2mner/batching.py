@@ -19,8 +19,11 @@ from datasets import IterableDataset as Stream
 from torch.utils.data import IterableDataset, Sampler
 
 from modeling_2mner import TwoMNERProcessor
+from modeling_2mner.crf_2mner import UNKNOWN
 
 from .arguments import RecipeError
+from .data import LABELLED
+from .distillation import ROW, TEACHER, TeacherPosteriors
 from .vision_cache import VisionCache
 
 __all__ = [
@@ -42,21 +45,24 @@ Item = TypeVar("Item")
 class WordCollator:
     """Rows of a data set -> one padded batch, by way of the model's processor.
 
-    Of each row it reads `tokens`, the words; `ner_tags`, their labels as ids into `label_names`;
-    `image`, which may be missing, None, a path, or undecoded as {"bytes", "path"}; and, for a
-    processor that reads visual context, `objects`, `captions` and `ocr`, which may be missing or
-    None. The processor masks an image that cannot be read.
+    Of each row it reads `tokens`, the words; `ner_tags`, their labels as ids into `label_names`,
+    which are unknown where `labelled` is False; `image`, which may be missing, None, a path, or
+    undecoded as {"bytes", "path"}; and, for a processor that reads visual context, `objects`,
+    `captions` and `ocr`, which may be missing or None. The processor masks an image that cannot be
+    read.
 
     Args:
         processor: the model's, with its labels.
         label_names: the labels of the data set in the order of their ids, in BIO or BIOES,
             independent of the model's scheme.
         features: the cached features of the images, which are then not decoded.
+        teacher: the posteriors of numbered rows (`distillation.number_rows`), for the batch.
     """
 
     processor: TwoMNERProcessor
     label_names: Sequence[str]
     features: VisionCache | None = None
+    teacher: TeacherPosteriors | None = None
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         images = [row.get("image") for row in rows]
@@ -67,14 +73,21 @@ class WordCollator:
         inputs = self.processor(
             [row["tokens"] for row in rows],
             images=images if cached is None else None,
-            labels=[[self.label_names[tag] for tag in row["ner_tags"]] for row in rows],
+            labels=[self._labels_of(row) for row in rows],
             context=context,
         )
         batch = dict(inputs)
         if cached is not None:
             del batch["pixel_values"]
             batch["vision_features"], batch["image_mask"] = cached
+        if self.teacher is not None and ROW in rows[0]:
+            batch[TEACHER] = self.teacher.of([row[ROW] for row in rows])
         return batch
+
+    def _labels_of(self, row: dict[str, Any]) -> list[str] | list[int]:
+        if not row.get(LABELLED, True):
+            return [UNKNOWN] * len(row["tokens"])
+        return [self.label_names[tag] for tag in row["ner_tags"]]
 
 
 # The order of rows --------------------------------------------------------------------------------

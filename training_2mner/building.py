@@ -28,8 +28,9 @@ from modeling_2mner.labels_2mner import is_bioes, scheme_labels
 from .arguments import ModelArguments, RecipeError, TwoMNERTrainingArguments, unknown_key
 from .batching import WordCollator
 from .controls import blank_image
-from .data import context_keys, label_names, loading, longest_first
-from .lora import add_lora
+from .data import LABELLED, context_keys, label_names, loading, longest_first
+from .distillation import TeacherPosteriors, ask_teacher, number_rows
+from .lora import add_lora, refuse_adapter
 from .trainer import TwoMNERTrainer, freeze_parameters
 from .vision_cache import VISION_ENCODERS, VisionCache, cache_folder, read_images_once
 
@@ -193,17 +194,77 @@ def new_trainer(
     data: DatasetDict,
     arguments: TwoMNERTrainingArguments,
 ) -> TwoMNERTrainer:
-    """A trainer of a model that is built or loaded, adapted and partly frozen."""
+    """A trainer of a model that is built or loaded, adapted and partly frozen.
+
+    Raises:
+        RecipeError: if something of it cannot be loaded, or does not fit.
+    """
+    teacher = load_teacher(model_arguments, data)
     model, processor = load_model(model_arguments, processor, label_names(data["train"]))
     check_context(processor, data, model_arguments)
     adapted = add_lora(model, model_arguments.lora_rank) if model_arguments.lora else model
     freeze_parameters(adapted, arguments.freeze)
+    if teacher is not None:
+        data = DatasetDict({**data, "train": number_rows(data["train"])})
     trainer = build_trainer(adapted, processor, data, arguments)
+    if teacher is not None:
+        trainer.data_collator.teacher = learn_from(trainer, *teacher)
     if arguments.cache_vision_features:
         scored_blank = [blank_image()] if arguments.controls and "test" in data else []
         features = cache_vision_features(trainer, data.values(), scored_blank)
         trainer.data_collator.features = features
     return trainer
+
+
+def load_teacher(
+    arguments: ModelArguments, data: DatasetDict
+) -> tuple[TwoMNERForTokenClassification, TwoMNERProcessor] | None:
+    """The teacher that the arguments name, if any.
+
+    Raises:
+        RecipeError: if it cannot be loaded, is an adapter, or the training part is a stream; or if
+            there are unlabelled sentences and no teacher.
+    """
+    name, rows = arguments.teacher, data["train"]
+    if name is None:
+        if LABELLED in rows.column_names:
+            raise RecipeError("unlabelled_files: expected a teacher to learn from, found none")
+        return None
+    if isinstance(rows, Stream):
+        raise RecipeError("teacher: reads the training part once before the training; no stream")
+    refuse_adapter(name)
+    with loading(f"teacher {name}", OSError, ValueError):
+        return (
+            TwoMNERForTokenClassification.from_pretrained(name, dtype=torch.float32),
+            TwoMNERProcessor.from_pretrained(name),
+        )
+
+
+def learn_from(
+    trainer: TwoMNERTrainer, model: TwoMNERForTokenClassification, processor: TwoMNERProcessor
+) -> TeacherPosteriors:
+    """What a teacher says of the words of the training part.
+
+    Raises:
+        RecipeError: if its labels are not the student's.
+    """
+    labels = trainer.processing_class.labels
+    if processor.labels != labels:
+        raise RecipeError(
+            f"teacher: its labels are {shorten(', '.join(processor.labels))}, expected the "
+            f"student's: {shorten(', '.join(labels))}"
+        )
+    rows = cast(Dataset, trainer.train_dataset)
+    collate = WordCollator(processor, label_names(rows))
+    return ask_teacher(
+        model,
+        collate,
+        rows,
+        trainer.args,
+        process=trainer.accelerator.process_index,
+        processes=trainer.accelerator.num_processes,
+        wait=trainer.accelerator.wait_for_everyone,
+    )
 
 
 def build_trainer(

@@ -16,7 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Image,
+    List,
+    concatenate_datasets,
+)
 from datasets import IterableDataset as Stream
 
 from dataset_mmnerd.columns import ColumnError, usual_columns
@@ -36,6 +44,7 @@ from modeling_2mner.labels_2mner import (
 from .arguments import DataArguments, RecipeError, TwoMNERTrainingArguments
 
 __all__ = [
+    "LABELLED",
     "context_keys",
     "gold_spans",
     "have_images",
@@ -51,6 +60,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+LABELLED = "labelled"
+"""The column that says whether a row's labels are known, where some are not."""
 
 
 @contextmanager
@@ -118,7 +130,34 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
                 f"{shorten(', '.join(entity_types(learned)))}"
             )
         data[split] = relabelled(rows, learned)
+    if arguments.unlabelled_files is not None:
+        data["train"] = with_unlabelled(data["train"], arguments)
     return data
+
+
+def with_unlabelled(rows: Dataset, arguments: DataArguments) -> Dataset:
+    """The rows and, after them, those of `unlabelled_files`; the column `LABELLED` tells them
+    apart. The labels in these files are not used.
+    """
+    found = dataset_from_files(
+        arguments.unlabelled_files or [],
+        arguments.image_dir,
+        lang=arguments.language,
+        columns=arguments.column_names(),
+        tag_names=arguments.tag_names,
+    )
+    more = prepare(found, "unlabelled", arguments)
+    parts = [
+        part.add_column(LABELLED, [known] * len(part))
+        for part, known in ((rows, True), (without_tags(more, label_names(rows)), False))
+    ]
+    return concatenate_datasets(parts)
+
+
+def without_tags(rows: Dataset, names: Sequence[str]) -> Dataset:
+    """The same rows with the label O everywhere."""
+    outside = list(names).index("O")
+    return with_tags(rows, lambda tags: [outside] * len(tags), names)
 
 
 def load_files(arguments: DataArguments, known: Sequence[str] | None) -> dict[str, Dataset]:

@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from datasets import IterableDataset as Stream
 
 from .arguments import DataArguments, ModelArguments, TwoMNERTrainingArguments
-from .data import context_keys, have_images
+from .data import LABELLED, context_keys, have_images
 from .trainer import TwoMNERTrainer
 
 __all__ = [
@@ -38,7 +38,9 @@ def log_setting(trainer: TwoMNERTrainer, data: DatasetDict) -> None:
             continue
         languages = sorted(Counter(rows["lang"]).items())
         counts = ", ".join(f"{count} {language}" for language, count in languages)
-        logger.info("%s: %d sentences (%s)", split, len(rows), counts)
+        unlabelled = describe_rows(rows).get("unlabelled")
+        known = "" if unlabelled is None else f", {unlabelled} without labels"
+        logger.info("%s: %d sentences (%s)%s", split, len(rows), counts, known)
     arguments, parameters = trainer.args, describe_parameters(trainer)
     logger.info(
         "training %.1f of %.1f million parameters, %s, %s, %d process(es) (%s), %d thread(s) each",
@@ -87,8 +89,12 @@ def describe_rows(rows: Dataset | Stream) -> dict[str, Any]:
     if isinstance(rows, Stream):
         unknown = dict.fromkeys(("with_image", "with_context"), "not counted")
         return {"sentences": "streamed", "by_language": {}, **unknown}
+    unlabelled = {}
+    if LABELLED in rows.column_names:
+        unlabelled = {"unlabelled": rows[LABELLED][:].count(False)}
     return {
         "sentences": len(rows),
+        **unlabelled,
         "by_language": dict(sorted(Counter(rows["lang"]).items())),
         "with_image": sum(have_images(rows)),
         "with_context": sum(key is not None for key in context_keys(rows)),

@@ -30,6 +30,8 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, ro
 
 from dataset_mmnerd.files import replaced
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
+from modeling_2mner.alignment_2mner import cross_view_divergence
+from modeling_2mner.outputs_2mner import TwoMNERTokenClassifierOutput
 from modeling_2mner.windows_2mner import illustrated
 
 from .arguments import RecipeError, TwoMNERTrainingArguments
@@ -45,6 +47,7 @@ from .checkpoints import (
     writing_checkpoint,
 )
 from .controls import OtherImages
+from .distillation import TEACHER
 from .evaluation import score_rows, spans_from_predictions
 from .metrics import summary
 
@@ -226,7 +229,10 @@ class TwoMNERTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of one micro-batch, in training times its share of the step's sentences."""
+        teacher = inputs.pop(TEACHER, None)
         outputs = model(**inputs)
+        if teacher is not None:
+            self._add_divergence(outputs, teacher, inputs["word_mask"])
         share = 1.0
         if num_items_in_batch is not None:
             # Gradients are averaged over processes, hence their number.
@@ -238,6 +244,24 @@ class TwoMNERTrainer(Trainer):
             self._sums["shares"] += share
         loss = outputs.loss * share
         return (loss, outputs) if return_outputs else loss
+
+    def _add_divergence(
+        self, outputs: TwoMNERTokenClassifierOutput, teacher: Tensor, word_mask: Tensor
+    ) -> None:
+        """Mix the divergence from the teacher, a mean over the sentences, into the loss.
+
+        Args:
+            outputs: of the student, with a loss.
+            teacher: `[B, W, K]` log-posteriors.
+            word_mask: `[B, W]`.
+        """
+        temperature, weight = self.args.distillation_temperature, self.args.distillation_weight
+        crf = self.accelerator.unwrap_model(self.model).crf
+        student = crf.log_marginals(outputs.logits, word_mask, temperature)
+        divergence = cross_view_divergence(teacher, student, word_mask, temperature).mean()
+        assert outputs.loss is not None and outputs.losses is not None
+        outputs.losses["distillation"] = divergence
+        outputs.loss = (1 - weight) * outputs.loss + weight * divergence
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, and with a training loss its parts, each a mean over the same sentences."""
