@@ -262,6 +262,11 @@ def training_in_words(results: dict[str, Any], emissions: float | None = None) -
         f"{parameters['trained']:,} of {parameters['all']:,} parameters were trained. "
         f"Seed {results['seed']}. "
     )
+    teacher = results["recipe"]["model"].get("teacher")  # absent in runs of version 0.1
+    if teacher is not None:
+        unlabelled = results["data"]["train"].get("unlabelled", 0)
+        also = f", also of {unlabelled:,} sentences without labels" if unlabelled else ""
+        text += f"It learned what {short_path(teacher)} says of the words{also}. "
     kept = training["validation"]
     if kept is not None:
         text += (

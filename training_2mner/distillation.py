@@ -83,7 +83,7 @@ class TeacherPosteriors:
             part = row // PART
             start = self._starts[row] - self._firsts[part]
             values = self._parts[part][start : start + length]
-            found[place, :length] = torch.from_numpy(values.astype(np.float32))
+            found[place, :length] = torch.from_numpy(values.copy())
         return found
 
 
@@ -121,15 +121,14 @@ def ask_teacher(
     folder.mkdir(parents=True, exist_ok=True)
     cast(nn.Module, model).to(arguments.device).eval()
     firsts = range(0, len(rows), PART)
-    missing = [part for part in range(len(firsts)) if not part_path(folder, part).exists()]
-    wait()  # until then nobody writes, so that all find the same parts missing
-    mine = missing[process::processes]
+    own = range(process, len(firsts), processes)
+    missing = [part for part in own if not part_path(folder, part).exists()]
     quiet = bool(arguments.disable_tqdm) or process > 0
-    sentences = sum(min(PART, len(rows) - firsts[part]) for part in mine)
+    sentences = sum(min(PART, len(rows) - firsts[part]) for part in missing)
     with tqdm(total=sentences, desc="teacher", unit="sentence", disable=quiet) as progress:
-        for part in mine:
-            own = rows.select(range(firsts[part], min(firsts[part] + PART, len(rows))))
-            values = _posteriors(model, collate, own, arguments, progress)
+        for part in missing:
+            some = rows.select(range(firsts[part], min(firsts[part] + PART, len(rows))))
+            values = _posteriors(model, collate, some, arguments, progress)
             with replaced(part_path(folder, part)) as unfinished, unfinished.open("wb") as file:
                 np.save(file, values, allow_pickle=False)
     wait()
@@ -146,11 +145,11 @@ def _posteriors(
     arguments: TwoMNERTrainingArguments,
     progress: tqdm,
 ) -> np.ndarray:
-    """`[words of all rows, K]` float16: the log-posteriors at the temperature."""
+    """`[words of all rows, K]` float32: the log-posteriors at the temperature."""
     lengths = [len(tokens) for tokens in rows["tokens"]]
     starts = [0, *accumulate(lengths)]
     order = sorted(range(len(rows)), key=lengths.__getitem__, reverse=True)
-    found = np.zeros((starts[-1], len(model.config.labels)), np.float16)
+    found = np.zeros((starts[-1], len(model.config.labels)), np.float32)
     device = torch.device(arguments.device)
     size = arguments.per_device_eval_batch_size
     for first in range(0, len(order), size):
@@ -162,10 +161,9 @@ def _posteriors(
             emissions = model(**inputs).logits
         temperature = arguments.distillation_temperature
         values = model.crf.log_marginals(emissions, inputs["word_mask"], temperature)
-        # Finite in float16: what is forbidden has the probability 0 then, too.
-        halves = values.clamp(min=-1e4).half().cpu().numpy()
+        logs = values.cpu().numpy()
         for place, row in enumerate(chosen):
-            found[starts[row] : starts[row + 1]] = halves[place, : lengths[row]]
+            found[starts[row] : starts[row + 1]] = logs[place, : lengths[row]]
         progress.update(len(chosen))
     return found
 
