@@ -53,24 +53,25 @@ class PatchAttention(nn.Module):
         Returns:
             The attention output `[B, W, H]`; and, if `eager`, the weights `[B, heads, W, P]`.
         """
-        query, key, value = (
-            projection(states)
-            .unflatten(-1, (self.heads, -1))
-            .transpose(1, 2)  # [B, heads, W or P, H / heads]
-            for projection, states in (
-                (self.q_proj, words),
-                (self.k_proj, patches),
-                (self.v_proj, patches),
-            )
-        )
         dropout = self.dropout if self.training else 0.0
+        value = self._by_head(self.v_proj(patches))
         weights = None
         if eager:
-            weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+            weights = self.weights(words, patches)
             attended = F.dropout(weights, dropout) @ value
         else:
+            query, key = self._by_head(self.q_proj(words)), self._by_head(self.k_proj(patches))
             attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         return self.out_proj(attended.transpose(1, 2).flatten(2)), weights
+
+    def weights(self, words: Tensor, patches: Tensor) -> Tensor:
+        """The attention weights alone: `[B, W, H]`, `[B, P, H]` -> `[B, heads, W, P]`."""
+        query, key = self._by_head(self.q_proj(words)), self._by_head(self.k_proj(patches))
+        return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+
+    def _by_head(self, states: Tensor) -> Tensor:
+        """`[B, n, H]` -> `[B, heads, n, H / heads]`."""
+        return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class Collaboration(nn.Module):
@@ -96,6 +97,10 @@ class Collaboration(nn.Module):
         """`[B, W, H]`, `[B, P, C]` -> `[B, W, H]` and, if `eager`, weights `[B, heads, W, P]`."""
         attended, weights = self.attention(words, self.projection(patches), eager)
         return self.layer_norm(words + self.dropout(attended)), weights
+
+    def weights(self, words: Tensor, patches: Tensor) -> Tensor:
+        """The attention weights alone: `[B, W, H]`, `[B, P, C]` -> `[B, heads, W, P]`."""
+        return self.attention.weights(words, self.projection(patches))
 
 
 class GatedFusion(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from .fetch_2mner import fetch, is_address, shown_address
-from .images_2mner import ImageError
+from .images_2mner import ImageError, load_image
 from .processing_2mner import TwoMNERProcessor
 from .quoting_2mner import described, shorten
 from .sentences_2mner import CONTEXT_FIELDS, check_context, check_strings, is_listing
@@ -38,6 +38,7 @@ class Sentence:
         from_row: whether it is a row of a data set, of which nothing is fetched.
         alone: whether it was given alone, and its image's error is raised.
         pixels: `[3, h, w]` the resized and normalised image.
+        image_size: width and height of the image, upright, before that.
         image_error: why its image could not be read.
         encoding: its sub-words, once it is encoded.
     """
@@ -50,6 +51,7 @@ class Sentence:
     from_row: bool
     alone: bool
     pixels: Tensor | None = None
+    image_size: tuple[int, int] = (0, 0)
     image_error: str | None = None
     encoding: EncodedSentence | None = None
 
@@ -155,7 +157,8 @@ def load_image_of(sentence: Sentence, processor: TwoMNERProcessor) -> None:
     try:
         if is_address(source) and not sentence.from_row:
             source = {"bytes": fetch(source), "path": shown_address(source)}
-        sentence.pixels = processor.read_image(source)
+        image = load_image(source)
+        sentence.pixels, sentence.image_size = processor.pixels_of(image), image.size
     except (ImageError, OSError) as error:
         if sentence.alone and not sentence.from_row:
             raise

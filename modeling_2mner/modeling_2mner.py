@@ -134,6 +134,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        attending_words: int | None = None,
         max_tokens: int | None = None,
         return_dict: bool | None = None,
     ) -> TwoMNERModelOutput | tuple:
@@ -142,7 +143,8 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         Args:
             input_ids, attention_mask, word_index, word_mask, pixel_values, image_mask,
                 context_mask, vision_features, view, dropped_words, inputs_embeds,
-                output_attentions, output_hidden_states, max_tokens: see [`TwoMNERInputs`].
+                output_attentions, output_hidden_states, attending_words, max_tokens: see
+                [`TwoMNERInputs`].
             return_dict: False gives a plain tuple.
 
         Raises:
@@ -179,7 +181,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             words = words.masked_fill(dropped_words[..., None], 0.0)
         features = self._vision_features(pixel_values, vision_features, image_mask)  # R
         fused, patch_attentions = self._collaborate(  # F [B, W, H]
-            words, features, image_mask, output_attentions
+            words, features, image_mask, output_attentions, attending_words
         )
 
         text_embeds = image_embeds = None
@@ -346,9 +348,11 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         features: VisionFeatures | None,
         image_mask: Tensor,
         output_attentions: bool | None,
+        attending_words: int | None,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """Attend from the words to the features of each encoder, and fuse: `F` `[B, W, H]`, equal
-        to the words without features; and the attention if it is wanted.
+        to the words without features; and the attention if it is wanted, of all words or of the
+        first.
         """
         if features is None or self.fusion is None:
             return words, None
@@ -356,15 +360,20 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         if self.global_vision_model is not None:
             encoders.append(features["global_vectors"][:, None])
         eager = bool(output_attentions) or self.config._attn_implementation == "eager"
+        pairs: list[Any] = list(zip(self.collaborations, encoders, strict=True))
         attended, weights = zip(
-            *(
-                collaboration(words, patches, eager)
-                for collaboration, patches in zip(self.collaborations, encoders, strict=True)
-            ),
+            *(collaboration(words, patches, eager) for collaboration, patches in pairs),
             strict=True,
         )
         fused = self.fusion(words, list(attended), image_mask)
-        return fused, weights if output_attentions else None
+        if output_attentions:
+            return fused, weights
+        if attending_words is None:
+            return fused, None
+        first = words[:, :attending_words]
+        return fused, tuple(
+            collaboration.weights(first, patches) for collaboration, patches in pairs
+        )
 
     def _sentence_vectors(
         self, positions: Tensor, words: Tensor, word_index: Tensor, word_mask: Tensor, length: int

@@ -39,6 +39,8 @@ class TwoMNERInputs(TypedDict):
         output_attentions: also give the attention of the text encoder and that from words to
             patches.
         output_hidden_states: also give the layers of the text encoder.
+        attending_words: also give the attention to patches of the first so many words of each
+            sentence. It changes no other result, and the text encoder's attention is not computed.
         max_tokens: sub-words, padding included, that the text encoder reads at once, but at least
             one window; by default all. It bounds the memory that a long text needs, and changes no
             result. With attentions or layers all are read at once.
@@ -57,6 +59,7 @@ class TwoMNERInputs(TypedDict):
     inputs_embeds: NotRequired[Tensor | None]
     output_attentions: NotRequired[bool | None]
     output_hidden_states: NotRequired[bool | None]
+    attending_words: NotRequired[int | None]
     max_tokens: NotRequired[int | None]
 
 
@@ -73,7 +76,7 @@ class TwoMNERModelOutput(ModelOutput):
         image_embeds: `[B, D]` the images in the alignment space, unit vectors; zeros where there is
             no image.
         patch_attentions: with `output_attentions`, for each vision encoder `[B, heads, W, P]`, the
-            attention from words to patches.
+            attention from words to patches; with `attending_words` that of the first words.
         attentions, hidden_states: those of the text encoder, over `[N, L]`, when asked for.
     """
 

@@ -6,7 +6,6 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 from collections.abc import Callable, Iterator, Sized
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from torch.utils.data import Dataset
 from transformers import Pipeline
 from transformers.utils import cached_file, logging
 
+from .answers_2mner import Span, details_of, entities_of, labelled_words_of
+from .attention_2mner import MOST_WORDS, attention_of, patch_grid, seen_part
 from .hardware_2mner import multiplies_bf16, quantise_linear_layers, usable_cores
 from .inputs_2mner import Sentence, as_several, each_of, load_image_of, read_input
 from .processing_2mner import TwoMNERProcessor
@@ -53,31 +54,10 @@ OPTIONS = (
     "top_k",
     "spans",
     "explain",
+    "attention",
     "return_details",
 )
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
-SURE = 0.5
-"""The probability of a type in the text view from which on the text alone determines the type."""
-
-
-@dataclass
-class _Span:
-    """An entity or a candidate.
-
-    Attributes:
-        start, end: its words `[start, end)`.
-        label: its type.
-        score: the probability of exactly this entity.
-        by_type: the probability of each type over these words.
-        by_type_in_text: the same in the text view, if that differs.
-    """
-
-    start: int
-    end: int
-    label: str
-    score: float
-    by_type: list[float] | None = None
-    by_type_in_text: list[float] | None = None
 
 
 class _Answers(Sized):
@@ -193,7 +173,7 @@ class MultimodalNERPipeline(Pipeline):
                 f"{OPTIONS[-1]}"
             )
         given = {name: value for name, value in given.items() if value is not None}
-        for name in ("is_split_into_words", "explain", "return_details"):
+        for name in ("is_split_into_words", "explain", "attention", "return_details"):
             if not isinstance(given.get(name, True), bool):
                 raise TypeError(f"{name} is {described(given[name])}, expected True or False")
         for name in ("max_tokens", "top_k"):
@@ -217,7 +197,7 @@ class MultimodalNERPipeline(Pipeline):
             return {name: given[name] for name in names if name in given}
 
         preprocess = chosen("is_split_into_words", "spans")
-        forward = chosen("max_tokens", "explain", "aggregation_strategy", "top_k")
+        forward = chosen("max_tokens", "explain", "attention", "aggregation_strategy", "top_k")
         postprocess = chosen("aggregation_strategy", "top_k", "return_details")
         if "threshold" in given or "risk" in given:
             postprocess["limits"] = self._limits(given.get("threshold"), given.get("risk"))
@@ -288,6 +268,13 @@ class MultimodalNERPipeline(Pipeline):
                     `score_without_image`, the probability of the same entity in the text view; and
                     `typed_from`: "text" if the text view gives the same type a probability of at
                     least 0.5, "disagree" if it gives that to another type, "image" otherwise.
+                attention: with `return_details`, give the details `attention`: None for an input
+                    without an image, else which patches of the first vision encoder its words
+                    attended to, at most the first 512 of them. `words` has of each `word`, `start`,
+                    `end` and `patches`, the weights as rows of columns, a mean over the heads; what
+                    they lack to a sum of 1 went to special patches, such as a class token. `box`
+                    is the part of the image that the grid covers, left, top, right and bottom as
+                    fractions of the image's width and height: an image processor may crop.
                 return_details: for each input a dictionary of its `entities`, the number of
                     `windows`, `image` ("read", "unreadable" or "none"), and `image_error`, the
                     reason if it was not readable.
@@ -336,7 +323,13 @@ class MultimodalNERPipeline(Pipeline):
 
     @staticmethod
     def _check_combination(forward: dict, postprocess: dict, spans: Any) -> None:
-        """Refuse options about entities with "none", which gives words."""
+        """Refuse options about entities with "none", which gives words; and attention without the
+        details that hold it.
+        """
+        if forward.get("attention") and not postprocess.get("return_details"):
+            raise ValueError(
+                "attention was given without return_details, expected return_details=True"
+            )
         if forward.get("aggregation_strategy") != "none":
             return
         about_entities = {
@@ -442,29 +435,34 @@ class MultimodalNERPipeline(Pipeline):
         aggregation_strategy: str = "simple",
         top_k: int | None = None,
         explain: bool = False,
+        attention: bool = False,
     ) -> dict[str, Any]:
         """Run a batch. The result has `spans`, for each sentence its entities or scored candidates;
-        with "none" `labels`, the label of each word and its probability.
+        with "none" `labels`, the label of each word and its probability; and `attention` if it is
+        wanted.
         """
         sentences = model_inputs["sentences"]
         max_tokens = max_tokens or self._max_tokens
         self._encode([sentence for sentence in sentences if sentence.encoding is None])
-        outputs, word_mask = self._read(sentences, max_tokens, "image_text")
+        attending = MOST_WORDS if attention else None
+        outputs, word_mask = self._read(sentences, max_tokens, "image_text", attending)
         found: dict[str, Any] = {"sentences": sentences}
+        if attention:
+            found["attention"] = self._attention(sentences, outputs.patch_attentions)
         if aggregation_strategy == "none":
             rows = zip(outputs.predictions, outputs.marginals, strict=True)
             return {**found, "labels": [self._labels(*row) for row in rows]}
         words = [sentence.word_list for sentence in sentences]
         spans = [
             [
-                _Span(entity["start"], entity["end"], entity["label"], entity["score"])
+                Span(entity["start"], entity["end"], entity["label"], entity["score"])
                 for entity in entities
             ]
             for entities in self.processor.post_process_entities(outputs, words)
         ]
         for number, sentence in enumerate(sentences):
             if sentence.candidates is not None:
-                spans[number] = [_Span(*bounds, "", 0.0) for bounds in sentence.candidates]
+                spans[number] = [Span(*bounds, "", 0.0) for bounds in sentence.candidates]
         to_score = [
             own if top_k is not None or sentence.candidates is not None else []
             for own, sentence in zip(spans, sentences, strict=True)
@@ -478,17 +476,41 @@ class MultimodalNERPipeline(Pipeline):
             self._compare_with_text(sentences, spans, max_tokens)
         return {**found, "spans": spans}
 
-    def _read(self, sentences: list[Sentence], max_tokens: int, view: str) -> tuple[Any, Tensor]:
+    def _read(
+        self,
+        sentences: list[Sentence],
+        max_tokens: int,
+        view: str,
+        attending_words: int | None = None,
+    ) -> tuple[Any, Tensor]:
         """Run the model: its output, and the mask of the words."""
         pixels = [sentence.pixels if view == "image_text" else None for sentence in sentences]
         encoded = [sentence.encoded for sentence in sentences]
         batch = self.processor.collate(encoded, pixels).to(self.device)
         autocast = torch.autocast(self.device.type, torch.bfloat16)
         with autocast if self._autocasts else nullcontext():
-            return self.model(**batch, view=view, max_tokens=max_tokens), batch["word_mask"]
+            outputs = self.model(
+                **batch, view=view, max_tokens=max_tokens, attending_words=attending_words
+            )
+        return outputs, batch["word_mask"]
+
+    def _attention(
+        self, sentences: list[Sentence], weights: tuple[Tensor, ...] | None
+    ) -> list[dict[str, Any] | None]:
+        """What the words of each sentence attended to; None without an image."""
+        found: list[dict[str, Any] | None] = [None] * len(sentences)
+        for row, sentence in enumerate(sentences):
+            if weights is None or sentence.pixels is None:
+                continue
+            own = weights[0][row].float().mean(0).cpu()  # [heads, W, P] -> [W, P]
+            patch_size = getattr(self.model.config.vision_config, "patch_size", None)
+            grid = patch_grid(patch_size, own.shape[1], *sentence.pixels.shape[1:])
+            box = seen_part(self.processor, sentence.image_size)
+            found[row] = attention_of(sentence, own, grid, box)
+        return found
 
     def _compare_with_text(
-        self, sentences: list[Sentence], spans: list[list[_Span]], max_tokens: int
+        self, sentences: list[Sentence], spans: list[list[Span]], max_tokens: int
     ) -> None:
         """Score the spans in the text view, where it differs."""
         rows = [
@@ -502,8 +524,8 @@ class MultimodalNERPipeline(Pipeline):
                 span.by_type_in_text = by_type
 
     def _scores(
-        self, emissions: Tensor, mask: Tensor, spans: list[list[_Span]]
-    ) -> Iterator[tuple[_Span, list[float]]]:
+        self, emissions: Tensor, mask: Tensor, spans: list[list[Span]]
+    ) -> Iterator[tuple[Span, list[float]]]:
         """Each span, and the probability of every type over it."""
         flat = [(row, span) for row, own in enumerate(spans) for span in own]
         if not flat:
@@ -533,57 +555,15 @@ class MultimodalNERPipeline(Pipeline):
         answers: list[Any] = []
         for number, sentence in enumerate(model_outputs["sentences"]):
             if aggregation_strategy == "none":
-                found = [
-                    {"entity": label, "score": score, "index": index}
-                    | _place(sentence, index, index + 1)
-                    for index, (label, score) in enumerate(model_outputs["labels"][number])
-                    if label != "O"
-                ]
+                found = labelled_words_of(sentence, model_outputs["labels"][number])
             else:
-                entities = (
-                    self._entity(sentence, span, limits or Limits({}), top_k)
-                    for span in model_outputs["spans"][number]
-                )
-                found = [
-                    entity
-                    for entity in entities
-                    if limits is None or limits.passes(entity["score"], entity["label"])
-                ]
-            details = {
-                "entities": found,
-                "windows": len(sentence.encoded.windows),
-                "image": sentence.image_state,
-                "image_error": sentence.image_error,
-            }
+                spans, types = model_outputs["spans"][number], self.model.crf.types
+                found = entities_of(sentence, spans, types, limits, top_k)
+            details = details_of(sentence, found)
+            if "attention" in model_outputs:
+                details["attention"] = model_outputs["attention"][number]
             answers.append(details if return_details else found)
         return answers
-
-    def _entity(
-        self, sentence: Sentence, span: _Span, limits: Limits, top_k: int | None
-    ) -> dict[str, Any]:
-        """An entity of the answer."""
-        types = self.model.crf.types
-        entity = {"label": span.label, "score": limits.calibrated(span.score, span.label)}
-        entity |= _place(sentence, span.start, span.end)
-        if top_k is not None and span.by_type is not None:
-            ranked = sorted(zip(span.by_type, types, strict=True), key=lambda pair: -pair[0])
-            entity["alternatives"] = [
-                {"label": name, "score": limits.calibrated(score, name)}
-                for score, name in ranked[:top_k]
-            ]
-        if span.by_type_in_text is not None:
-            own = span.by_type_in_text[types.index(span.label)]
-            entity["score_without_image"] = limits.calibrated(own, span.label)
-            most = max(span.by_type_in_text)
-            agrees = "text" if own == most else "disagree"
-            entity["typed_from"] = agrees if most >= SURE else "image"
-        return entity
-
-
-def _place(sentence: Sentence, first: int, last: int) -> dict[str, Any]:
-    """Words `[first, last)` as characters of the text."""
-    start, end = sentence.words[first][0], sentence.words[last - 1][1]
-    return {"word": sentence.text[start:end], "start": start, "end": end}
 
 
 def _places(sentence: Sentence) -> int:

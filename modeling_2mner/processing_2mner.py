@@ -343,7 +343,11 @@ class TwoMNERProcessor(ProcessorMixin):
             ImageError: if it cannot be read.
             TypeError: if it is of another type.
         """
-        return self._normalise(_crop_strip(load_image(source, name=name)))
+        return self.pixels_of(load_image(source, name=name))
+
+    def pixels_of(self, image: Image.Image) -> Tensor:
+        """Resize and normalise an image that is loaded: `[3, h, w]`."""
+        return self._normalise(_crop_strip(image))
 
     def _read_context(self, contexts: Sequence[VisualContext | None]) -> list[list[int]]:
         """The sub-words of each sentence's visual context, as many as the budget allows."""
