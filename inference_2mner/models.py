@@ -20,6 +20,7 @@ __all__ = [
     "fingerprint_of_model",
     "load_pipeline",
     "load_processor",
+    "refuse_adapter",
     "words_of_characters",
 ]
 
@@ -64,6 +65,23 @@ def load_pipeline(model: str | Path, **settings: Any) -> MultimodalNERPipeline:
             str(model), trust_remote_code=False
         )
     return MultimodalNERPipeline(model=loaded, processor=processor, **settings)
+
+
+def refuse_adapter(model: str | Path) -> None:
+    """Refuse an adapter: a folder or a name on the Hub.
+
+    Raises:
+        ModelError: if it is one, with the command that makes a model of it; or there is nothing.
+    """
+    with _reading(model):
+        found = cached_file(
+            str(model), "adapter_config.json", _raise_exceptions_for_missing_entries=False
+        )
+    if found is not None:
+        raise ModelError(
+            f"{model} is an adapter, expected a model: `2mner lora merge {model} --out FOLDER` "
+            "makes one"
+        )
 
 
 def fingerprint_of_model(model: str | Path) -> Any:

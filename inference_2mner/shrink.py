@@ -46,6 +46,7 @@ from modeling_2mner.inputs_2mner import read_input
 from modeling_2mner.thresholds_2mner import FILE as THRESHOLDS
 
 from .inputs import open_source
+from .models import refuse_adapter
 from .pruning import ShrinkError, keep_layers, keep_rows, special_pieces, store_as
 from .rows import COLUMNS, Fault, Source
 from .vocabulary import CHARACTERS, kept_pieces, token_names, with_pieces
@@ -290,8 +291,9 @@ def shrink_model(
         dtype: in which the weights are stored: one of `DTYPES`; by default as they are.
 
     Raises:
-        ShrinkError: if nothing is to be done, `out` is not empty, the model is an adapter, a text
-            has other pieces than before or other emissions, or a layer cannot be left out.
+        ShrinkError: if nothing is to be done, `out` is not empty, a text has other pieces than
+            before or other emissions, or a layer cannot be left out.
+        ModelError: if there is no such model, or it is an adapter.
         VocabularyError: if the tokenizer is of a kind that is not known.
         InputError: if a file cannot be read.
         OSError: if the model cannot be read or `out` cannot be written.
@@ -302,11 +304,7 @@ def shrink_model(
     recover_folder(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ShrinkError(f"--out: {out} is there already, expected nothing or an empty folder")
-    if (Path(model) / "adapter_config.json").is_file():
-        raise ShrinkError(
-            f"{model} is an adapter, expected a model: `2mner lora merge {model} --out FOLDER` "
-            "makes one"
-        )
+    refuse_adapter(model)
     sources = [open_source(name, columns=columns) for name in keep_vocabulary_of]
     made = TwoMNERForTokenClassification.from_pretrained(str(model))
     processor = TwoMNERProcessor.from_pretrained(str(model))
@@ -467,7 +465,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "2mner shrink") -> int:
         The exit status 0.
 
     Raises:
-        ShrinkError, VocabularyError, InputError, OSError: as `shrink_model`.
+        ShrinkError, ModelError, VocabularyError, InputError, OSError: as `shrink_model`.
         ColumnError: if `--columns` is wrong.
     """
     given = parser(prog).parse_args(argv)

@@ -2,10 +2,12 @@
 
     2mner thresholds runs/demo --validation_files de/valid.conllu en/valid.conllu
     2mner thresholds runs/demo --validation_files valid.jsonl --image_dir images/ --alpha 0.02
+    2mner thresholds me/2mner --validation_files valid.jsonl --out thresholds.json
 
 The model annotates the sentences. Temperatures, thresholds for wanted precisions and thresholds for
 certified risks are fitted (`calibration.py`) and stored with the model as `thresholds.json`, where
-the pipeline finds them: `threshold="precision=0.95"`, `risk=0.05`.
+the pipeline finds them: `threshold="precision=0.95"`, `risk=0.05`. They are valid for these weights
+alone, and refused with others.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ from dataset_mmnerd.readers import read_file
 from dataset_mmnerd.schema import CONTEXT_COLUMNS, bio_labels, entity_types
 from modeling_2mner.labels_2mner import spans_from_labels
 from modeling_2mner.pipeline_2mner import MultimodalNERPipeline
-from modeling_2mner.thresholds_2mner import FILE
+from modeling_2mner.thresholds_2mner import FILE, fingerprint_of
 
 from .calibration import ALPHAS, CONFIDENCE, PRECISIONS, Scored, fit_thresholds, returned
-from .models import load_pipeline, words_of_characters
+from .models import load_pipeline, refuse_adapter, words_of_characters
 
 __all__ = ["annotated_records", "choose_thresholds", "described", "main"]
 
@@ -86,38 +88,46 @@ def choose_thresholds(
     model: Path | str,
     validation_files: Sequence[Path | str],
     *,
+    out: Path | str | None = None,
     image_dir: Path | str | None = None,
     precisions: Sequence[float] = PRECISIONS,
     alphas: Sequence[float] = ALPHAS,
     confidence: float = CONFIDENCE,
     max_tokens: int | None = None,
 ) -> tuple[dict[str, Any], Scored]:
-    """Choose a model's thresholds and store them with it.
+    """Choose a model's thresholds and store them.
 
     Args:
-        model: its folder.
+        model: a folder or a name on the Hub.
+        out: the file to write; by default `thresholds.json` in the model's folder.
         validation_files, image_dir: labelled sentences: see `annotated_records`.
         precisions, alphas, confidence: see `fit_thresholds`.
         max_tokens: of the pipeline.
 
     Returns:
-        What `thresholds.json` now holds, and the entities that it was fitted on.
+        What the file now holds, and the entities that it was fitted on.
 
     Raises:
-        ValueError: if the model is no folder, a wanted value is not between 0 and 1, the sentences
-            have no predicted entity, or a line of a file does not fit.
-        OSError: if a file cannot be read, or the folder cannot be written.
+        ValueError: if the model is no folder and `out` is not given, a wanted value is not between
+            0 and 1, the sentences have no predicted entity, or a line of a file does not fit.
+        ModelError: if there is no such model, or it is an adapter.
+        OSError: if a file cannot be read or written.
     """
-    folder = Path(model)
-    if not (folder / "config.json").is_file():
-        raise ValueError(f"{model}: found no config.json, expected the folder of a trained model")
-    check_replaceable(folder / FILE)
-    ner = load_pipeline(folder)
+    if out is None and not Path(model).is_dir():
+        raise ValueError(
+            f"{model}: found no such folder, expected one, or --out FILE for a model on the Hub"
+        )
+    refuse_adapter(model)
+    out = Path(model) / FILE if out is None else Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check_replaceable(out)
+    ner = load_pipeline(model)
     records = annotated_records(ner, validation_files, image_dir, max_tokens=max_tokens)
     scored = Scored.of(tqdm(records, unit=" sentences", disable=None))
     fitted = fit_thresholds(scored, precisions=precisions, alphas=alphas, confidence=confidence)
     fitted["files"] = [Path(file).name for file in validation_files]
-    write_json(folder / FILE, fitted)
+    fitted["weights"] = fingerprint_of(ner.model.crf)
+    write_json(out, fitted)
     return fitted, scored
 
 
@@ -165,13 +175,16 @@ def parser(prog: str = "2mner thresholds") -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("model", type=Path, help="the folder of a trained model")
+    top.add_argument("model", help="a trained model: a folder or a name on the Hub")
     top.add_argument(
         "--validation_files",
         nargs="+",
         required=True,
         metavar="FILE",
         help="labelled sentences that the model was not trained on: CoNLL or JSON lines",
+    )
+    top.add_argument(
+        "--out", type=Path, metavar="FILE", help=f"by default {FILE} in the model's folder"
     )
     top.add_argument("--image_dir", type=Path, help="where images are, if not beside the files")
     top.add_argument(
@@ -202,7 +215,7 @@ def main(argv: Sequence[str], prog: str = "2mner thresholds") -> int:
         The exit status 0.
 
     Raises:
-        ValueError, OSError: as `choose_thresholds`.
+        ValueError, ModelError, OSError: as `choose_thresholds`.
     """
     given = parser(prog).parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
@@ -210,11 +223,15 @@ def main(argv: Sequence[str], prog: str = "2mner thresholds") -> int:
     fitted, scored = choose_thresholds(
         given.model,
         given.validation_files,
+        out=given.out,
         image_dir=given.image_dir,
         precisions=given.precision,
         alphas=given.alpha,
         confidence=given.confidence,
         max_tokens=given.max_tokens,
     )
-    sys.stdout.write(f"{described(fitted, scored)}\n\n{given.model / FILE}: written\n")
+    path = given.out or Path(given.model) / FILE
+    sys.stdout.write(f"{described(fitted, scored)}\n\n{path}: written\n")
+    if not Path(given.model).is_dir():
+        sys.stdout.write(f"To store it with the model: hf upload {given.model} {path} {FILE}\n")
     return 0

@@ -24,7 +24,14 @@ from .inputs_2mner import Sentence, as_several, each_of, load_image_of, read_inp
 from .processing_2mner import TwoMNERProcessor
 from .quoting_2mner import described, quoted, shorten
 from .streaming_2mner import answers_in_order, batches_by_length
-from .thresholds_2mner import FILE, Limits, limits_from_file, limits_from_numbers, parse_wish
+from .thresholds_2mner import (
+    FILE,
+    Limits,
+    fingerprint_of,
+    limits_from_file,
+    limits_from_numbers,
+    parse_wish,
+)
 
 __all__ = ["MultimodalNERPipeline"]
 
@@ -152,6 +159,7 @@ class MultimodalNERPipeline(Pipeline):
         elif precision == "int8":
             if kind != "cpu":
                 raise ValueError(f"precision is 'int8' on {self.device}, expected a processor")
+            self.model.float()  # 8-bit layers give float32 to those between them
             quantise_linear_layers(self.model.model.text_model)
         self._autocasts = precision == "bfloat16"
         shown = precision or str(self.model.dtype).removeprefix("torch.")
@@ -213,6 +221,11 @@ class MultimodalNERPipeline(Pipeline):
             wish = parse_wish(threshold)
         else:
             return limits_from_numbers(threshold, self.model.crf.types)
+        if hasattr(self.model, "peft_config"):
+            raise ValueError(
+                f"{wish[0]}={wish[1]:g} was given with an adapter, expected a model: `2mner lora "
+                "merge` makes one, and `2mner thresholds` its thresholds"
+            )
         config = self.model.config
         name = config._name_or_path
         known = self._thresholds is not None and Path(self._thresholds).is_file()
@@ -225,7 +238,7 @@ class MultimodalNERPipeline(Pipeline):
                 _raise_exceptions_for_missing_entries=False,
                 _raise_exceptions_for_connection_errors=False,
             )
-        return limits_from_file(self._thresholds, *wish, name)
+        return limits_from_file(self._thresholds, *wish, name, fingerprint_of(self.model.crf))
 
     def __call__(  # type: ignore[override]  # no positional options
         self,

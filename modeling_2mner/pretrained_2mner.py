@@ -5,12 +5,14 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 # isort: split
 
 import os
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.utils import logging
+from transformers.utils import CONFIG_NAME, cached_file, logging
+from transformers.utils.hub import extract_commit_hash
 
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import LinearChainCRF
@@ -60,7 +62,8 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
         """As every `from_pretrained`, but only safetensors are read, no pickle, and a missing
         tensor is an error. Two kinds of tensors are initialised where they do not fit, and named in
         the log: with `ignore_mismatched_sizes=True` those of another shape, and the head where the
-        folder is that of a `TwoMNERModel`.
+        folder is that of a `TwoMNERModel`. `config._commit_hash` is the commit that was loaded, if
+        the model is on the Hub: other files of the same commit belong to the same weights.
 
         Raises:
             OSError: if there are no weights, a file of them is broken, a tensor is missing, or a
@@ -72,6 +75,9 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
         with_report = kwargs.pop("output_loading_info", False)
         name = str(pretrained_model_name_or_path)
         with naming_weights(name):
+            commit = _commit_of(pretrained_model_name_or_path, kwargs)
+            if commit is not None:
+                kwargs["revision"] = commit
             loaded: Any = super().from_pretrained(
                 pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
             )
@@ -82,6 +88,7 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
             missing -= head
         check_missing(name, missing)
         check_finite(name, model)
+        model.config._commit_hash = commit
         return loaded if with_report else model
 
     @classmethod
@@ -123,3 +130,20 @@ class TwoMNERPreTrainedModel(PreTrainedModel):
         )
         logger.warning(f"Newly initialised, to be trained: {', '.join(new) or 'nothing'}")
         return model.eval()
+
+
+def _commit_of(name: str | os.PathLike | None, options: dict[str, Any]) -> str | None:
+    """The commit that a revision of a repository is at; None of a folder, of a repository without a
+    configuration, such as an adapter's, and of one that cannot be reached."""
+    if name is None or Path(name).is_dir():
+        return None
+    chosen = ("revision", "subfolder", "token", "cache_dir", "local_files_only")
+    file = cached_file(
+        name,
+        CONFIG_NAME,
+        **{option: options[option] for option in chosen if option in options},
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return extract_commit_hash(file, None)

@@ -3,12 +3,15 @@
 `thresholds.json` is saved beside the weights. A score `p` is calibrated by a temperature,
 `sigmoid(logit(p) / T)`. The thresholds are for calibrated scores:
 
-    {"version": 1, "temperature": {"": 1.3, "PER": 1.2},
+    {"version": 1, "weights": "9f2c...", "temperature": {"": 1.3, "PER": 1.2},
      "precision": {"0.95": {"": 0.81, "PER": 0.77}}, "risk": {"0.05": {"": 0.9}}}
 
 "" is for every type without an entry of its own. A level that no threshold reaches is null.
+`weights` is the fingerprint of the model that the thresholds were chosen for. They are refused for
+a model that has another one, such as a later training saved in the same folder.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,9 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .crf_2mner import LinearChainCRF
 from .quoting_2mner import quoted, shorten
 
-__all__ = ["FILE", "Limits", "limits_from_file", "limits_from_numbers", "parse_wish"]
+__all__ = [
+    "FILE",
+    "Limits",
+    "fingerprint_of",
+    "limits_from_file",
+    "limits_from_numbers",
+    "parse_wish",
+]
 
 FILE = "thresholds.json"
 MOST_BYTES = 2**20
@@ -90,7 +101,21 @@ def parse_wish(threshold: str) -> tuple[str, float]:
     return found[1], float(found[2])
 
 
-def limits_from_file(path: Path | str | None, kind: str, level: float, model: str) -> Limits:
+def fingerprint_of(crf: LinearChainCRF) -> str:
+    """The fingerprint of a trained model: a digest of its CRF.
+
+    The CRF is trained with every model, and stays in float32 where a model is loaded in another
+    precision. Its parameters are few. A training that freezes the CRF is not noticed.
+    """
+    digest = hashlib.sha256(json.dumps(crf.labels).encode())
+    for parameter in (crf.start_transitions, crf.transitions, crf.end_transitions):
+        digest.update(parameter.detach().float().cpu().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def limits_from_file(
+    path: Path | str | None, kind: str, level: float, model: str, weights: str
+) -> Limits:
     """The limits that were chosen for a model on validation data.
 
     Args:
@@ -98,15 +123,18 @@ def limits_from_file(path: Path | str | None, kind: str, level: float, model: st
         kind: "precision" or "risk".
         level: the precision to reach, or the error rate to keep.
         model: its name in messages.
+        weights: its fingerprint.
 
     Raises:
-        ValueError: if there is no such file or entry, with the command that makes it; or the file
-            is damaged.
+        ValueError: if there is no such file or entry, or it was made for other weights, with the
+            command that makes it; or the file is damaged.
     """
     command = f"make it with `2mner thresholds {model or 'MODEL'} --validation_files FILES`"
     if path is None:
         raise ValueError(f"{kind}={level:g} needs {FILE} in the model's folder: {command}")
     saved = _read(Path(path))
+    if saved.get("weights") != weights:
+        raise ValueError(f"{path} was made for other weights than the model has: {command}")
     entries = {_number(name): entry for name, entry in saved.get(kind, {}).items()}
     if level not in entries:
         known = ", ".join(f"{number:g}" for number in entries) or "none"

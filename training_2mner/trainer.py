@@ -32,6 +32,7 @@ from dataset_mmnerd.files import replaced
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 from modeling_2mner.alignment_2mner import cross_view_divergence
 from modeling_2mner.outputs_2mner import TwoMNERTokenClassifierOutput
+from modeling_2mner.thresholds_2mner import FILE as THRESHOLDS
 from modeling_2mner.windows_2mner import illustrated
 
 from .arguments import RecipeError, TwoMNERTrainingArguments
@@ -383,7 +384,8 @@ class TwoMNERTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save weights, configuration, code and processor, without the pickle that `Trainer` adds.
-        If one file cannot be written, none is replaced.
+        If one file cannot be written, none is replaced. Thresholds that were chosen for an earlier
+        model in the folder are deleted.
 
         Raises:
             OSError: if it cannot be written.
@@ -398,6 +400,7 @@ class TwoMNERTrainer(Trainer):
             if self.args.should_save:
                 written.joinpath(TRAINING_ARGS_NAME).unlink(missing_ok=True)
                 finish_files(written, folder)
+                folder.joinpath(THRESHOLDS).unlink(missing_ok=True)
 
     def save_state(self) -> None:
         """Write `trainer_state.json`, which holds the log, in one step.

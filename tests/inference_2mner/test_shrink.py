@@ -18,7 +18,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
-from inference_2mner.models import load_pipeline
+from inference_2mner.models import ModelError, load_pipeline
 from inference_2mner.pruning import ShrinkError, even_layers, keep_rows
 from inference_2mner.shrink import main, shrink_model
 from inference_2mner.vocabulary import VocabularyError, kept_pieces, token_names, with_pieces
@@ -391,7 +391,7 @@ def test_what_cannot_be_done_is_refused(models_of, corpus, tmp_path):
 def test_an_adapter_is_to_be_merged_first(model, tmp_path):
     adapted = add_lora(TwoMNERForTokenClassification.from_pretrained(str(model)), rank=2)
     adapted.save_pretrained(tmp_path / "adapter")
-    with pytest.raises(ShrinkError, match=r"is an adapter, expected a model: `2mner lora merge"):
+    with pytest.raises(ModelError, match=r"is an adapter, expected a model: `2mner lora merge"):
         shrink_model(tmp_path / "adapter", tmp_path / "small", layers=1)
 
 

@@ -7,12 +7,14 @@ from bisect import bisect
 
 import numpy as np
 import pytest
+from peft import LoraConfig, get_peft_model
 
 from cli_2mner import main
 from inference_2mner.calibration import Scored, calibrate
 from inference_2mner.corpus import predict_corpus
 from inference_2mner.models import load_pipeline, words_of_characters
 from inference_2mner.thresholds import annotated_records, choose_thresholds
+from modeling_2mner import TwoMNERForTokenClassification
 from modeling_2mner.labels_2mner import labels_from_spans
 from modeling_2mner.thresholds_2mner import limits_from_file
 
@@ -71,17 +73,95 @@ def test_thresholds_are_stored_with_the_model_and_the_pipeline_uses_them(
 def test_the_pipeline_calibrates_as_the_thresholds_were_chosen(model_and_files):
     model, files = model_and_files
     fitted, scored = choose_thresholds(model, files, precisions=(0.9,))
-    limits = limits_from_file(model / "thresholds.json", "precision", 0.9, "m")
+    weights = fitted["weights"]
+    limits = limits_from_file(model / "thresholds.json", "precision", 0.9, "m", weights)
     pairs = list(zip(scored.score.tolist(), scored.label.tolist(), strict=True))
     expected = calibrate(scored.score, scored.label, fitted["temperature"])
     found = np.array([limits.calibrated(score, label) for score, label in pairs])
     assert np.abs(found - expected).max() < 1e-6
 
 
+def test_a_model_of_the_hub_has_the_thresholds_of_the_commit_that_was_loaded(
+    model_and_files, client, tmp_path
+):
+    model, files = model_and_files
+    said = client(
+        f"""
+        import json
+        import subprocess
+        import sys
+        import torch
+        from cli_2mner import main
+        from huggingface_hub import HfApi
+        from inference_2mner.models import load_pipeline
+        from pathlib import Path
+        from modeling_2mner import MultimodalNERPipeline, TwoMNERForTokenClassification
+        from modeling_2mner import TwoMNERProcessor
+        from transformers import AutoModelForTokenClassification, pipeline
+
+        api = HfApi()
+        api.create_repo("me/ner")
+        api.upload_folder(
+            repo_id="me/ner", folder_path={str(model)!r}, ignore_patterns="thresholds.json"
+        )
+        command = ["thresholds", "me/ner", "--validation_files", {str(files[0])!r}]
+        assert main(command) == 1
+        assert main([*command, "--alpha", "0.3", "--out", "new/chosen.json"]) == 0
+        hf = Path(sys.executable).with_name("hf")
+        subprocess.run([hf, "upload", "me/ner", "new/chosen.json", "thresholds.json"], check=True)
+        first = api.model_info("me/ner").sha
+        loaded = load_pipeline("me/ner")
+
+        # Other weights, without thresholds.
+        changed = TwoMNERForTokenClassification.from_pretrained("me/ner")
+        torch.nn.init.normal_(changed.crf.transitions)
+        changed.save_pretrained("changed")
+        api.upload_folder(
+            repo_id="me/ner", folder_path="changed", delete_patterns="thresholds.json"
+        )
+
+        def outcome(ner):
+            try:
+                return ner("Ana lives in Rome", risk=0.3)
+            except ValueError as error:
+                return str(error)
+
+        processor = TwoMNERProcessor.from_pretrained("me/ner")
+        found = {{"loaded before": outcome(loaded)}}
+        for name, revision in (("first", first), ("newest", None)):
+            found[f"pipeline, {{name}}"] = outcome(
+                pipeline("multimodal-ner", "me/ner", revision=revision, trust_remote_code=True)
+            )
+            for kind in (AutoModelForTokenClassification, TwoMNERForTokenClassification):
+                ner = MultimodalNERPipeline(
+                    model=kind.from_pretrained("me/ner", revision=revision), processor=processor
+                )
+                found[f"{{kind.__name__}}, {{name}}"] = outcome(ner)
+        print(json.dumps(found))
+        """,
+        token="hf_me",
+    )
+    (hint,) = [line for line in said.stdout.splitlines() if line.startswith("To store it")]
+    assert hint.endswith(": hf upload me/ner new/chosen.json thresholds.json")
+    found = json.loads(said.stdout.splitlines()[-1])
+    ner = load_pipeline(model)
+    stored = json.loads((tmp_path / "home" / "new" / "chosen.json").read_text("utf-8"))
+    (model / "thresholds.json").write_text(json.dumps(stored), "utf-8")
+    expected = ner("Ana lives in Rome", risk=0.3)
+    assert expected
+    for name, outcome in found.items():
+        if name.endswith("newest"):
+            assert outcome.startswith("risk=0.3 needs thresholds.json"), name
+        else:
+            assert outcome == [pytest.approx(one) for one in expected], name
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "nowhere"}, "nowhere: found no config.json"),
+        ({"model": "nowhere"}, "nowhere: found no such folder, expected one, or --out FILE for"),
+        ({"model": "empty"}, "empty: no model can be read there"),
+        ({"model": "adapter"}, "`2mner lora merge adapter --out FOLDER` makes one"),
         ({"--validation_files": "nowhere.jsonl"}, "nowhere.jsonl"),
         ({"--alpha": "2"}, "alpha is 2.0, expected a number between 0 and 1"),
         ({"--validation_files": "unknown.conll"}, "found label 'B-SHIP', expected one of"),
@@ -93,8 +173,12 @@ def test_what_goes_wrong_is_one_line(
     model, files = model_and_files
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unknown.conll").write_text("Ana\tB-SHIP\n", "utf-8")
+    (tmp_path / "empty").mkdir()
     options = {"--validation_files": str(files[0]), "--alpha": "0.1", **change}
     model = options.pop("model", str(model))
+    if model == "adapter":
+        base = TwoMNERForTokenClassification.from_pretrained(model_and_files[0])
+        get_peft_model(base, LoraConfig(target_modules=["query"])).save_pretrained(model)
     assert (
         main(["thresholds", model, *(part for option in options.items() for part in option)]) == 1
     )

@@ -6,8 +6,10 @@ from itertools import count, islice
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from torch.utils.data import Dataset
+from transformers import AutoModelForTokenClassification
 
 from modeling_2mner import (
     MultimodalNERPipeline,
@@ -16,6 +18,7 @@ from modeling_2mner import (
     pipeline_2mner,
 )
 from modeling_2mner.pipeline_2mner import BUFFER
+from modeling_2mner.thresholds_2mner import fingerprint_of
 
 TEXT = "Angela Merkel's visit: l'Élysée, Paris."
 RED, BLUE = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
@@ -153,6 +156,14 @@ def test_what_is_no_input_is_an_error_in_its_place(ner):
 # Thresholds, alternatives, candidates
 
 
+def store_thresholds(folder, ner, **levels):
+    """Write `thresholds.json` for the weights of a pipeline."""
+    file = folder / "thresholds.json"
+    weights = fingerprint_of(ner.model.crf)
+    file.write_text(json.dumps({"version": 1, "weights": weights, **levels}))
+    return file
+
+
 def test_a_threshold_leaves_out_what_scores_lower(ner):
     found = ner(TEXT)
     middle = sorted(entity["score"] for entity in found)[len(found) // 2]
@@ -179,8 +190,8 @@ def test_thresholds_that_are_stored_with_the_model_are_used_by_their_name(ner, t
         ner(TEXT, risk=0.05)
     scores = sorted(1 / (1 + (1 / entity["score"] - 1) ** 0.5) for entity in ner(TEXT))
     least = (scores[0] + scores[1]) / 2
-    stored = {"version": 1, "temperature": {"": 2.0}, "risk": {"0.05": {"": least}}}
-    (tmp_path / "thresholds.json").write_text(json.dumps(stored))
+    stored = {"temperature": {"": 2.0}, "risk": {"0.05": {"": least}}}
+    store_thresholds(tmp_path, ner, **stored)
     for option in ({"risk": 0.05}, {"threshold": "risk=0.05"}):
         found = sorted(entity["score"] for entity in again(TEXT, **option))
         assert found == pytest.approx(scores[1:])
@@ -189,11 +200,59 @@ def test_thresholds_that_are_stored_with_the_model_are_used_by_their_name(ner, t
     assert always(TEXT, threshold=0.0) == ner(TEXT)
 
 
+def saved_pipeline(folder, **options):
+    model = TwoMNERForTokenClassification.from_pretrained(folder, **options)
+    return MultimodalNERPipeline(
+        model=model, processor=TwoMNERProcessor.from_pretrained(folder), device="cpu"
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": torch.bfloat16}, {"dtype": torch.float16}])
+def test_thresholds_hold_in_every_precision_and_no_longer_after_a_step_of_training(
+    ner, tmp_path, options
+):
+    ner.model.save_pretrained(tmp_path)
+    ner.processor.save_pretrained(tmp_path)
+    store_thresholds(tmp_path, ner, risk={"0.05": {"": 0.0}})
+    again = saved_pipeline(tmp_path, **options)
+    assert again(TEXT, risk=0.05)
+    int8 = MultimodalNERPipeline(
+        model=again.model, processor=again.processor, device="cpu", precision="int8"
+    )
+    assert int8(TEXT, risk=0.05)
+
+    model = TwoMNERForTokenClassification.from_pretrained(tmp_path)
+    batch = ner.processor([["Ana", "Bo"]], labels=[["B-PER", "O"]])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+    model.train()(**batch).loss.backward()
+    optimizer.step()
+    model.save_pretrained(tmp_path)
+    trained = saved_pipeline(tmp_path, **options)
+    assert trained(TEXT)
+    with pytest.raises(ValueError, match=r"thresholds\.json was made for other weights"):
+        trained(TEXT, risk=0.05)
+
+
+def test_an_adapter_does_not_use_the_thresholds_of_its_base(ner, tmp_path):
+    ner.model.save_pretrained(tmp_path)
+    ner.processor.save_pretrained(tmp_path)
+    store_thresholds(tmp_path, ner, risk={"0.05": {"": 0.0}})
+    base = TwoMNERForTokenClassification.from_pretrained(tmp_path)
+    adapted = get_peft_model(base, LoraConfig(target_modules=["query"], init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    ner.processor.save_pretrained(tmp_path / "adapter")
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "adapter")
+    again = MultimodalNERPipeline(model=model, processor=ner.processor)
+    assert again(TEXT)
+    with pytest.raises(
+        ValueError, match=r"risk=0\.05 .* an adapter, .* `2mner lora merge` makes one"
+    ):
+        again(TEXT, risk=0.05)
+
+
 def test_a_repository_is_asked_for_its_thresholds_once(ner, tmp_path, monkeypatch):
     ner.model.save_pretrained(tmp_path)
-    stored = {"version": 1, "temperature": {"": 2.0}, "risk": {"0.05": {"": 0.0}}}
-    file = tmp_path / "thresholds.json"
-    file.write_text(json.dumps(stored))
+    file = store_thresholds(tmp_path, ner, temperature={"": 2.0}, risk={"0.05": {"": 0.0}})
     again = MultimodalNERPipeline(
         model=TwoMNERForTokenClassification.from_pretrained(tmp_path), processor=ner.processor
     )

@@ -276,6 +276,7 @@ def test_a_model_that_cannot_be_written_leaves_the_one_before(trainer_for, tmp_p
     trainer = trainer_for(**RUN)
     trainer.save_model()
     trainer.save_state()
+    (tmp_path / "run" / "thresholds.json").write_text("{}")
     before = contents(tmp_path / "run")
 
     def work():

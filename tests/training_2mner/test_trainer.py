@@ -226,6 +226,15 @@ def test_no_pickle_lies_beside_the_weights(trainer_for, tmp_path):
         assert not (folder / "training_args.bin").exists()
 
 
+def test_a_model_saved_over_another_deletes_the_thresholds_of_that_one(trainer_for, tmp_path):
+    trainer = trainer_for()
+    trainer.save_model()
+    thresholds = tmp_path / "run" / "thresholds.json"
+    thresholds.write_text("{}")
+    trainer.save_model()
+    assert not thresholds.exists()
+
+
 def test_a_resumed_run_meets_the_sentences_in_the_same_order(trainer_for):
     def orders(trainer, **arguments):
         met = []
