@@ -1,6 +1,7 @@
 """How fast a trained model annotates, as ratios within one process.
 
     python benchmarks/inference.py runs/wikineural --file DATA/de/test.conllu[50%:] --sentences 400
+    python benchmarks/inference.py runs/wikineural --student runs/student --file DATA/de/test.conllu
 
 `plain` is `pipeline("token-classification")` at its default, one sentence at a time, over the same
 encoder and the same linear layer; it has no CRF, and cuts off what is beyond 512 sub-words. All
@@ -10,6 +11,7 @@ others are `pipeline("multimodal-ner")`:
 * `unsorted`: batches of 16 in the order of the file, each padded to its longest sentence.
 * `sorted`: the default.
 * `bfloat16`, `int8`: the default in these precisions.
+* `student`, `student bfloat16`, `student int8`: the same three of a smaller model.
 
 For each way: its speed against `plain` and `unsorted`, by the clock and by the processor's time for
 this process, in which other programs do not count; how many sentences have the very labels of
@@ -53,7 +55,9 @@ BATCH = 16
 """Sentences of a batch that is not sorted."""
 
 PRECISIONS = ("bfloat16", "int8")
+STUDENT = "student"
 WAYS = ("plain", "single", "unsorted", "sorted", *PRECISIONS)
+WAYS_OF_STUDENT = (STUDENT, *(f"{STUDENT} {precision}" for precision in PRECISIONS))
 
 Span = tuple[int, int, str]
 """Characters `[start, end)` of the words joined by spaces, and the type."""
@@ -91,17 +95,20 @@ def spans_of(entities: list[dict]) -> set[Span]:
     return {(entity["start"], entity["end"], entity["label"]) for entity in entities}
 
 
-def build(folder: Path, names: Sequence[str]) -> dict[str, Way]:
-    """The ways to annotate."""
-    model = TwoMNERForTokenClassification.from_pretrained(folder)
-    processor = TwoMNERProcessor.from_pretrained(folder)
+def load(folder: Path, precision: str | None = None) -> MultimodalNERPipeline:
+    """The pipeline of a saved model, on the processor."""
+    return MultimodalNERPipeline(
+        model=TwoMNERForTokenClassification.from_pretrained(folder),
+        processor=TwoMNERProcessor.from_pretrained(folder),
+        device="cpu",
+        precision=precision,
+    )
 
-    def ours(precision: str | None) -> MultimodalNERPipeline:
-        # 8-bit layers are put in place of the others.
-        own = copy.deepcopy(model) if precision == "int8" else model
-        return MultimodalNERPipeline(
-            model=own, processor=processor, device="cpu", precision=precision
-        )
+
+def build(folder: Path, student: Path | None, names: Sequence[str]) -> dict[str, Way]:
+    """The ways to annotate."""
+    ner = load(folder)
+    model, processor = ner.model, ner.processor
 
     def single(sentences: list[list[str]]) -> list[set[Span]]:
         return [spans_of(ner({"words": words})) for words in sentences]
@@ -127,14 +134,19 @@ def build(folder: Path, names: Sequence[str]) -> dict[str, Way]:
     def one_by_one(plain: TokenClassificationPipeline) -> Way:
         return lambda sentences: plain([" ".join(words) for words in sentences])
 
-    ner = ours(None)
-    makers = {
-        "plain": lambda: one_by_one(plain_pipeline(model, processor)),
-        "single": lambda: single,
-        "unsorted": lambda: unsorted,
-        "sorted": lambda: in_batches(ner),
-    } | {name: lambda name=name: in_batches(ours(name)) for name in PRECISIONS}
-    return {name: makers[name]() for name in names}
+    def make(name: str) -> Way:
+        if name == "plain":
+            return one_by_one(plain_pipeline(model, processor))
+        if name == "single":
+            return single
+        if name == "unsorted":
+            return unsorted
+        if name == "sorted":
+            return in_batches(ner)
+        small = student if name.startswith(STUDENT) else None
+        return in_batches(load(small or folder, name.removeprefix(STUDENT).strip() or None))
+
+    return {name: make(name) for name in names}
 
 
 # Measuring ----------------------------------------------------------------------------------------
@@ -202,13 +214,20 @@ def marked(spans: list[set[Span]]) -> set[tuple[int, int, int, str]]:
 def peak_memory(options: argparse.Namespace) -> None:
     sys.stdout.write("\nPeak memory over the mix, MiB (the process; `loaded` is before it)\n\n")
     sys.stdout.write("| | loaded | peak |\n| --- | --- | --- |\n")
-    for name in WAYS:
+    for name in ways_of(options):
         command = [sys.executable, __file__, str(options.model), "--file", options.file]
         command += ["--sentences", str(options.sentences), "--cell", name]
+        command += ["--threads", str(options.threads)]
+        if options.student is not None:
+            command += ["--student", str(options.student)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         loaded, peak = json.loads(done.stdout.splitlines()[-1])
         sys.stdout.write(f"| {name} | {loaded} | {peak} |\n")
         sys.stdout.flush()
+
+
+def ways_of(options: argparse.Namespace) -> Sequence[str]:
+    return WAYS if options.student is None else WAYS + WAYS_OF_STUDENT
 
 
 def most_so_far() -> int:
@@ -259,6 +278,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path, help="folder of a trained model that reads text alone")
+    parser.add_argument("--student", type=Path, help="folder of a smaller model")
     parser.add_argument("--file", required=True, help="sentences, or a part: test.conllu[50%%:]")
     parser.add_argument("--sentences", type=int, default=400, help="of the file, at most")
     parser.add_argument("--rounds", type=int, default=3)
@@ -268,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     sentences, gold = read(options.file, options.sentences)
     if options.cell is not None:
-        ways = build(options.model, [options.cell])
+        ways = build(options.model, options.student, [options.cell])
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
         loaded = most_so_far()
         ways[options.cell](mix(sentences, gold)[0])
@@ -279,7 +299,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{options.threads} threads, float32 unless said otherwise, PyTorch {torch.__version__}; "
         f"the processor {native} bfloat16 itself\n"
     )
-    ways = build(options.model, WAYS)
+    ways = build(options.model, options.student, ways_of(options))
     for way in ways.values():
         way(sentences[:BATCH])  # warms up
     table("Sentences of the file", ways, sentences, gold, options.rounds)
