@@ -27,9 +27,10 @@ from dataset_mmnerd.files import check_replaceable, write_json
 from dataset_mmnerd.markdown import table
 from dataset_mmnerd.readers import read_file
 from dataset_mmnerd.schema import CONTEXT_COLUMNS, bio_labels, entity_types
+from modeling_2mner.crf_2mner import fingerprint_of
 from modeling_2mner.labels_2mner import spans_from_labels
 from modeling_2mner.pipeline_2mner import MultimodalNERPipeline
-from modeling_2mner.thresholds_2mner import FILE, fingerprint_of
+from modeling_2mner.thresholds_2mner import FILE
 
 from .calibration import ALPHAS, CONFIDENCE, PRECISIONS, Scored, fit_thresholds, returned
 from .models import load_pipeline, refuse_adapter, words_of_characters

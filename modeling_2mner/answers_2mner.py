@@ -1,9 +1,5 @@
 """The answers of the pipeline: what was found in a sentence, as dictionaries with offsets."""
 
-from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
-
-# isort: split
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -21,6 +21,8 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 # isort: split
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,10 +32,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .labels_2mner import begins_entity, continues_entity, is_bioes, may_end, may_follow, may_start
-from .recursions_2mner import (
-    IMPOSSIBLE,
+from .decoding_2mner import IMPOSSIBLE, Decoder
+from .labels_2mner import (
     UNKNOWN,
+    begins_entity,
+    continues_entity,
+    entity_types,
+    is_bioes,
+    may_end,
+    may_follow,
+    may_start,
+)
+from .recursions_2mner import (
     Chain,
     Logs,
     Products,
@@ -43,9 +53,8 @@ from .recursions_2mner import (
     log_likelihood,
     log_marginals,
 )
-from .spans_2mner import entity_types, span_probabilities
 
-__all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF", "shared_places"]
+__all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF", "fingerprint_of", "shared_places"]
 
 
 @dataclass
@@ -232,24 +241,15 @@ class LinearChainCRF(nn.Module):
         Returns:
             `[n, T]`, float32, in the order of `types`; a row sums to at most 1.
         """
-        dtype = result_dtype(emissions)
-        if mask.shape[1] == 0:
-            return emissions.new_zeros(len(spans), len(self.types), dtype=dtype)
-        with torch.autocast(emissions.device.type, enabled=False):
-            chain = Chain.of(emissions, self._scores(emissions.device), mask, self.feasible)
-            found = Logs.of(chain)
-            return span_probabilities(
-                self.labels,
-                found.alpha.transpose(0, 1),
-                found.beta.transpose(0, 1),
-                chain.emissions,
-                chain.scores[1:-1],
-                chain.scores[-1],
-                self.begins,
-                self.continues,
-                mask.sum(1),
-                spans,
-            ).to(dtype)
+        found = self.decoder().span_scores(
+            emissions.double().cpu().numpy(), mask.sum(1).tolist(), spans.tolist()
+        )
+        return torch.from_numpy(found).to(emissions.device)
+
+    def decoder(self) -> Decoder:
+        """The same in NumPy, for inference."""
+        scores = self._scores(self.transitions.device).detach()
+        return Decoder(self.labels, scores.cpu().numpy())
 
     def log_marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """The log-probability of each label of each word, with gradients.
@@ -297,3 +297,15 @@ class LinearChainCRF(nn.Module):
         inside.scatter_add_(0, run[:-1], onward.masked_fill_(~mask[1:], 0.0))
         score = (score + inside.gather(0, run)).exp_().clamp_(max=1.0)
         return score.masked_fill(~(mask & self.begins[labels]), 0.0)
+
+
+def fingerprint_of(crf: LinearChainCRF) -> str:
+    """The fingerprint of a trained model: a digest of its CRF.
+
+    The CRF is trained with every model, and stays in float32 where a model is loaded in another
+    precision. Its parameters are few. A training that freezes the CRF is not noticed.
+    """
+    digest = hashlib.sha256(json.dumps(crf.labels).encode())
+    for parameter in (crf.start_transitions, crf.transitions, crf.end_transitions):
+        digest.update(parameter.detach().float().cpu().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()

@@ -3,26 +3,48 @@
 The user's string is never changed: every word has its characters `[start, end)` in it.
 """
 
-from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
-
-# isort: split
-
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from PIL.Image import Image
 
-from .fetch_2mner import fetch, is_address, shown_address
+from .fetch_2mner import is_address
 from .images_2mner import ImageError, load_image
-from .processing_2mner import TwoMNERProcessor
 from .quoting_2mner import described, shorten
-from .sentences_2mner import CONTEXT_FIELDS, check_context, check_strings, is_listing
+from .sentences_2mner import (
+    CONTEXT_FIELDS,
+    VisualContext,
+    check_context,
+    check_strings,
+    is_listing,
+)
 from .windows_2mner import EncodedSentence
 from .words_2mner import split_into_words
 
-__all__ = ["Sentence", "as_several", "each_of", "load_image_of", "read_input"]
+__all__ = ["Reader", "Sentence", "as_several", "load_image_of", "read_input"]
+
+
+class Reader(Protocol):
+    """What prepares sentences for a model: its processor.
+
+    Attributes:
+        word_rules: the version of the rules for words.
+        reads_images: whether the model reads images.
+    """
+
+    word_rules: int
+    reads_images: bool
+
+    def encode(
+        self, sentences: list[list[str]], contexts: Sequence[VisualContext | None]
+    ) -> list[EncodedSentence]:
+        """Sentences as windows of sub-words."""
+        ...
+
+    def pixels_of(self, image: Image) -> Any:
+        """Resize and normalise an image that is loaded: `[3, h, w]`."""
+        ...
 
 
 @dataclass
@@ -50,7 +72,7 @@ class Sentence:
     image: Any
     from_row: bool
     alone: bool
-    pixels: Tensor | None = None
+    pixels: Any = None
     image_size: tuple[int, int] = (0, 0)
     image_error: str | None = None
     encoding: EncodedSentence | None = None
@@ -74,9 +96,11 @@ class Sentence:
 
 
 def as_several(inputs: Any) -> Any:
-    """Several inputs as a list, a data set of torch, or an iterator; one input as it is."""
-    if isinstance(inputs, list | Dataset):
-        return inputs
+    """Several inputs as a list or an iterator; one input as it is."""
+    if hasattr(inputs, "tolist"):  # an array or a tensor
+        inputs = inputs.tolist()
+    if isinstance(inputs, list | tuple):
+        return list(inputs)
     if isinstance(inputs, Iterable) and not isinstance(
         inputs, str | bytes | bytearray | Mapping | Set
     ):
@@ -84,17 +108,9 @@ def as_several(inputs: Any) -> Any:
     return inputs
 
 
-def each_of(inputs: Any) -> Iterator:
-    """The inputs of a list, a data set or an iterator, one by one."""
-    if isinstance(inputs, IterableDataset) or not isinstance(inputs, Dataset):
-        return iter(inputs)
-    data: Any = inputs
-    return (data[number] for number in range(len(data))) if hasattr(data, "__len__") else iter(data)
-
-
 def read_input(
     given: Any,
-    processor: TwoMNERProcessor,
+    reader: Reader,
     is_split_into_words: bool = False,
     spans: Any = None,
     alone: bool = False,
@@ -128,7 +144,7 @@ def read_input(
     if names == ["text"]:
         if not isinstance(content, str):
             raise TypeError(f"'text' is {described(content)}, expected a string")
-        text, words = content, split_into_words(content, processor.word_rules)
+        text, words = content, split_into_words(content, reader.word_rules)
     else:
         check_strings(content, repr(names[0]))
         text, words = _joined(list(content))
@@ -139,13 +155,18 @@ def read_input(
     candidates = None
     if spans is not None:
         candidates = _candidates(spans, words, text if names == ["text"] else None)
-    image = given.get("image") if processor.reads_images else None
+    image = given.get("image") if reader.reads_images else None
     return Sentence(text, words, context, candidates, image, from_row, alone)
 
 
-def load_image_of(sentence: Sentence, processor: TwoMNERProcessor) -> None:
-    """Read a sentence's image, if it has one. An address is fetched, but not one in a row of a data
-    set. If the image cannot be read, the reason is stored in `image_error`.
+def load_image_of(sentence: Sentence, reader: Reader, fetch: Callable[[str], Any]) -> None:
+    """Read a sentence's image, if it has one. If it cannot be read, the reason is stored in
+    `image_error`.
+
+    Args:
+        sentence: whose image is read.
+        reader: of the model.
+        fetch: from an address to what is there. An address in a row of a data set is not fetched.
 
     Raises:
         TypeError: if it is no image.
@@ -156,9 +177,9 @@ def load_image_of(sentence: Sentence, processor: TwoMNERProcessor) -> None:
         return
     try:
         if is_address(source) and not sentence.from_row:
-            source = {"bytes": fetch(source), "path": shown_address(source)}
+            source = fetch(source)
         image = load_image(source)
-        sentence.pixels, sentence.image_size = processor.pixels_of(image), image.size
+        sentence.pixels, sentence.image_size = reader.pixels_of(image), image.size
     except (ImageError, OSError) as error:
         if sentence.alone and not sentence.from_row:
             raise

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "UNKNOWN",
     "LabelChange",
     "Span",
     "begins_entity",
     "compare_labels",
     "continues_entity",
+    "entity_types",
     "is_bioes",
     "labels_from_spans",
     "may_end",
@@ -27,6 +29,9 @@ __all__ = [
     "spans_from_labels",
     "split_label",
 ]
+
+UNKNOWN = -100
+"""The number in place of a label for padding, and for words whose label nobody knows."""
 
 Span = tuple[int, int, str]
 """Words `[start, end)` and the entity type."""
@@ -59,6 +64,11 @@ def scheme_labels(entity_types: Sequence[str], scheme: str = "BIO") -> list[str]
         raise ValueError(f"Unknown label scheme {scheme!r}: expected 'BIO' or 'BIOES'")
     prefixes = "BI" if scheme == "BIO" else "BIES"
     return ["O"] + [f"{prefix}-{name}" for name in entity_types for prefix in prefixes]
+
+
+def entity_types(labels: Sequence[str]) -> list[str]:
+    """The types of some labels, in order of their first label."""
+    return list(dict.fromkeys(split_label(label)[1] for label in labels if label != "O"))
 
 
 def is_bioes(labels: Sequence[str]) -> bool:

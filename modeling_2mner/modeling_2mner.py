@@ -51,7 +51,7 @@ from .outputs_2mner import TwoMNERInputs, TwoMNERModelOutput, TwoMNERTokenClassi
 from .pipeline_2mner import MultimodalNERPipeline  # noqa: F401
 from .pretrained_2mner import TwoMNERPreTrainedModel
 from .processing_2mner import TwoMNERProcessor  # noqa: F401
-from .windows_2mner import VIEWS, illustrated, select_sentences, text_view
+from .views_2mner import VIEWS, illustrated, select_sentences, text_view
 
 __all__ = ["TwoMNERForTokenClassification", "TwoMNERModel"]
 

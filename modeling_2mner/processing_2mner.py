@@ -15,7 +15,6 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 # isort: split
 
 import os
-import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Self
@@ -35,16 +34,16 @@ from transformers.utils import logging
 
 from .checks_2mner import check_labels, check_whole
 from .configuration_2mner import TwoMNERConfig
-from .crf_2mner import UNKNOWN
+from .decoding_2mner import decoded_entities
+from .encoding_2mner import SentenceEncoder
 from .images_2mner import ImageError, ImageSource, load_image
-from .labels_2mner import spans_from_labels
+from .labels_2mner import UNKNOWN
 from .processor_files_2mner import naming_files, read_processor_files
 from .quoting_2mner import described, quoted
 from .sentences_2mner import (
     CONTEXT_FIELDS,
     VisualContext,
     as_sentences,
-    check_context,
     is_sentence,
     label_ids,
     one_each,
@@ -58,9 +57,6 @@ logger = logging.get_logger(__name__)
 
 MAX_ASPECT = 32
 """Longer images are cropped to this ratio: resizing their short side would make them enormous."""
-
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a UTF-16 pair, which tokenizers refuse; it is replaced by U+FFFD."""
 
 
 def _crop_strip(image: Image.Image) -> Image.Image:
@@ -301,17 +297,7 @@ class TwoMNERProcessor(ProcessorMixin):
         Raises:
             TypeError, ValueError: as a call does.
         """
-        for number, context in enumerate(contexts):
-            check_context(context, f"context[{number}]")
-        layout = WindowLayout(
-            self.max_length, self.window_overlap, self.context_budget, *self._special_ids
-        )
-        rows = zip(
-            self._pieces(sentences, layout.room_beside_context),
-            self._read_context(contexts),
-            strict=True,
-        )
-        return [layout.encode(words, context) for words, context in rows]
+        return self._encoder.encode(sentences, contexts)
 
     def collate(
         self, sentences: Sequence[EncodedSentence], pixels: Sequence[Tensor | None]
@@ -322,7 +308,8 @@ class TwoMNERProcessor(ProcessorMixin):
             sentences: at least one.
             pixels: for each sentence None or the result of `read_image`, `[3, h, w]`.
         """
-        batch = pad_windows(sentences, self.tokenizer.pad_token_id, self.reads_context)
+        arrays = pad_windows(sentences, self.tokenizer.pad_token_id, self.reads_context)
+        batch = {name: torch.from_numpy(values) for name, values in arrays.items()}
         if self.reads_images:
             values = torch.zeros(len(pixels), *self._pixel_shape)
             image_mask = torch.tensor([image is not None for image in pixels])
@@ -349,45 +336,23 @@ class TwoMNERProcessor(ProcessorMixin):
         """Resize and normalise an image that is loaded: `[3, h, w]`."""
         return self._normalise(_crop_strip(image))
 
-    def _read_context(self, contexts: Sequence[VisualContext | None]) -> list[list[int]]:
-        """The sub-words of each sentence's visual context, as many as the budget allows."""
-        texts = []
-        for context in contexts:
-            context = context or {}
-            # Not `or ()`: an array has no truth value.
-            fields = [context.get(name) for name in self.context_fields]
-            strings = [text for strings in fields if strings is not None for text in strings]
-            texts.append(_encodable(self.context_separator.join(strings)))
-        if not self.reads_context or not any(texts):
-            return [[] for _ in contexts]
-        encoded = self.tokenizer(
-            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
+    @property
+    def _encoder(self) -> SentenceEncoder:
+        tokenizer: Any = self.tokenizer
+        backend = tokenizer.backend_tokenizer
+        if backend.encode_special_tokens != tokenizer.split_special_tokens:
+            backend.encode_special_tokens = tokenizer.split_special_tokens
+        layout = WindowLayout(
+            self.max_length, self.window_overlap, self.context_budget, *self._special_ids
         )
-        return [self._plain(pieces[: self.context_budget]) for pieces in encoded.input_ids]
-
-    def _pieces(self, sentences: list[list[str]], room: int) -> list[list[list[int]]]:
-        """The sub-words of each word, at least one and at most `room`."""
-        encoded = self.tokenizer(
-            [[_encodable(word) for word in sentence] for sentence in sentences],
-            is_split_into_words=True,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            verbose=False,
+        return SentenceEncoder(
+            backend,
+            tokenizer.unk_token_id,
+            self._reserved,
+            layout,
+            self.context_fields,
+            self.context_separator,
         )
-        pieces = []
-        for number, sentence in enumerate(sentences):
-            found: list[list[int]] = [[] for _ in sentence]
-            for word, piece in zip(
-                encoded.word_ids(number), self._plain(encoded.input_ids[number]), strict=True
-            ):
-                found[word].append(piece)
-            pieces.append([word[:room] or [self.tokenizer.unk_token_id] for word in found])
-        return pieces
-
-    def _plain(self, pieces: list[int]) -> list[int]:
-        """Sub-words of a text, where special ones, such as a written `</s>`, become unknown."""
-        unknown = self.tokenizer.unk_token_id
-        return [unknown if piece in self._reserved else piece for piece in pieces]
 
     @cached_property
     def _reserved(self) -> frozenset[int]:
@@ -459,26 +424,20 @@ class TwoMNERProcessor(ProcessorMixin):
                 f"words has {len(sentences)} sentences, "
                 f"the model's output {len(outputs.predictions)}"
             )
-        entities = []
-        rows = zip(
-            sentences, outputs.predictions.tolist(), outputs.entity_scores.tolist(), strict=True
+        lengths = [len(sentence) for sentence in sentences]
+        found = decoded_entities(
+            self.labels, outputs.predictions.tolist(), outputs.entity_scores.tolist(), lengths
         )
-        for sentence, ids, scores in rows:
-            names = [self.labels[index] for index in ids[: len(sentence)]]
-            entities.append(
-                [
-                    {
-                        "label": entity_type,
-                        "start": start,
-                        "end": end,
-                        "text": " ".join(sentence[start:end]),
-                        "score": scores[start],
-                    }
-                    for start, end, entity_type in spans_from_labels(names)
-                ]
-            )
-        return entities
-
-
-def _encodable(text: str) -> str:
-    return LONE_SURROGATE.sub("\ufffd", text)
+        return [
+            [
+                {
+                    "label": entity_type,
+                    "start": start,
+                    "end": end,
+                    "text": " ".join(sentence[start:end]),
+                    "score": score,
+                }
+                for start, end, entity_type, score in entities
+            ]
+            for sentence, entities in zip(sentences, found, strict=True)
+        ]

@@ -31,9 +31,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from .decoding_2mner import IMPOSSIBLE
+from .labels_2mner import UNKNOWN
+
 __all__ = [
-    "IMPOSSIBLE",
-    "UNKNOWN",
     "Chain",
     "Logs",
     "Products",
@@ -43,13 +44,6 @@ __all__ = [
     "log_likelihood",
     "log_marginals",
 ]
-
-UNKNOWN = -100
-"""The label of padding, and of words whose label nobody knows."""
-
-IMPOSSIBLE = -1e8
-"""The score of what is forbidden: other scores do not make up for it, and float64 adds it to them
-with an error of 1e-8."""
 
 PART = 2**20
 """Numbers that are worked on at once where a loop over all words would be slow, and all words at

@@ -3,17 +3,11 @@
 All messages name the argument and the place in it, as in `words[2][0]`.
 """
 
-from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
-
-# isort: split
-
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers.utils import logging
-
-from .crf_2mner import UNKNOWN
-from .labels_2mner import is_bioes, repair_labels
+from .labels_2mner import UNKNOWN, is_bioes, repair_labels
 from .quoting_2mner import described, quoted, shorten
 
 __all__ = [
@@ -28,7 +22,7 @@ __all__ = [
     "one_each",
 ]
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 CONTEXT_FIELDS = ("objects", "captions", "ocr")
 

@@ -11,7 +11,6 @@
 a model that has another one, such as a later training saved in the same folder.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -19,13 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .crf_2mner import LinearChainCRF
 from .quoting_2mner import quoted, shorten
 
 __all__ = [
     "FILE",
     "Limits",
-    "fingerprint_of",
     "limits_from_file",
     "limits_from_numbers",
     "parse_wish",
@@ -99,18 +96,6 @@ def parse_wish(threshold: str) -> tuple[str, float]:
             "'precision=0.95' or 'risk=0.05'"
         )
     return found[1], float(found[2])
-
-
-def fingerprint_of(crf: LinearChainCRF) -> str:
-    """The fingerprint of a trained model: a digest of its CRF.
-
-    The CRF is trained with every model, and stays in float32 where a model is loaded in another
-    precision. Its parameters are few. A training that freezes the CRF is not noticed.
-    """
-    digest = hashlib.sha256(json.dumps(crf.labels).encode())
-    for parameter in (crf.start_transitions, crf.transitions, crf.end_transitions):
-        digest.update(parameter.detach().float().cpu().numpy().astype("<f4").tobytes())
-    return digest.hexdigest()
 
 
 def limits_from_file(

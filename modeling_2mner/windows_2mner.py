@@ -1,7 +1,8 @@
 """The layout of a batch: sentences as windows of sub-words, and words as places in them.
 
-A sentence that is longer than the text encoder can read becomes several overlapping windows. All
-code that makes or changes this layout is in this file. The layout:
+A sentence that is longer than the text encoder can read becomes several overlapping windows. This
+file makes the layout, in NumPy; `views_2mner` takes a view or some sentences of a batch. The
+layout:
 
 * The windows of a sentence are consecutive rows, in the order of its words, and the sentences
   follow one another in the order of the batch. Every sentence has at least one window.
@@ -20,24 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-import torch
-from torch import Tensor
+import numpy as np
 
-__all__ = [
-    "VIEWS",
-    "EncodedSentence",
-    "WindowLayout",
-    "illustrated",
-    "pad_windows",
-    "select_sentences",
-    "split_into_windows",
-    "text_view",
-]
-
-VIEWS = ("image_text", "text")
-
-OF_WINDOWS = ("input_ids", "attention_mask", "context_mask", "inputs_embeds")
-"""The tensors whose rows are windows; the rows of all others are sentences."""
+__all__ = ["EncodedSentence", "WindowLayout", "pad_windows", "split_into_windows"]
 
 
 def split_into_windows(
@@ -113,6 +99,14 @@ class EncodedSentence:
         """The sub-words of the longest window."""
         return max(map(len, self.windows))
 
+    @property
+    def without_context(self) -> "EncodedSentence":
+        """The same sentence without its visual context."""
+        pairs = zip(self.windows, self.word_ends, strict=True)
+        return EncodedSentence(
+            [window[:end] for window, end in pairs], self.word_ends, self.places, False
+        )
+
 
 @dataclass(frozen=True)
 class WindowLayout:
@@ -169,8 +163,8 @@ class WindowLayout:
 
 def pad_windows(
     sentences: Sequence[EncodedSentence], pad_token: int, with_context_mask: bool
-) -> dict[str, Tensor]:
-    """The tensors of a batch's words and visual contexts.
+) -> dict[str, np.ndarray]:
+    """The arrays of a batch's words and visual contexts.
 
     Args:
         sentences: at least one.
@@ -190,99 +184,16 @@ def pad_windows(
         places = places + [places[0]] * (most - len(places))
         index.append([(first + row) * length + position for row, position in places])
         first += len(sentence.windows)
-    words = torch.tensor([len(sentence.places) for sentence in sentences])
-    lengths = torch.tensor([len(row) for row in rows])
+    words = np.array([len(sentence.places) for sentence in sentences])
+    lengths = np.array([len(row) for row in rows])
+    within = np.arange(length) < lengths[:, None]
     batch = {
-        "input_ids": torch.tensor([row + [pad_token] * (length - len(row)) for row in rows]),
-        "attention_mask": (torch.arange(length) < lengths[:, None]).long(),
-        "word_index": torch.tensor(index),
-        "word_mask": torch.arange(most) < words[:, None],
+        "input_ids": np.array([row + [pad_token] * (length - len(row)) for row in rows], np.int64),
+        "attention_mask": within.astype(np.int64),
+        "word_index": np.array(index, np.int64),
+        "word_mask": np.arange(most) < words[:, None],
     }
     if with_context_mask:
-        word_ends = [end for sentence in sentences for end in sentence.word_ends]
-        behind = torch.arange(length) >= torch.tensor(word_ends)[:, None]
-        batch["context_mask"] = behind & batch["attention_mask"].bool()
+        word_ends = np.array([end for sentence in sentences for end in sentence.word_ends])
+        batch["context_mask"] = (np.arange(length) >= word_ends[:, None]) & within
     return batch
-
-
-def text_view(
-    input_ids: Tensor | None,
-    attention_mask: Tensor,
-    word_index: Tensor,
-    context_mask: Tensor,
-    inputs_embeds: Tensor | None,
-    pad_token: int,
-) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None]:
-    """A batch without its visual context: exactly what `pad_windows` makes of the same sentences
-    without context.
-
-    Args:
-        input_ids, attention_mask, context_mask: `[N, L]`.
-        word_index: `[B, W]`.
-        inputs_embeds: `[N, L, H]`, where there are no `input_ids`.
-        pad_token: the sub-word that replaces the context.
-
-    Returns:
-        `input_ids`, `attention_mask`, `word_index`, `inputs_embeds`, the windows cut to the length
-        of the longest without context.
-    """
-    attention_mask = attention_mask.masked_fill(context_mask, 0)
-    before, after = attention_mask.shape[1], int(attention_mask.sum(1).max())
-    if input_ids is not None:
-        input_ids = input_ids.masked_fill(context_mask, pad_token)[:, :after]
-    if inputs_embeds is not None:
-        inputs_embeds = inputs_embeds[:, :after]
-    word_index = word_index // before * after + word_index % before
-    return input_ids, attention_mask[:, :after], word_index, inputs_embeds
-
-
-def illustrated(
-    word_index: Tensor, image_mask: Tensor | None, context_mask: Tensor | None
-) -> Tensor:
-    """The sentences that have an image or visual context, whose two views therefore differ.
-
-    Args:
-        word_index: `[B, W]`.
-        image_mask: `[B]` bool; None where no sentence has an image.
-        context_mask: `[N, L]` bool; None where no sentence has visual context.
-
-    Returns:
-        `[B]` bool.
-    """
-    found = torch.zeros_like(word_index[:, 0], dtype=torch.bool)
-    if image_mask is not None:
-        found = found | image_mask
-    if context_mask is not None:
-        # A sentence with context has it in its first window.
-        first_window = word_index[:, 0] // context_mask.shape[1]
-        found = found | context_mask[first_window].any(1)
-    return found
-
-
-def select_sentences(
-    attention_mask: Tensor, word_index: Tensor, chosen: Tensor, **others: Tensor | None
-) -> dict[str, Tensor | None]:
-    """Some sentences of a batch, with their windows.
-
-    Args:
-        attention_mask: `[N, L]`.
-        word_index: `[B, W]`.
-        chosen: `[n]` the numbers of the sentences, in ascending order.
-        others: further tensors of the batch by name: `[N, ...]` those of windows, the others
-            `[B, ...]`.
-
-    Returns:
-        All tensors by name; None stays None.
-    """
-    windows, length = attention_mask.shape
-    first = word_index[:, 0] // length  # [B] the first window of each sentence
-    numbers = torch.arange(windows, device=first.device)
-    owner = torch.bucketize(numbers, first, right=True) - 1  # [N] the sentence of each window
-    kept = torch.isin(owner, chosen)
-    moved = kept.cumsum(0) - 1  # [N] the new number of each window that is kept
-    places = word_index[chosen]
-    selected = {
-        name: None if values is None else values[kept if name in OF_WINDOWS else chosen]
-        for name, values in {"attention_mask": attention_mask, **others}.items()
-    }
-    return {**selected, "word_index": moved[places // length] * length + places % length}

@@ -33,7 +33,7 @@ from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 from modeling_2mner.alignment_2mner import cross_view_divergence
 from modeling_2mner.outputs_2mner import TwoMNERTokenClassifierOutput
 from modeling_2mner.thresholds_2mner import FILE as THRESHOLDS
-from modeling_2mner.windows_2mner import illustrated
+from modeling_2mner.views_2mner import illustrated
 
 from .arguments import RecipeError, TwoMNERTrainingArguments
 from .batching import LengthGroupedSampler, SharedBatches, StreamedBatches, WordCollator

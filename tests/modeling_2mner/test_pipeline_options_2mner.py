@@ -4,6 +4,7 @@ import json
 import logging
 from itertools import count, islice
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -17,8 +18,8 @@ from modeling_2mner import (
     TwoMNERProcessor,
     pipeline_2mner,
 )
-from modeling_2mner.pipeline_2mner import BUFFER
-from modeling_2mner.thresholds_2mner import fingerprint_of
+from modeling_2mner.crf_2mner import fingerprint_of
+from modeling_2mner.tagging_2mner import BUFFER
 
 TEXT = "Angela Merkel's visit: l'Élysée, Paris."
 RED, BLUE = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
@@ -347,9 +348,9 @@ def test_all_three_reasons_are_given(ner, monkeypatch):
     ):
         row = [scores.get(number, 0.1) for number in range(len(types))]
         monkeypatch.setattr(
-            ner.model.crf,
-            "span_scores",
-            lambda emissions, mask, spans, row=row: torch.tensor([row] * len(spans)),
+            ner,
+            "_span_scores",
+            lambda emissions, lengths, spans, row=row: np.array([row] * len(spans)),
         )
         found = ner({"text": TEXT, "image": RED}, explain=True)[0]
         assert found["typed_from"] == expected

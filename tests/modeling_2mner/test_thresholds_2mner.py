@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 
-from modeling_2mner.crf_2mner import LinearChainCRF
+from modeling_2mner.crf_2mner import LinearChainCRF, fingerprint_of
 from modeling_2mner.thresholds_2mner import (
     Limits,
-    fingerprint_of,
     limits_from_file,
     limits_from_numbers,
     parse_wish,

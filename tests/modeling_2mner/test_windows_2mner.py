@@ -4,14 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling_2mner.windows_2mner import (
-    WindowLayout,
-    illustrated,
-    pad_windows,
-    select_sentences,
-    split_into_windows,
-    text_view,
-)
+from modeling_2mner.views_2mner import illustrated, select_sentences, text_view
+from modeling_2mner.windows_2mner import WindowLayout, pad_windows, split_into_windows
 
 PAD = 0
 LAYOUT = WindowLayout(max_length=20, overlap=6, context_budget=4, prefix=[1], suffix=[2])
@@ -23,7 +17,9 @@ SENTENCE = st.tuples(
 
 
 def batch_of(sentences):
-    return pad_windows([LAYOUT.encode(*sentence) for sentence in sentences], PAD, True)
+    encoded = [LAYOUT.encode(*sentence) for sentence in sentences]
+    arrays = pad_windows(encoded, PAD, True)
+    return {name: torch.from_numpy(values) for name, values in arrays.items()}
 
 
 @given(
@@ -75,6 +71,11 @@ def test_the_text_view_is_the_layout_without_context(sentences):
     expected = batch_of([(words, []) for words, _ in sentences])
     for one, name in zip(found, ("input_ids", "attention_mask", "word_index"), strict=False):
         assert torch.equal(one, expected[name]), name
+
+
+@given(sentence=SENTENCE)
+def test_a_sentence_without_its_context_is_encoded_as_one_that_has_none(sentence):
+    assert LAYOUT.encode(*sentence).without_context == LAYOUT.encode(sentence[0], [])
 
 
 @given(sentences=st.lists(SENTENCE, min_size=1, max_size=4), data=st.data())

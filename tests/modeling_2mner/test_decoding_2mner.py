@@ -1,4 +1,4 @@
-"""The probability of spans, held against the sum over all label sequences."""
+"""Decoding in NumPy: the probability of spans, held against the sum over all label sequences."""
 
 from itertools import pairwise, product
 
@@ -40,6 +40,33 @@ def by_enumeration(crf, emissions, words):
         for span in spans_from_labels(names):
             found[span] = found.get(span, 0.0) + weight
     return {span: weight / total for span, weight in found.items()}
+
+
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+@pytest.mark.parametrize("constrain", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_it_decodes_as_the_crf_does(scheme, constrain, scale):
+    torch.manual_seed(4)
+    crf = LinearChainCRF(scheme_labels(["PER", "LOC", "ORG"], scheme), constrain)
+    emissions = scale * torch.randn(5, 40, len(crf.labels))
+    lengths = [40, 1, 0, 17, 39]
+    mask = torch.arange(40) < torch.tensor(lengths)[:, None]
+    expected = crf.decode(emissions, mask)
+    found = crf.decoder().decode(emissions.numpy(), lengths)
+    assert torch.equal(torch.from_numpy(found.labels), expected.labels)
+    for name in ("marginals", "entity_scores"):
+        own = torch.from_numpy(getattr(found, name))
+        torch.testing.assert_close(own, getattr(expected, name), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [["O"], ["O", "B-PER", "I-PER"]])
+def test_sentences_without_words_have_no_labels(labels):
+    crf = LinearChainCRF(labels)
+    for words in (0, 1):
+        found = crf.decoder().decode(torch.zeros(2, words, len(labels)).numpy(), [0, 0])
+        assert found.labels.shape == found.entity_scores.shape == (2, words)
+        assert (found.labels == -100).all()
+        assert not found.marginals.any()
 
 
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
