@@ -2,6 +2,7 @@
 
     python benchmarks/inference.py runs/wikineural --file DATA/de/test.conllu[50%:] --sentences 400
     python benchmarks/inference.py runs/wikineural --student runs/student --file DATA/de/test.conllu
+    python benchmarks/inference.py runs/wikineural --spacy runs/spacy_de --file DATA/de/test.conllu
 
 `plain` is `pipeline("token-classification")` at its default, one sentence at a time, over the same
 encoder and the same linear layer; it has no CRF, and cuts off what is beyond 512 sub-words. All
@@ -12,6 +13,7 @@ others are `pipeline("multimodal-ner")`:
 * `sorted`: the default.
 * `bfloat16`, `int8`: the default in these precisions.
 * `student`, `student bfloat16`, `student int8`: the same three of a smaller model.
+* `spacy`: `nlp.pipe` at its default over the texts, with NER and what it needs, and nothing else.
 
 For each way: its speed against `plain` and `unsorted`, by the clock and by the processor's time for
 this process, in which other programs do not count; how many sentences have the very labels of
@@ -30,12 +32,13 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import spacy
 import torch
 from transformers import AutoModelForTokenClassification, TokenClassificationPipeline
 
@@ -105,8 +108,32 @@ def load(folder: Path, precision: str | None = None) -> MultimodalNERPipeline:
     )
 
 
-def build(folder: Path, student: Path | None, names: Sequence[str]) -> dict[str, Way]:
-    """The ways to annotate."""
+def spacy_ner(folder: Path) -> Way:
+    """A spaCy pipeline: its NER, and the component that this gets its vectors from, if it does."""
+    nlp = spacy.load(folder)
+    needed = ["ner"]
+    if "tok2vec" in nlp.pipe_names:
+        vectors: Any = nlp.get_pipe("tok2vec")
+        needed += ["tok2vec"] if "ner" in vectors.listening_components else []
+    nlp.select_pipes(enable=needed)
+
+    def annotate(sentences: list[list[str]]) -> list[set[Span]]:
+        return [
+            {(found.start_char, found.end_char, found.label_) for found in doc.ents}
+            for doc in nlp.pipe(" ".join(words) for words in sentences)
+        ]
+
+    return annotate
+
+
+def build(folder: Path, others: Mapping[str, Path], names: Sequence[str]) -> dict[str, Way]:
+    """The ways to annotate.
+
+    Args:
+        folder: of the model.
+        others: of the student and of spaCy's pipeline.
+        names: which ways.
+    """
     ner = load(folder)
     model, processor = ner.model, ner.processor
 
@@ -143,8 +170,10 @@ def build(folder: Path, student: Path | None, names: Sequence[str]) -> dict[str,
             return unsorted
         if name == "sorted":
             return in_batches(ner)
-        small = student if name.startswith(STUDENT) else None
-        return in_batches(load(small or folder, name.removeprefix(STUDENT).strip() or None))
+        if name == "spacy":
+            return spacy_ner(others[name])
+        small = others[STUDENT] if name.startswith(STUDENT) else folder
+        return in_batches(load(small, name.removeprefix(STUDENT).strip() or None))
 
     return {name: make(name) for name in names}
 
@@ -218,16 +247,24 @@ def peak_memory(options: argparse.Namespace) -> None:
         command = [sys.executable, __file__, str(options.model), "--file", options.file]
         command += ["--sentences", str(options.sentences), "--cell", name]
         command += ["--threads", str(options.threads)]
-        if options.student is not None:
-            command += ["--student", str(options.student)]
+        for option, other in others_of(options).items():
+            command += [f"--{option}", str(other)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         loaded, peak = json.loads(done.stdout.splitlines()[-1])
         sys.stdout.write(f"| {name} | {loaded} | {peak} |\n")
         sys.stdout.flush()
 
 
-def ways_of(options: argparse.Namespace) -> Sequence[str]:
-    return WAYS if options.student is None else WAYS + WAYS_OF_STUDENT
+def others_of(options: argparse.Namespace) -> dict[str, Path]:
+    """The models that are compared with, by their options."""
+    given = {name: getattr(options, name) for name in (STUDENT, "spacy")}
+    return {name: folder for name, folder in given.items() if folder is not None}
+
+
+def ways_of(options: argparse.Namespace) -> list[str]:
+    others = others_of(options)
+    ways = [*WAYS, *(WAYS_OF_STUDENT if STUDENT in others else ())]
+    return ways + ["spacy"] * ("spacy" in others)
 
 
 def most_so_far() -> int:
@@ -279,6 +316,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("model", type=Path, help="folder of a trained model that reads text alone")
     parser.add_argument("--student", type=Path, help="folder of a smaller model")
+    parser.add_argument("--spacy", type=Path, help="folder of a spaCy pipeline with NER")
     parser.add_argument("--file", required=True, help="sentences, or a part: test.conllu[50%%:]")
     parser.add_argument("--sentences", type=int, default=400, help="of the file, at most")
     parser.add_argument("--rounds", type=int, default=3)
@@ -288,7 +326,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     sentences, gold = read(options.file, options.sentences)
     if options.cell is not None:
-        ways = build(options.model, options.student, [options.cell])
+        ways = build(options.model, others_of(options), [options.cell])
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
         loaded = most_so_far()
         ways[options.cell](mix(sentences, gold)[0])
@@ -299,7 +337,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{options.threads} threads, float32 unless said otherwise, PyTorch {torch.__version__}; "
         f"the processor {native} bfloat16 itself\n"
     )
-    ways = build(options.model, options.student, ways_of(options))
+    ways = build(options.model, others_of(options), ways_of(options))
     for way in ways.values():
         way(sentences[:BATCH])  # warms up
     table("Sentences of the file", ways, sentences, gold, options.rounds)
