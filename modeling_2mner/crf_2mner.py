@@ -28,10 +28,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
 
+from .arrays_2mner import AnyArray, alike, at, library, log, run_sums, tensor
 from .decoding_2mner import IMPOSSIBLE, Decoder
 from .labels_2mner import (
     UNKNOWN,
@@ -43,16 +43,9 @@ from .labels_2mner import (
     may_follow,
     may_start,
 )
-from .recursions_2mner import (
-    Chain,
-    Logs,
-    Products,
-    at,
-    best_labels,
-    infer,
-    log_likelihood,
-    log_marginals,
-)
+from .likelihood_2mner import log_likelihood, log_marginals
+from .recursions_2mner import Chain, Logs, Products, infer
+from .viterbi_2mner import best_labels
 
 __all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF", "fingerprint_of", "shared_places"]
 
@@ -209,19 +202,20 @@ class LinearChainCRF(nn.Module):
         if mask.shape[1] == 0:
             nothing = emissions.new_zeros(mask.shape, dtype=dtype)
             return CRFDecoding(mask.long(), emissions.to(dtype), nothing)
-        # Tensors that can never be in a graph are cheaper to work on; users get others.
-        fast = torch.inference_mode(not torch.compiler.is_compiling())
-        with fast, torch.autocast(emissions.device.type, enabled=False):
+        with torch.autocast(emissions.device.type, enabled=False):
             scores = self._scores(emissions.device)
             chain = Chain.of(emissions, scores, mask, self.feasible)
             labels, found = best_labels(chain), infer(chain)
             marginals = found.marginals()  # [W, B, K]
-            entity_scores = self._entity_scores(found, labels, marginals, mask.T)
-        outside = ~mask
+            labels, inside = alike(labels, marginals), alike(chain.mask, marginals)
+            entity_scores = self._entity_scores(found, labels, marginals, inside.T)
+        of = library(marginals)
+        labels = of.where(inside, labels.T, UNKNOWN)
+        marginals = of.where(inside[..., None], marginals.swapaxes(0, 1), 0.0)
         return CRFDecoding(
-            labels=labels.T.masked_fill(outside, UNKNOWN),
-            marginals=marginals.transpose(0, 1).masked_fill(outside[..., None], 0.0).to(dtype),
-            entity_scores=entity_scores.T.to(dtype, copy=True),
+            labels=tensor(labels),
+            marginals=tensor(marginals).to(dtype),
+            entity_scores=tensor(entity_scores.T).to(dtype),
         )
 
     @property
@@ -274,8 +268,8 @@ class LinearChainCRF(nn.Module):
             return log_marginals(emissions, scores, mask).to(dtype)
 
     def _entity_scores(
-        self, found: Products | Logs, labels: Tensor, marginals: Tensor, mask: Tensor
-    ) -> Tensor:
+        self, found: Products | Logs, labels: AnyArray, marginals: AnyArray, mask: AnyArray
+    ) -> AnyArray:
         """The probability of the entity that begins at each word: that of its first label, of each
         label that goes on with it given the one before, and of any label that ends it after that.
 
@@ -287,16 +281,18 @@ class LinearChainCRF(nn.Module):
         Returns:
             `[W, B]`; 0 where no entity begins.
         """
-        goes_on = self.continues[labels[:-1], labels[1:]] & mask[1:]  # [W - 1, B]
-        onward = found.onward(labels, goes_on, ~self.continues)
+        of = library(marginals)
+        begins, continues = alike(self.begins, marginals), alike(self.continues, marginals)
+        goes_on = continues[labels[:-1], labels[1:]] & mask[1:]  # [W - 1, B]
+        onward = found.onward(labels, goes_on, ~continues)
+        score = log(at(marginals, labels))
         # Words that go on with one another are one run, and a probability is that of its run.
-        run = F.pad(~goes_on, (0, 0, 1, 0)).cumsum(0)
-        score = at(marginals, labels).log_()
-        inside = torch.zeros_like(score)
+        never, nothing = of.zeros_like(mask[:1]), of.zeros_like(score[:1])
+        run = of.concatenate([never, ~goes_on]).cumsum(0)
         # After a sentence's last word nothing comes.
-        inside.scatter_add_(0, run[:-1], onward.masked_fill_(~mask[1:], 0.0))
-        score = (score + inside.gather(0, run)).exp_().clamp_(max=1.0)
-        return score.masked_fill(~(mask & self.begins[labels]), 0.0)
+        onward = of.concatenate([of.where(mask[1:], onward, 0.0), nothing])
+        score = of.exp(score + run_sums(onward, run)).clip(0.0, 1.0)
+        return of.where(mask & begins[labels], score, 0.0)
 
 
 def fingerprint_of(crf: LinearChainCRF) -> str:

@@ -9,6 +9,7 @@ SAVED = ROOT / "tests" / "saved_run"
 MODEL_CODE = [
     "alignment_2mner.py",
     "answers_2mner.py",
+    "arrays_2mner.py",
     "attention_2mner.py",
     "checks_2mner.py",
     "collaboration_2mner.py",
@@ -22,6 +23,7 @@ MODEL_CODE = [
     "images_2mner.py",
     "inputs_2mner.py",
     "labels_2mner.py",
+    "likelihood_2mner.py",
     "modeling_2mner.py",
     "outputs_2mner.py",
     "pipeline_2mner.py",
@@ -36,6 +38,7 @@ MODEL_CODE = [
     "tagging_2mner.py",
     "thresholds_2mner.py",
     "views_2mner.py",
+    "viterbi_2mner.py",
     "weights_2mner.py",
     "windows_2mner.py",
     "words_2mner.py",
