@@ -69,6 +69,11 @@ COMMANDS = {
         "annotate a file or a data set with entities",
         "2mner predict runs/demo posts.txt --out entities.jsonl",
     ),
+    "convert": Command(
+        "inference_2mner.convert",
+        "convert what `predict` wrote to spaCy, Label Studio, CoNLL, Parquet or a data set",
+        "2mner convert entities.jsonl --out entities.spacy",
+    ),
     "thresholds": Command(
         "inference_2mner.thresholds",
         "choose thresholds for a model on validation sentences",

@@ -5,9 +5,8 @@
     accelerate launch -m cli_2mner predict runs/demo me/tweets --split test --out annotated/
 
 The input is text (one sentence a line), CoNLL, JSON lines, Parquet, or a data set: a folder or a
-name on the Hub (`inputs.py`). The output is JSON lines (`.jsonl`), CoNLL (`.conll`, `.txt`),
-Parquet, or without a suffix a data set folder (`outputs.py`). Memory does not grow with the number
-of sentences.
+name on the Hub (`inputs.py`). The output's suffix says its form (`outputs.py`); `2mner convert`
+makes others of it. Memory does not grow with the number of sentences.
 
 The rows are annotated in parts of `PART_ROWS`, each written as a whole into a hidden folder beside
 the output. A command that was killed goes on by being given again: parts that are there are not
@@ -24,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shutil
 import signal
 import sys
 from collections import Counter, deque
@@ -38,25 +36,27 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from dataset_mmnerd.columns import parse_columns
-from dataset_mmnerd.files import (
-    check_replaceable,
-    recover_folder,
-    replace_folder,
-    write_json,
-    written_for,
-)
+from dataset_mmnerd.files import write_json
 from dataset_mmnerd.processes import Processes
 from dataset_mmnerd.quoting import quoted, shorten
-from modeling_2mner import MultimodalNERPipeline, TwoMNERProcessor
+from modeling_2mner import MultimodalNERPipeline
 
 from .inputs import FORMATS, open_source
 from .models import (
     fingerprint_of_model,
     load_pipeline,
     load_processor,
+    version_of_model,
     words_of_characters,
 )
-from .outputs import cannot_be_written, output_kind, write_output
+from .outputs import (
+    Origin,
+    cannot_be_written,
+    check_output,
+    output_kind,
+    replace_output,
+    summary_path,
+)
 from .parts import CorpusError, MissingParts, Parts
 from .rows import COLUMNS, Fault, Row, Source
 from .summary import Summary
@@ -112,13 +112,7 @@ def _annotate(
 
 
 def _line(row: Row, answer: Mapping[str, Any]) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": row.id}
-    if row.lang is not None:
-        record["lang"] = row.lang
-    record |= {"text": row.text} if row.tokens is None else {"tokens": row.tokens}
-    if row.image_name is not None:
-        record["image"] = row.image_name
-    record |= {name: strings for name, strings in row.context.items() if strings is not None}
+    record = row.record()
     if row.has_image:
         record["image_read"] = answer["image"] == "read"
     record["windows"] = answer["windows"]
@@ -252,7 +246,7 @@ def predict_corpus(
     main = processes.index == 0
     with parts.held() if main else nullcontext():
         if main:
-            _check_output(output, kind, source.path)
+            check_output(output, kind, source.path)
             done = _begin(parts, output, fingerprint, overwrite=overwrite)
             processes.wait()
             if done is not None:
@@ -275,29 +269,9 @@ def predict_corpus(
         processes.wait()
         if not main:
             return None
-        return _finish(parts, source, output, kind, processor, fingerprint, strict=strict)
-
-
-def _summary_path(output: Path) -> Path:
-    return output.with_name(f"{output.name}.summary.json")
-
-
-def _check_output(output: Path, kind: str, input: Path) -> None:
-    """Refuse an output that is or holds the input, or a folder that this command did not make."""
-    if kind != "folder":
-        check_replaceable(output)
-    else:
-        recover_folder(output)
-        if output.exists() and not output.is_dir():
-            raise CorpusError(f"{output}: found a file, expected a data set folder or nothing")
-        others = {path.name for path in output.iterdir()} - {"data"} if output.is_dir() else set()
-        if others:
-            raise CorpusError(
-                f"{output}: found a folder with {quoted(min(others))} in it, expected a data set "
-                "that `predict` made, or nothing"
-            )
-    if input.exists() and input.resolve().is_relative_to(output.resolve()):
-        raise CorpusError(f"{output}: the input {input} is there, expected another place")
+        version = version_of_model(model, fingerprint["model"])
+        origin = Origin(processor.labels, processor.word_rules, version)
+        return _finish(parts, source, output, kind, origin, fingerprint, strict=strict)
 
 
 def _begin(
@@ -305,7 +279,7 @@ def _begin(
 ) -> Summary | None:
     """Begin, or go on; the summary if there is nothing left to do."""
     if output.exists() and not overwrite:
-        if (done := _done(_summary_path(output), fingerprint)) is not None:
+        if (done := _done(summary_path(output), fingerprint)) is not None:
             parts.delete()
             return done
         if not parts.plan.is_file():
@@ -334,7 +308,7 @@ def _finish(
     source: Source,
     output: Path,
     kind: str,
-    processor: TwoMNERProcessor,
+    origin: Origin,
     fingerprint: Mapping[str, Any],
     *,
     strict: bool,
@@ -355,16 +329,9 @@ def _finish(
                     image = row.image_bytes() if isinstance(row, Row) else None
                     yield line["record"], image
 
-    if parts.unfinished.is_dir():
-        shutil.rmtree(parts.unfinished)
-    with written_for(output, parts.unfinished):
-        rules = processor.word_rules
-        write_output(kind, parts.unfinished, records(), labels=processor.labels, word_rules=rules)
-        if kind == "folder":
-            replace_folder(parts.unfinished, output)
-        else:
-            parts.unfinished.replace(output)
-    write_json(_summary_path(output), {"made_of": fingerprint, "summary": vars(summary)})
+    replace_output(kind, output, parts.unfinished, records(), origin)
+    saved = {"made_of": fingerprint, "summary": vars(summary), "model": vars(origin)}
+    write_json(summary_path(output), saved)
     parts.delete()
     return summary
 

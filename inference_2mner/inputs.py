@@ -22,7 +22,7 @@ from .lines import LINE_SOURCES, line_format
 from .rows import InputError, Source
 from .tables import DataSetSource, ParquetSource
 
-__all__ = ["FORMATS", "open_source"]
+__all__ = ["FORMATS", "open_source", "source_format"]
 
 FORMATS = (*LINE_SOURCES, "parquet", "dataset")
 _SOURCES = {**LINE_SOURCES, "parquet": ParquetSource}
@@ -36,6 +36,13 @@ _SUFFIXES = {
     ".conll": "conll",
 }
 """What these suffixes say; files of others are told by their content."""
+
+
+def source_format(path: Path) -> str:
+    """The format of a file by its suffix, else by its content; `dataset` if it is no file."""
+    if not path.is_file():
+        return "dataset"
+    return _SUFFIXES.get(path.suffix.lower()) or line_format(path)
 
 
 def open_source(
@@ -62,10 +69,7 @@ def open_source(
     """
     path = Path(name)
     columns = dict(columns or {})
-    if format is None:
-        suffix = path.suffix.lower()
-        is_file = path.is_file()
-        format = (_SUFFIXES.get(suffix) or line_format(path)) if is_file else "dataset"
+    format = format or source_format(path)
     if format == "dataset":
         folder = Path(image_dir) if image_dir is not None else path
         return DataSetSource(str(name), folder, columns, config, split)

@@ -16,7 +16,7 @@ from dataset_mmnerd.quoting import quoted, shorten
 
 from .rows import Fault, Record, Row, RowError, Source, Wanted
 
-__all__ = ["LINE_SOURCES", "line_format"]
+__all__ = ["LINE_SOURCES", "JsonLines", "line_format"]
 
 LONGEST_LINE = 2**24
 _LABEL = re.compile(r"O|[BIES]-\S+")
@@ -93,7 +93,7 @@ class _Text(_LineSource):
         return {"text": _decoded(unit.lines[0])}
 
 
-class _JsonLines(_LineSource):
+class JsonLines(_LineSource):
     """One JSON object a line."""
 
     def record(self, unit: _Unit) -> Record:
@@ -182,7 +182,7 @@ LINE_SOURCES: dict[str, type[Source]] = {
     "text": _Text,
     "conll": _Conll,
     "conllu": _Conllu,
-    "jsonl": _JsonLines,
+    "jsonl": JsonLines,
 }
 
 

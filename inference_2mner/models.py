@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = [
     "load_pipeline",
     "load_processor",
     "refuse_adapter",
+    "version_of_model",
     "words_of_characters",
 ]
 
@@ -100,6 +102,20 @@ def fingerprint_of_model(model: str | Path) -> Any:
     with _reading(model):
         file = cached_file(str(model), "processor_config.json")
     return [str(model), extract_commit_hash(file, None)]
+
+
+def version_of_model(model: str | Path, fingerprint: Any) -> str:
+    """A name for a model as it is now: of a folder its name and a digest of names, sizes and first
+    bytes of its files, of a repository its name and commit.
+
+    Args:
+        model: which.
+        fingerprint: of `fingerprint_of_model`.
+    """
+    if not Path(model).is_dir():
+        return "@".join(str(part) for part in fingerprint if part)
+    files = [[name, size, head] for name, size, _, head in fingerprint]
+    return f"{Path(model).resolve().name}-{hashlib.sha256(repr(files).encode()).hexdigest()[:8]}"
 
 
 def words_of_characters(

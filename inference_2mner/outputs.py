@@ -1,7 +1,7 @@
-"""Annotated sentences as JSON lines, CoNLL, Parquet or a data set folder, as the name says.
+"""Annotated sentences in a form that other programs read, as the output's suffix says.
 
     kind = output_kind(Path("entities.parquet"))
-    write_output(kind, Path("unfinished"), records, labels=labels, word_rules=1)
+    replace_output(kind, Path("entities.parquet"), Path("unfinished"), records, origin)
 
 A record is what a line of JSON lines holds:
 
@@ -13,15 +13,17 @@ A record is what a line of JSON lines holds:
     entities        `label`, `score`, `start`, `end`, `text`, and what options add
 
 An entity's `start` and `end` are characters `[start, end)` of `text`, or words of `tokens`. CoNLL,
-Parquet and data sets have words: a text is split by the rules of the model. In Parquet and data
-sets `ner_tags` are the entities as labels, so that the data set can be trained on; what options add
-to an entity is JSON in its field `details`.
+spaCy, Parquet and data sets have words: a text is split by the rules of the model. In Parquet and
+data sets `ner_tags` are the entities as labels, so that the data set can be trained on; what
+options add to an entity is JSON in its field `details`.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,15 +32,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features, List, Value
 
+from dataset_mmnerd.files import (
+    check_replaceable,
+    recover_folder,
+    replace_folder,
+    written_for,
+)
 from dataset_mmnerd.quoting import quoted
 from dataset_mmnerd.schema import UNKNOWN_LANGUAGE, bio_labels, entity_types, features
 from dataset_mmnerd.shards import ShardWriter
 from modeling_2mner.labels_2mner import labels_from_spans
-from modeling_2mner.words_2mner import split_into_words
 
+from .doc_bins import write_doc_bin
+from .extras import needed
+from .label_studio import write_tasks
+from .parts import CorpusError
+from .record_words import words_of
 from .rows import Row
 
-__all__ = ["KINDS", "cannot_be_written", "output_kind", "write_output"]
+__all__ = [
+    "KINDS",
+    "Origin",
+    "cannot_be_written",
+    "check_output",
+    "output_kind",
+    "replace_output",
+    "summary_path",
+]
 
 KINDS = {
     ".jsonl": "jsonl",
@@ -46,6 +66,8 @@ KINDS = {
     ".parquet": "parquet",
     ".conll": "conll",
     ".txt": "conll",
+    ".spacy": "spacy",
+    ".labelstudio.json": "label_studio",
     "": "folder",
 }
 _ENTITY = ("label", "score", "start", "end", "text")
@@ -55,13 +77,30 @@ Record = dict[str, Any]
 Records = Iterable[tuple[Record, bytes | None]]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What is to be known of the model that found the entities.
+
+    Attributes:
+        labels: its labels.
+        word_rules: its version of the rules that split texts.
+        version: its name and version, if they are known.
+        image_url: what precedes an image's name where it is an address.
+    """
+
+    labels: Sequence[str]
+    word_rules: int
+    version: str | None = None
+    image_url: str = ""
+
+
 def output_kind(path: Path) -> str:
     """What is written to a path, by its suffix.
 
     Raises:
         ValueError: if it is none of `KINDS`.
     """
-    kind = KINDS.get(path.suffix.lower())
+    kind = KINDS.get("".join(path.suffixes[-2:]).lower()) or KINDS.get(path.suffix.lower())
     if kind is None:
         expected = ", ".join(suffix for suffix in KINDS if suffix)
         raise ValueError(
@@ -73,50 +112,78 @@ def output_kind(path: Path) -> str:
 
 def cannot_be_written(kind: str, row: Row) -> str | None:
     """Why a sentence has no place in an output of a kind; None if it has."""
-    texts = [*(row.tokens or ()), row.image_name or "-"] if kind == "conll" else ()
+    words = row.tokens or ()
+    if kind == "spacy" and "" in words:
+        return "found an empty word, expected words that spaCy can hold"
+    texts = [*words, row.image_name or "-"] if kind == "conll" else ()
     wrong = next((text for text in texts if not text or "\t" in text or "\n" in text), None)
     if wrong is None:
         return None
     return f"found {quoted(wrong)}, expected words and names that a CoNLL file can hold"
 
 
-def words_of(record: Record, word_rules: int) -> tuple[list[str], list[tuple[int, int, str]]]:
-    """A record's words, and its entities as words `[start, end)` and type."""
-    entities = [(one["start"], one["end"], one["label"]) for one in record["entities"]]
-    if "tokens" in record:
-        return record["tokens"], entities
-    text = record["text"]
-    places = split_into_words(text, word_rules)
-    first = {start: number for number, (start, _) in enumerate(places)}
-    last = {end: number for number, (_, end) in enumerate(places, 1)}
-    words = [text[start:end] for start, end in places]
-    return words, [(first[start], last[end], label) for start, end, label in entities]
+def summary_path(output: Path) -> Path:
+    """Where the summary of an output is."""
+    return output.with_name(f"{output.name}.summary.json")
 
 
-def write_output(
-    kind: str, path: Path, records: Records, *, labels: Sequence[str], word_rules: int
+def check_output(output: Path, kind: str, input: Path) -> None:
+    """Check that an output can be written.
+
+    Raises:
+        CorpusError: if it is or holds the input, or is a folder that this project did not make.
+        FileExistsError: if it is an irregular file.
+        MissingExtraError: if the library that writes it is not installed.
+    """
+    if kind == "spacy":
+        needed("spacy", "spacy")
+    if kind != "folder":
+        check_replaceable(output)
+    else:
+        recover_folder(output)
+        if output.exists() and not output.is_dir():
+            raise CorpusError(f"{output}: found a file, expected a data set folder or nothing")
+        others = {path.name for path in output.iterdir()} - {"data"} if output.is_dir() else set()
+        if others:
+            raise CorpusError(
+                f"{output}: found a folder with {quoted(min(others))} in it, expected a data set "
+                "that `predict` made, or nothing"
+            )
+    if input.exists() and input.resolve().is_relative_to(output.resolve()):
+        raise CorpusError(f"{output}: the input {input} is there, expected another place")
+
+
+def replace_output(
+    kind: str, output: Path, unfinished: Path, records: Records, origin: Origin
 ) -> None:
-    """Write records, with the images of those that go into a folder.
+    """Write an output as a whole, or leave what is there.
 
     Args:
         kind: of `KINDS`.
-        path: a file, or a folder that is made.
+        output: a file, or a folder.
+        unfinished: a path in the same file system to write to; what is there is deleted.
         records: with the content of each one's image, or None.
-        labels: the model's.
-        word_rules: the model's version of the rules that split texts.
+        origin: the model.
     """
-    _WRITERS[kind](path, records, labels, word_rules)
+    if unfinished.is_dir():
+        shutil.rmtree(unfinished)
+    with written_for(output, unfinished):
+        _WRITERS[kind](unfinished, records, origin)
+        if kind == "folder":
+            replace_folder(unfinished, output)
+        else:
+            unfinished.replace(output)
 
 
-def _write_json_lines(path: Path, records: Records, labels: Sequence[str], rules: int) -> None:
+def _write_json_lines(path: Path, records: Records, origin: Origin) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record, _ in records)
 
 
-def _write_conll(path: Path, records: Records, labels: Sequence[str], rules: int) -> None:
+def _write_conll(path: Path, records: Records, origin: Origin) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for record, _ in records:
-            words, entities = words_of(record, rules)
+            words, entities = words_of(record, origin.word_rules)
             tags = labels_from_spans(entities, len(words))
             if record.get("image") is not None:
                 file.write(f"IMGID:{record['image']}\n")
@@ -160,10 +227,10 @@ def _entity(entity: Record) -> Record:
     return {**own, "details": json.dumps(details, ensure_ascii=False) if details else None}
 
 
-def _write_parquet(path: Path, records: Records, labels: Sequence[str], rules: int) -> None:
-    columns = _columns(labels, images=False)
+def _write_parquet(path: Path, records: Records, origin: Origin) -> None:
+    columns = _columns(origin.labels, images=False)
     schema = columns.arrow_schema
-    rows = _rows(records, rules)
+    rows = _rows(records, origin.word_rules)
     ids = {name: number for number, name in enumerate(columns["ner_tags"].feature.names)}
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         while group := [row for row, _ in islice(rows, _ROWS_OF_A_GROUP)]:
@@ -172,16 +239,26 @@ def _write_parquet(path: Path, records: Records, labels: Sequence[str], rules: i
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def _write_folder(path: Path, records: Records, labels: Sequence[str], rules: int) -> None:
-    writer = ShardWriter(path / "data", "train", _columns(labels, images=True))
-    for row, image in _rows(records, rules):
+def _write_folder(path: Path, records: Records, origin: Origin) -> None:
+    writer = ShardWriter(path / "data", "train", _columns(origin.labels, images=True))
+    for row, image in _rows(records, origin.word_rules):
         writer.add(row, image)
     writer.close()
 
 
-_WRITERS: dict[str, Callable[[Path, Records, Sequence[str], int], None]] = {
+def _write_doc_bin(path: Path, records: Records, origin: Origin) -> None:
+    write_doc_bin(path, (record for record, _ in records), origin.word_rules)
+
+
+def _write_tasks(path: Path, records: Records, origin: Origin) -> None:
+    write_tasks(path, (record for record, _ in records), origin.version, origin.image_url)
+
+
+_WRITERS: dict[str, Callable[[Path, Records, Origin], None]] = {
     "jsonl": _write_json_lines,
     "conll": _write_conll,
     "parquet": _write_parquet,
     "folder": _write_folder,
+    "spacy": _write_doc_bin,
+    "label_studio": _write_tasks,
 }

@@ -80,6 +80,16 @@ class Row:
         content = {"text": self.text} if self.tokens is None else {"words": self.tokens}
         return {**content, "image": self.image, **self.context}
 
+    def record(self) -> Record:
+        """The sentence as a result has it (see `outputs.py`), without what the model found."""
+        record: Record = {"id": self.id}
+        if self.lang is not None:
+            record["lang"] = self.lang
+        record |= {"text": self.text} if self.tokens is None else {"tokens": self.tokens}
+        if self.image_name is not None:
+            record["image"] = self.image_name
+        return record | {name: texts for name, texts in self.context.items() if texts is not None}
+
     def without_image(self) -> Row:
         """The same, holding no image."""
         return replace(self, image=None)
@@ -103,6 +113,9 @@ class Source:
         columns: names of columns of the input, by those of `COLUMNS`.
         label: what ids begin with.
     """
+
+    hint = "; tell another name by --columns, such as text=NAME"
+    """What ends the message about a column that is not there."""
 
     def __init__(self, path: Path, image_dir: Path, columns: Mapping[str, str], label: str) -> None:
         self.path, self.image_dir, self.columns, self.label = path, image_dir, columns, label

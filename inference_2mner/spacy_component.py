@@ -76,7 +76,7 @@ class EntityComponent(Pipe):
     @property
     def labels(self) -> tuple[str, ...]:
         """The types of entities."""
-        return tuple(self.ner.model.crf.types)
+        return tuple(self.ner.types)
 
     def __call__(self, doc: Doc) -> Doc:
         """Annotate a document that is given alone.

@@ -22,8 +22,8 @@ __all__ = ["DataSetSource", "ParquetSource"]
 _ROWS_AT_A_TIME = 64
 
 
-def _read_columns(names: list[str], columns: Mapping[str, str], where: str) -> list[str]:
-    """The columns to be read.
+def _read_columns(names: list[str], columns: Mapping[str, str], where: str, hint: str) -> list[str]:
+    """The columns to be read; `hint` ends the message.
 
     Raises:
         InputError: if there are neither words nor text.
@@ -34,10 +34,7 @@ def _read_columns(names: list[str], columns: Mapping[str, str], where: str) -> l
     if missing is not None or not has_words:
         found = shorten(", ".join(names))
         expected = "'text' or 'tokens'" if missing is None else quoted(missing)
-        raise InputError(
-            f"{where}: found the columns {found}, expected {expected}; tell another name by "
-            "--columns, such as text=NAME"
-        )
+        raise InputError(f"{where}: found the columns {found}, expected {expected}{hint}")
     return [name for name in names if name in known]
 
 
@@ -64,7 +61,7 @@ class ParquetSource(Source):
 
     def rows(self, wanted: Wanted, *, images: bool = True) -> Iterator[Row | Fault]:
         with self._open() as file:
-            names = _read_columns(file.schema_arrow.names, self.columns, str(self.path))
+            names = _read_columns(file.schema_arrow.names, self.columns, str(self.path), self.hint)
             names = [name for name in names if images or name != "image"]
             first = 0
             for group in range(file.num_row_groups):
@@ -120,7 +117,7 @@ class DataSetSource(Source):
             raise InputError(f"{name}: found the splits {', '.join(order)}, expected {split!r}")
         self.splits = {one: splits[one] for one in order if split in (None, one)}
         for one, rows in self.splits.items():
-            _read_columns(list(rows.features or ()), columns, f"{name}, {one}")
+            _read_columns(list(rows.features or ()), columns, f"{name}, {one}", self.hint)
 
     def place(self, line: int) -> str:
         return f"{self.name}, {self.label}, row {line}"
@@ -146,7 +143,7 @@ class DataSetSource(Source):
     def rows(self, wanted: Wanted, *, images: bool = True) -> Iterator[Row | Fault]:
         number = 0
         for split, rows in self.splits.items():
-            names = _read_columns(list(rows.features), self.columns, self.name)
+            names = _read_columns(list(rows.features), self.columns, self.name, self.hint)
             names = [name for name in names if images or name != "image"]
             stream = rows.select_columns(names)
             if isinstance(stream, Dataset):
