@@ -149,4 +149,11 @@ def test_a_model_is_trained_loaded_and_used(installed, text_encoder, vision_enco
     assert f"{out}: complete" in said
     records = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert [record["tokens"] for record in records] == [["Ana", "lives", "in", "Rome"], ["Bern"]]
+    code = (
+        "import spacy\n"
+        "nlp = spacy.blank('xx')\n"
+        "nlp.add_pipe('2mner', config={'model': 'run'})\n"
+        "print(nlp('Ana lives in Rome').has_annotation('ENT_IOB'))\n"
+    )
+    assert installed("python", "-c", code).stdout == "True\n"
     assert installed("2mner", "report", "run").stdout == "The page is run/report.html\n"

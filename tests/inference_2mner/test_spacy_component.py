@@ -3,9 +3,12 @@
 import configparser
 import itertools
 import pickle
+import re
+import runpy
 import warnings
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import spacy
@@ -14,6 +17,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from inference_2mner.convert import convert
 from inference_2mner.models import ModelError, load_pipeline
 from inference_2mner.spacy_component import make_component
 from modeling_2mner.images_2mner import ImageError
@@ -370,6 +374,20 @@ def test_labels_and_scores_are_those_of_a_named_entity_recogniser(nlp, ner):
     docs = [nlp(text) for text in SENTENCES[:3]]
     gold = [Example(nlp.make_doc(doc.text), doc.copy()) for doc in docs]
     assert nlp.evaluate(gold)["ents_f"] == 1.0
+
+
+def test_the_examples_of_the_page_run(model, images, tmp_path, monkeypatch, capsys):
+    section = (ROOT / "docs" / "showing.md").read_text("utf-8").split("\n## spaCy\n")[1]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").symlink_to(model)
+    (tmp_path / "photo.jpg").symlink_to(images["red"])
+    components, answers = re.findall(r"^```python\n(.*?)^```", section, re.M | re.S)
+    Path("snippet.py").write_text(f"{components}\n{answers}", "utf-8")
+    names = runpy.run_path("snippet.py")
+    assert len(names["docs"]) == len(capsys.readouterr().out.splitlines()) == 2
+    convert("answers.jsonl", "answers.spacy")
+    assert Path("answers.spacy").is_file()
 
 
 def test_the_entry_point_is_the_factory():
