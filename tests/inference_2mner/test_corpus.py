@@ -352,7 +352,7 @@ def test_what_has_changed_is_not_gone_on_with(model, tmp_path, monkeypatch, chan
         raise OSError("full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("inference_2mner.corpus.write_output", full)
+        patch.setattr("inference_2mner.corpus.replace_output", full)
         with pytest.raises(OSError, match="full"):
             predict_corpus(copy, path, out, **options)
     change(options, path, copy)
@@ -387,7 +387,7 @@ def test_a_strict_command_does_not_go_on_over_rows_that_cannot_be_read(
     path, out = tmp_path / "posts.jsonl", tmp_path / "out.jsonl"
     path.write_text('{"text": "Ana"}\n{}\n', "utf-8")
     with monkeypatch.context() as patch:
-        patch.setattr("inference_2mner.corpus.write_output", lambda *_, **__: 1 / 0)
+        patch.setattr("inference_2mner.corpus.replace_output", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             predict_corpus(model, path, out)
     with pytest.raises(CorpusError, match=r"posts\.jsonl, line 2: found no 'tokens'"):
@@ -456,7 +456,15 @@ def test_a_corpus_that_is_killed_at_random_moments_is_the_same(model, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
-@pytest.mark.parametrize("step", ["write_output", "write_json", "replace_folder", "Parts.delete"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "corpus.replace_output",
+        "corpus.write_json",
+        "outputs.replace_folder",
+        "corpus.Parts.delete",
+    ],
+)
 def test_a_corpus_that_is_killed_at_its_last_steps_is_the_same(
     model, tmp_path, monkeypatch, name, step
 ):
@@ -465,11 +473,11 @@ def test_a_corpus_that_is_killed_at_its_last_steps_is_the_same(
     predict_corpus(model, path, expected, part_rows=8)
 
     def work():
-        place = f"inference_2mner.corpus.{step}"
+        place = f"inference_2mner.{step}"
         monkeypatch.setattr(place, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         predict_corpus(model, path, out, part_rows=8)
 
-    assert killed(work) or (step == "replace_folder" and name != "out")
+    assert killed(work) or (step == "outputs.replace_folder" and name != "out")
     predict_corpus(model, path, out, part_rows=8)
     assert content(out) == content(expected)
     assert not list(tmp_path.glob(".*"))
