@@ -9,21 +9,28 @@ data.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from PIL import Image
 
 from dataset_mmnerd.files import write_bytes
 from dataset_mmnerd.images import ImageError, load_image
 
-from .runs import Record, spans_of
+from .marked_text import Mark, word_offsets
+from .runs import Record, percent, spans_of
+from .small_images import small_jpeg
 
-__all__ = ["MOST_MISTAKES", "Mistake", "surest_mistakes", "thumbnail_path", "write_thumbnails"]
+__all__ = [
+    "MOST_MISTAKES",
+    "Mistake",
+    "marks_of",
+    "surest_mistakes",
+    "thumbnail_path",
+    "write_thumbnails",
+]
 
 MOST_MISTAKES = 50
 SIDE = 256
@@ -70,6 +77,21 @@ def _mistake(row: int, entity: dict[str, Any], gold: Sequence[dict[str, Any]]) -
     return Mistake(row, entity, kind, touched)
 
 
+def marks_of(record: Record) -> list[Mark]:
+    """What was predicted in a sentence, and what is there in its place: characters of its words
+    joined by spaces.
+    """
+    places = word_offsets(record["tokens"])
+    gold, predicted = set(spans_of(record, "gold")), set(spans_of(record))
+    marks = []
+    for entity, span in zip(record["predicted"], spans_of(record), strict=True):
+        note = f"{percent(entity['score'])} %" + (", right" if span in gold else "")
+        marks.append(Mark(places[span[0]][0], places[span[1] - 1][1], span[2], note))
+    for start, end, label in sorted(gold - predicted):
+        marks.append(Mark(places[start][0], places[end - 1][1], label, "gold", is_gold=True))
+    return marks
+
+
 # Images -----------------------------------------------------------------------------------------
 
 
@@ -96,22 +118,10 @@ def write_thumbnails(run: Path, rows: Dataset, records: Sequence[Record]) -> Non
         if source is None:
             continue
         try:
-            image = load_image(source)
+            content = small_jpeg(load_image(source), SIDE, MOST_BYTES)
         except ImageError:
             continue  # the processor has logged it
         written.add(thumbnail_path(run, row))
-        write_bytes(thumbnail_path(run, row), _thumbnail(image))
+        write_bytes(thumbnail_path(run, row), content)
     for old in {*folder.glob("*.jpg")} - written:
         old.unlink()
-
-
-def _thumbnail(image: Image.Image) -> bytes:
-    """A small JPEG of at most `MOST_BYTES`, without what a camera wrote into the image."""
-    image.thumbnail((SIDE, SIDE))
-    image.info.clear()
-    for quality in (78, 60, 40, 20):
-        buffer = io.BytesIO()
-        image.save(buffer, "jpeg", quality=quality, optimize=True)
-        if buffer.tell() <= MOST_BYTES:
-            break
-    return buffer.getvalue()

@@ -9,21 +9,18 @@ Text from the data is escaped.
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dataset_mmnerd.files import write_bytes, write_text
 from dataset_mmnerd.images import ImageError, read_image
-from dataset_mmnerd.schema import LANGUAGES
+from dataset_mmnerd.schema import LANGUAGES, UNKNOWN_LANGUAGE
 
 from .charts import (
     Chart,
@@ -34,7 +31,9 @@ from .charts import (
     line_chart,
 )
 from .comparison import SEED, Score, bootstrap_score, bootstrap_scores
-from .errors import MOST_MISTAKES, Mistake, surest_mistakes, thumbnail_path
+from .errors import MOST_MISTAKES, Mistake, marks_of, surest_mistakes, thumbnail_path
+from .marked_text import STYLE, marked_text
+from .pages import page_template
 from .runs import (
     CONTROL_NAMES,
     Record,
@@ -48,6 +47,7 @@ from .runs import (
     spans_of,
     training_in_words,
 )
+from .small_images import data_uri
 from .statistics import (
     BINS,
     LEVEL,
@@ -291,18 +291,12 @@ def _in_words(lines: dict[str, Points]) -> str:
 
 def report_page(run: Run, measured: Measured | None, charts: Sequence[Chart]) -> str:
     """The page of a run as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "signed": signed, "p_value": p_value}
+    template = page_template(Path(__file__).with_name(TEMPLATE))
     results = run.results
     data = results["recipe"]["data"]
     rows, scale = ([], (0, 100)) if measured is None else _score_rows(measured.scores)
-    return environment.get_template(TEMPLATE).render(
+    return template.render(
+        mark_style=STYLE,
         name=run.folder.resolve().name,
         source=source_of(data),
         made_up=data["dataset_name"] == "sample",
@@ -329,17 +323,6 @@ def report_page(run: Run, measured: Measured | None, charts: Sequence[Chart]) ->
         resamples=RESAMPLES,
         bins=BINS,
     )
-
-
-def signed(fraction: float) -> str:
-    """+1.2 of 0.012, with a true minus sign; 0.0 of what is too little to be shown."""
-    points = round(100 * fraction, 1)
-    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if points else "0.0"
-
-
-def p_value(p: float) -> str:
-    """A p-value as precisely as resampling knows it."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _score_rows(
@@ -454,29 +437,16 @@ def _mistake_cards(run: Run, mistakes: Sequence[Mistake]) -> list[dict[str, Any]
         record = run.records[mistake.row]
         if mistake.row not in cards:
             cards[mistake.row] = {
-                "lang": record["lang"],
-                "segments": segments(record["tokens"], spans_of(record, "gold"), spans_of(record)),
+                "sentence": marked_text(
+                    " ".join(record["tokens"]),
+                    marks_of(record),
+                    lang=None if record["lang"] == UNKNOWN_LANGUAGE else record["lang"],
+                ),
                 "image": _data_uri(thumbnail_path(run.folder, mistake.row), run.folder),
                 "mistakes": [],
             }
         cards[mistake.row]["mistakes"].append(mistake)
     return list(cards.values())
-
-
-def segments(
-    tokens: Sequence[str], gold: Sequence[tuple], predicted: Sequence[tuple]
-) -> list[tuple[str, str]]:
-    """A sentence in pieces: the text, and "gold", "said", "gold said" or "" for what it is."""
-    cuts = {0, len(tokens)}.union(*((start, end) for start, end, _ in (*gold, *predicted)))
-    pieces = []
-    for start, end in pairwise(sorted(cuts)):
-        kinds = [
-            kind
-            for kind, spans in (("gold", gold), ("said", predicted))
-            if any(first <= start and end <= last for first, last, _ in spans)
-        ]
-        pieces.append((" ".join(tokens[start:end]), " ".join(kinds)))
-    return pieces
 
 
 def _data_uri(image: Path, run: Path) -> str | None:
@@ -488,4 +458,4 @@ def _data_uri(image: Path, run: Path) -> str | None:
         content = read_image(image)
     except ImageError:
         return None
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}"
+    return data_uri(content)

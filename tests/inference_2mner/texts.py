@@ -1,5 +1,7 @@
 """Texts whose offsets are easily got wrong: scripts, emoji, combining marks and spaces."""
 
+from modeling_2mner.words_2mner import WORD_RULES, split_into_words
+
 TEXTS = {
     "latin": "Angela Merkel besuchte l'Élysée.",
     "cyrillic": "Анна живёт в Москве.",
@@ -19,3 +21,25 @@ TEXTS = {
     "blank": " \u3000 ",
     "empty": "",
 }
+
+HOSTILE_TEXTS = {
+    "overrides": "\u202eabc Ana\u202c \u2067Rom\u2069 \u200fx",
+    "markup": "<script>alert(1)</script> \"Ana\" & 'Rom' &lt;b&gt; {{ 7 }} </p><!-- ]]>",
+    "line ends": "a\r\nAna\rRom\n\n b",
+}
+"""Texts that a page could take for something else."""
+
+
+def every_second_word(text: str) -> list[dict]:
+    """Every second word of a text as an entity, as the pipeline gives them."""
+    places = split_into_words(text, WORD_RULES)[::2]
+    return [
+        {
+            "label": ("PER", "LOC", "DRUG")[number % 3],
+            "score": 1 / (number + 1),
+            "word": text[start:end],
+            "start": start,
+            "end": end,
+        }
+        for number, (start, end) in enumerate(places)
+    ]

@@ -9,10 +9,12 @@ from PIL import Image as PILImage
 from reporting_2mner.errors import (
     MOST_BYTES,
     MOST_MISTAKES,
+    marks_of,
     surest_mistakes,
     thumbnail_path,
     write_thumbnails,
 )
+from reporting_2mner.marked_text import Mark
 
 
 def entity(start: int, end: int, label: str, score: float | None = None) -> dict:
@@ -42,6 +44,19 @@ def test_wrong_predictions_come_surest_first_with_what_is_there():
         [entity(3, 4, "LOC")],
         [],
         [entity(0, 2, "PER")],
+    ]
+
+
+def test_a_sentence_is_marked_with_what_was_predicted_and_what_is_there_in_its_place():
+    record = {
+        "tokens": ["Rolf", "saw", "New", "York", "today"],
+        "gold": [entity(0, 1, "PER"), entity(2, 4, "LOC")],
+        "predicted": [entity(0, 1, "PER", 0.99), entity(3, 4, "ORG", 0.9)],
+    }
+    assert marks_of(record) == [
+        Mark(0, 4, "PER", "99.0 %, right"),
+        Mark(13, 17, "ORG", "90.0 %"),
+        Mark(9, 17, "LOC", "gold", is_gold=True),
     ]
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from dataset_mmnerd.files import write_json, write_lines
 from reporting_2mner.errors import write_thumbnails
-from reporting_2mner.html_report import loss_lines, score_lines, segments, signed, write_report
+from reporting_2mner.html_report import loss_lines, score_lines, write_report
+from reporting_2mner.pages import signed
 from reporting_2mner.report import main
 from reporting_2mner.runs import RunError
 from training_2mner.evaluation import evaluate
@@ -394,16 +395,3 @@ def test_views_and_languages_are_lines_where_they_say_something():
     assert list(score_lines(history, {})) == ["all", "text view", "both views"]
     same = [{**history[0], "eval_f1_text_view": 0.5, "eval_f1_both_views": 0.5}]
     assert list(score_lines(same, {})) == ["all"]
-
-
-def test_segments_cover_a_sentence_where_spans_overlap():
-    words = ["Rolf", "saw", "New", "York", "City", "today"]
-    found = segments(words, [(2, 5, "LOC")], [(0, 1, "PER"), (3, 6, "LOC")])
-    assert found == [
-        ("Rolf", "said"),
-        ("saw", ""),
-        ("New", "gold"),
-        ("York City", "gold said"),
-        ("today", "said"),
-    ]
-    assert segments(["a", "b"], [], []) == [("a b", "")]
