@@ -58,6 +58,7 @@ from .outputs import (
     summary_path,
 )
 from .parts import CorpusError, MissingParts, Parts
+from .result_page import check_page, show_output
 from .rows import COLUMNS, Fault, Row, Source
 from .summary import Summary
 
@@ -73,6 +74,7 @@ PART_ROWS = 2048
 """Rows of a part: what a killed process has to do again, at most."""
 
 SCORE_DIGITS = 6
+HTML_RESULTS = 100
 _RENAMED = ("word", "start", "end")
 
 
@@ -363,6 +365,13 @@ def _number(text: str, value: str) -> float:
         ) from None
 
 
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"found {count}, expected at least 1")
+    return count
+
+
 def parser(prog: str = "2mner predict") -> argparse.ArgumentParser:
     """The parser of the command."""
     top = argparse.ArgumentParser(
@@ -402,6 +411,16 @@ def parser(prog: str = "2mner predict") -> argparse.ArgumentParser:
         "--explain", action="store_true", default=None, help="compare with the text alone"
     )
 
+    group = top.add_argument_group("page")
+    group.add_argument("--html", type=Path, metavar="PAGE", help="also show results on a page")
+    group.add_argument(
+        "--html_results",
+        type=_count,
+        default=HTML_RESULTS,
+        metavar="N",
+        help=f"the first N results are shown; by default {HTML_RESULTS}",
+    )
+
     group = top.add_argument_group("speed")
     group.add_argument("--max_tokens", type=int, metavar="N", help="sub-words of a batch, at most")
     group.add_argument("--batch_size", type=int, metavar="N", help="sentences of a batch, at most")
@@ -431,24 +450,36 @@ def main(argv: Sequence[str], prog: str = "2mner predict") -> int:
     disable_progress_bar()
     options = {name: getattr(given, name) for name in OPTIONS}
     options["threshold"] = _threshold(given.threshold)
+    where: dict[str, Any] = {
+        "image_dir": given.image_dir,
+        "columns": parse_columns(given.columns, COLUMNS),
+        "format": given.format,
+        "config": given.config,
+        "split": given.split,
+    }
+    if given.html is not None:
+        check_page(given.html, given.out, overwrite=given.overwrite)
     try:
         summary = predict_corpus(
             given.model,
             given.input,
             given.out,
-            image_dir=given.image_dir,
-            columns=parse_columns(given.columns, COLUMNS),
-            format=given.format,
-            config=given.config,
-            split=given.split,
+            **where,
             strict=given.strict,
             overwrite=given.overwrite,
             precision=given.precision,
             **{name: value for name, value in options.items() if value is not None},
         )
+        if summary is not None and given.html is not None:
+            source = open_source(given.input, **where)
+            most, total = given.html_results, summary.sentences
+            show_output(given.out, given.html, source, most=most, total=total)
     except KeyboardInterrupt:
         sys.stderr.write(f"{prog}: interrupted; the same command goes on from here\n")
         return 128 + signal.SIGINT
     if summary is not None:
         sys.stdout.write(f"{summary}\n{given.out}: complete\n")
+        if given.html is not None:
+            shown = min(given.html_results, summary.sentences)
+            sys.stdout.write(f"{given.html}: shows {shown:,} of {summary.sentences:,} sentences\n")
     return 0
