@@ -84,6 +84,11 @@ COMMANDS = {
         "make a model smaller: fewer pieces, fewer layers, 16 bits",
         "2mner shrink runs/demo --keep_vocabulary_of posts.txt --out runs/small",
     ),
+    "export": Command(
+        "inference_2mner.export",
+        "write a model as ONNX graphs that run without torch",
+        "2mner export runs/demo --out exported",
+    ),
     "data": Command(
         "dataset_mmnerd.commands",
         "build, check and publish a data set",

@@ -7,14 +7,14 @@ from typing import Any
 from .inputs_2mner import Sentence
 from .thresholds_2mner import Limits
 
-__all__ = ["Span", "details_of", "entities_of", "labelled_words_of"]
+__all__ = ["ScoredSpan", "details_of", "entities_of", "labelled_words_of"]
 
 SURE = 0.5
 """The probability of a type in the text view from which on the text alone determines the type."""
 
 
 @dataclass
-class Span:
+class ScoredSpan:
     """An entity or a candidate.
 
     Attributes:
@@ -35,7 +35,7 @@ class Span:
 
 def entities_of(
     sentence: Sentence,
-    spans: Sequence[Span],
+    spans: Sequence[ScoredSpan],
     types: Sequence[str],
     limits: Limits | None,
     top_k: int | None,
@@ -54,7 +54,7 @@ def entities_of(
 
 
 def _entity(
-    sentence: Sentence, span: Span, types: Sequence[str], limits: Limits, top_k: int | None
+    sentence: Sentence, span: ScoredSpan, types: Sequence[str], limits: Limits, top_k: int | None
 ) -> dict[str, Any]:
     entity = {"label": span.label, "score": limits.calibrated(span.score, span.label)}
     entity |= _place(sentence, span.start, span.end)

@@ -84,7 +84,7 @@ class Decoder:
 
     def __init__(self, labels: Sequence[str], scores: np.ndarray):
         self.labels, self.types = list(labels), entity_types(labels)
-        scores = np.asarray(scores, np.float64)
+        self.scores = scores = np.asarray(scores, np.float64)
         self._start, self._between, self._end = scores[0], scores[1:-1], scores[-1]
         self._begins = np.array([begins_entity(label) for label in labels])
         self._continues = np.array(

@@ -28,10 +28,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 __all__ = [
     "FORMATS",
+    "MAX_ASPECT",
     "MAX_BYTES",
     "MAX_PIXELS",
     "ImageError",
     "ImageSource",
+    "crop_strip",
     "load_image",
     "read_image",
 ]
@@ -44,6 +46,9 @@ MAX_BYTES = 64 * 2**20
 
 MAX_PIXELS = 50_000_000
 """The most pixels of an image: 50 megapixels are 150 MB of RGB."""
+
+MAX_ASPECT = 32
+"""Longer images are cropped to this ratio: resizing their short side would make them enormous."""
 
 ImageSource = str | os.PathLike | bytes | bytearray | memoryview | Mapping[str, Any] | Image.Image
 """The sources of `load_image`, without arrays and tensors, which have no common type."""
@@ -304,3 +309,11 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
         array = array[:, :, 0] if array.shape[2] == 1 else array
     _check_size((array.shape[1], array.shape[0]), name)
     return Image.fromarray(np.ascontiguousarray(_eight_bits(array, name)))
+
+
+def crop_strip(image: Image.Image) -> Image.Image:
+    """Keep the middle of an image that is longer than `MAX_ASPECT` times its short side."""
+    longest = MAX_ASPECT * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    return ImageOps.fit(image, (min(image.width, longest), min(image.height, longest)))

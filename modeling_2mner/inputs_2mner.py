@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from PIL.Image import Image
+from PIL import Image
 
 from .fetch_2mner import is_address
 from .images_2mner import ImageError, load_image
@@ -42,7 +42,7 @@ class Reader(Protocol):
         """Sentences as windows of sub-words."""
         ...
 
-    def pixels_of(self, image: Image) -> Any:
+    def pixels_of(self, image: Image.Image) -> Any:
         """Resize and normalise an image that is loaded: `[3, h, w]`."""
         ...
 
@@ -159,14 +159,14 @@ def read_input(
     return Sentence(text, words, context, candidates, image, from_row, alone)
 
 
-def load_image_of(sentence: Sentence, reader: Reader, fetch: Callable[[str], Any]) -> None:
+def load_image_of(sentence: Sentence, reader: Reader, download: Callable[[str], Any]) -> None:
     """Read a sentence's image, if it has one. If it cannot be read, the reason is stored in
     `image_error`.
 
     Args:
         sentence: whose image is read.
         reader: of the model.
-        fetch: from an address to what is there. An address in a row of a data set is not fetched.
+        download: from an address to what is there; not called for a row of a data set.
 
     Raises:
         TypeError: if it is no image.
@@ -177,7 +177,7 @@ def load_image_of(sentence: Sentence, reader: Reader, fetch: Callable[[str], Any
         return
     try:
         if is_address(source) and not sentence.from_row:
-            source = fetch(source)
+            source = download(source)
         image = load_image(source)
         sentence.pixels, sentence.image_size = reader.pixels_of(image), image.size
     except (ImageError, OSError) as error:

@@ -193,20 +193,24 @@ class MultimodalNERPipeline(EntityTagger, Pipeline):  # type: ignore[misc]  # a 
                 f"{kind}={level:g} was given with an adapter, expected a model: `2mner lora merge` "
                 "makes one, and `2mner thresholds` its thresholds"
             )
+        weights = fingerprint_of(self.model.crf)
+        name = self.model.config._name_or_path
+        return limits_from_file(self.thresholds_file(), kind, level, name, weights)
+
+    def thresholds_file(self) -> str | None:
+        """The file of thresholds that is stored with the model; None if there is none."""
         config = self.model.config
-        name = config._name_or_path
         known = self._thresholds is not None and Path(self._thresholds).is_file()
-        if name and not known:  # a repository is asked once, not by every call
+        if config._name_or_path and not known:  # a repository is asked once, not by every call
             self._thresholds = cached_file(
-                name,
+                config._name_or_path,
                 FILE,
                 revision=getattr(config, "_commit_hash", None),
                 _raise_exceptions_for_gated_repo=False,
                 _raise_exceptions_for_missing_entries=False,
                 _raise_exceptions_for_connection_errors=False,
             )
-        weights = fingerprint_of(self.model.crf)
-        return limits_from_file(self._thresholds, kind, level, name, weights)
+        return self._thresholds
 
     def _as_several(self, inputs: Any) -> Any:
         if isinstance(inputs, Dataset):

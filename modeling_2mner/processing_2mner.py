@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any, Self
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -36,7 +36,7 @@ from .checks_2mner import check_labels, check_whole
 from .configuration_2mner import TwoMNERConfig
 from .decoding_2mner import decoded_entities
 from .encoding_2mner import SentenceEncoder
-from .images_2mner import ImageError, ImageSource, load_image
+from .images_2mner import ImageError, ImageSource, crop_strip, load_image
 from .labels_2mner import UNKNOWN
 from .processor_files_2mner import naming_files, read_processor_files
 from .quoting_2mner import described, quoted
@@ -54,17 +54,6 @@ from .words_2mner import WORD_RULES, check_word_rules
 __all__ = ["TwoMNERProcessor"]
 
 logger = logging.get_logger(__name__)
-
-MAX_ASPECT = 32
-"""Longer images are cropped to this ratio: resizing their short side would make them enormous."""
-
-
-def _crop_strip(image: Image.Image) -> Image.Image:
-    """Keep the middle of an image that is longer than `MAX_ASPECT` times its short side."""
-    longest = MAX_ASPECT * min(image.size)
-    if max(image.size) <= longest:
-        return image
-    return ImageOps.fit(image, (min(image.width, longest), min(image.height, longest)))
 
 
 class TwoMNERProcessor(ProcessorMixin):
@@ -297,7 +286,7 @@ class TwoMNERProcessor(ProcessorMixin):
         Raises:
             TypeError, ValueError: as a call does.
         """
-        return self._encoder.encode(sentences, contexts)
+        return self.encoder.encode(sentences, contexts)
 
     def collate(
         self, sentences: Sequence[EncodedSentence], pixels: Sequence[Tensor | None]
@@ -334,10 +323,11 @@ class TwoMNERProcessor(ProcessorMixin):
 
     def pixels_of(self, image: Image.Image) -> Tensor:
         """Resize and normalise an image that is loaded: `[3, h, w]`."""
-        return self._normalise(_crop_strip(image))
+        return self._normalise(crop_strip(image))
 
     @property
-    def _encoder(self) -> SentenceEncoder:
+    def encoder(self) -> SentenceEncoder:
+        """What cuts words into sub-words and lays them out in windows."""
         tokenizer: Any = self.tokenizer
         backend = tokenizer.backend_tokenizer
         if backend.encode_special_tokens != tokenizer.split_special_tokens:

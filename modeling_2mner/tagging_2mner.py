@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .answers_2mner import Span, details_of, entities_of, labelled_words_of
+from .answers_2mner import ScoredSpan, details_of, entities_of, labelled_words_of
 from .decoding_2mner import Decoding, decoded_entities
 from .inputs_2mner import Reader, Sentence, as_several, load_image_of, read_input
 from .quoting_2mner import described
@@ -321,7 +321,7 @@ class EntityTagger(ABC):
             return answers_in_order(
                 self._each_of(inputs),
                 prepare=partial(self._prepare, **preprocess_params),
-                load=partial(load_image_of, reader=self.reader, fetch=self._fetch),
+                load=partial(load_image_of, reader=self.reader, download=self._fetch),
                 cost=_places,
                 plan=partial(
                     self._plan,
@@ -408,10 +408,10 @@ class EntityTagger(ABC):
         entities = decoded_entities(
             self.labels, predictions, decoding.entity_scores.tolist(), lengths
         )
-        spans = [[Span(*entity) for entity in own] for own in entities]
+        spans = [[ScoredSpan(*entity) for entity in own] for own in entities]
         for number, sentence in enumerate(sentences):
             if sentence.candidates is not None:
-                spans[number] = [Span(*bounds, "", 0.0) for bounds in sentence.candidates]
+                spans[number] = [ScoredSpan(*bounds, "", 0.0) for bounds in sentence.candidates]
         to_score = [
             own if top_k is not None or sentence.candidates is not None else []
             for own, sentence in zip(spans, sentences, strict=True)
@@ -426,7 +426,7 @@ class EntityTagger(ABC):
         return {**found, "spans": spans}
 
     def _compare_with_text(
-        self, sentences: list[Sentence], spans: list[list[Span]], max_tokens: int
+        self, sentences: list[Sentence], spans: list[list[ScoredSpan]], max_tokens: int
     ) -> None:
         """Score the spans in the text view, where it differs."""
         rows = [
@@ -443,8 +443,8 @@ class EntityTagger(ABC):
                 span.by_type_in_text = by_type
 
     def _scores(
-        self, emissions: np.ndarray, lengths: Sequence[int], spans: list[list[Span]]
-    ) -> Iterable[tuple[Span, list[float]]]:
+        self, emissions: np.ndarray, lengths: Sequence[int], spans: list[list[ScoredSpan]]
+    ) -> Iterable[tuple[ScoredSpan, list[float]]]:
         """Each span, and the probability of every type over it."""
         flat = [(row, span) for row, own in enumerate(spans) for span in own]
         if not flat:

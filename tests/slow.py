@@ -20,6 +20,7 @@ SLOW = (
     "dataset_mmnerd/test_shards.py",
     "inference_2mner/test_convert.py",
     "inference_2mner/test_corpus.py",
+    "inference_2mner/test_export.py",
     "inference_2mner/test_result_page.py",
     "inference_2mner/test_shrink.py",
     "inference_2mner/test_spacy_component.py",

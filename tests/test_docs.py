@@ -95,6 +95,8 @@ def check(arguments: list[str]) -> None:
         parse(["train", *arguments[2:]])
     elif arguments[:3] == ["python", "-m", "dataset_mmnerd"]:
         parse(["data", *arguments[3:]])
+    elif arguments[:2] == ["python", "exported/tagger.py"]:
+        parse_only(import_module("inference_2mner.tagger").main, arguments[2:])
     elif arguments[:3] == ["python", "-m", "tests.campaigns"]:
         parse_only(import_module("tests.campaigns.__main__").main, arguments[3:])
     else:

@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageOps
 
 from modeling_2mner import TwoMNERProcessor
+from modeling_2mner.images_2mner import MAX_ASPECT
 from modeling_2mner.labels_2mner import repair_labels, scheme_labels
-from modeling_2mner.processing_2mner import MAX_ASPECT
 from modeling_2mner.words_2mner import WORD_RULES
 
 WORDS = ["Angela", "Merkel", "besucht", "Paris", "."]

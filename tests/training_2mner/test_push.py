@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import HfApi
+from safetensors.torch import save_file
 
 from cli_2mner import main
+from modeling_2mner import LinearChainCRF, TwoMNERConfig
+from modeling_2mner.crf_2mner import fingerprint_of
 from training_2mner.push import PublishError, prepare_repository, publish
 
 ROOT = Path(__file__).parents[2]
@@ -215,3 +219,77 @@ def test_the_command_tells_the_address_or_why_not(online, run, capsys):
     assert main(["push", str(run), "you/demo"]) == 1
     line = "2mner push: you/demo: your token may not write there"
     assert capsys.readouterr().err.splitlines()[-1].startswith(line)
+
+
+# Exported models ----------------------------------------------------------------------------------
+
+ONNX = {"onnx/tagger.json", "onnx/text.onnx", "onnx/tagger.py"}
+
+
+def trained(folder, seed: int):
+    """Other weights in a run's folder; their fingerprint."""
+    torch.manual_seed(seed)
+    crf = LinearChainCRF(TwoMNERConfig().labels)
+    TwoMNERConfig().save_pretrained(folder)
+    save_file(
+        {f"crf.{name}": value for name, value in crf.state_dict().items()}, weights_of(folder)
+    )
+    return fingerprint_of(crf)
+
+
+def weights_of(folder) -> Path:
+    return folder / "model.safetensors"
+
+
+def export_of(weights: str, folder: Path) -> Path:
+    """An export's folder, as far as its names and its fingerprint go."""
+    folder.mkdir(exist_ok=True)
+    for name in ("text.onnx", "tagger.py", "notes.txt"):
+        (folder / name).write_text(weights, encoding="utf-8")
+    (folder / "tagger.json").write_text(json.dumps({"weights": weights}), encoding="utf-8")
+    return folder
+
+
+def names(hub) -> set[str]:
+    return set(hub.repository("models", "me/demo").resolve("main").files)
+
+
+def test_an_export_is_sent_with_its_model_in_one_commit(online, run, tmp_path):
+    exported = export_of(trained(run, 0), tmp_path / "exported")
+    assert main(["push", str(run), "me/demo", "--onnx", str(exported)]) == 0
+    assert {name for name in names(online) if "onnx" in name} == ONNX
+    assert commits(online) == ["Publish demo", "initial commit"]
+
+
+def test_a_push_of_the_same_weights_keeps_the_export_and_other_weights_delete_it(
+    online, run, tmp_path, caplog
+):
+    exported = export_of(trained(run, 0), tmp_path / "exported")
+    publish(run, "me/demo", onnx=exported)
+    publish(run, "me/demo")
+    assert names(online) > ONNX
+    trained(run, 1)
+    publish(run, "me/demo")
+    assert not names(online) & ONNX
+    assert "me/demo: onnx/ is deleted, as it holds other weights: `2mner export" in caplog.text
+    exported = export_of(trained(run, 2), exported)
+    publish(run, "me/demo", onnx=exported)
+    assert names(online) > ONNX
+
+
+def test_an_export_of_another_model_is_not_sent(online, run, tmp_path, capsys):
+    trained(run, 0)
+    exported = export_of("other", tmp_path / "exported")
+    assert main(["push", str(run), "me/demo", "--onnx", str(exported)]) == 1
+    assert f"{exported}: found an export of other weights, expected what" in capsys.readouterr().err
+    (exported / "tagger.json").unlink()
+    assert main(["push", str(run), "me/demo", "--onnx", str(exported)]) == 1
+    assert f"{exported}: found no tagger.json, expected what" in capsys.readouterr().err
+    weights_of(run).write_bytes(b"broken")
+    with pytest.raises(PublishError, match="found no weights"):
+        publish(run, "me/demo", onnx=export_of("other", exported))
+    (run / "config.json").rename(run / "adapter_config.json")
+    (run / "adapter_config.json").write_text('{"base_model_name_or_path": "me/base"}')
+    with pytest.raises(PublishError, match=r"--onnx was given with .*, expected a model's folder"):
+        publish(run, "me/demo", onnx=exported)
+    assert not online.repositories
