@@ -258,19 +258,21 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             count, length = attention_mask.shape
             most = max(1, max_tokens // length)
             parts = [slice(first, first + most) for first in range(0, count, most)]
-        outputs = [
-            self.text_model(
+        states: Tensor | None = None  # [N, L, H]; held once, also while it is put together
+        for part in parts:
+            output = self.text_model(
                 attention_mask=attention_mask[part],
                 input_ids=None if input_ids is None else input_ids[part],
                 inputs_embeds=None if inputs_embeds is None else inputs_embeds[part],
                 **options,
                 return_dict=True,
             )
-            for part in parts
-        ]
-        if len(outputs) == 1:
-            return outputs[0]
-        states = torch.cat([output.last_hidden_state for output in outputs])  # [N, L, H]
+            if len(parts) == 1:
+                return output
+            if states is None:
+                shape = (len(attention_mask), *output.last_hidden_state.shape[1:])
+                states = output.last_hidden_state.new_empty(shape)
+            states[part] = output.last_hidden_state
         return BaseModelOutput(last_hidden_state=states)
 
     def read_images(self, pixel_values: Tensor) -> VisionFeatures:
