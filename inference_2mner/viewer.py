@@ -359,8 +359,6 @@ def _heat_map(grid: np.ndarray) -> bytes:
     )
     indices = np.rint(np.asarray(levels).clip(0, 1) * 255).astype(np.uint8)
     heat = Image.fromarray(indices)
-    heat = heat.convert("P")
-    heat.putdata(indices.ravel())
     heat.putpalette(_PALETTE, "RGBA")
     buffer = io.BytesIO()
     heat.save(buffer, "png", optimize=True)

@@ -57,3 +57,4 @@ def test_the_notebook_runs(published, tmp_path, monkeypatch):
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(tmp_path))
     told = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("typed_from" in str(output) or "text/plain" in str(output) for output in told)
+    assert any("mner-heat" in output.get("data", {}).get("text/html", "") for output in told)

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from inference_2mner.models import load_pipeline
-from inference_2mner.viewer import MOST_BYTES, SIDE, View, render
+from inference_2mner.viewer import MOST_BYTES, RAMP, SIDE, View, render
 from modeling_2mner.images_2mner import ImageError
+from reporting_2mner.marked_text import STYLE
 from tests.browser import browser, open_page, violations  # noqa: F401 -- a fixture
 from tests.inference_2mner.texts import HOSTILE_TEXTS, TEXTS, every_second_word
 
@@ -112,6 +113,10 @@ def test_a_heat_map_is_brightest_where_the_word_attended():
         assert 0 < pixels[..., 3].min() < pixels[..., 3].max() < 255
         steps = np.abs(np.diff(bright, axis=1))
         assert steps.max() < np.ptp(bright) / 4  # smooth: no edge between patches
+
+
+def test_the_scale_has_the_colours_of_the_heat_maps():
+    assert f"linear-gradient(to right, {', '.join(RAMP)})" in STYLE
 
 
 def test_even_attention_and_none_at_all_are_no_error():
