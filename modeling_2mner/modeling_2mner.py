@@ -51,7 +51,13 @@ from .outputs_2mner import TwoMNERInputs, TwoMNERModelOutput, TwoMNERTokenClassi
 from .pipeline_2mner import MultimodalNERPipeline  # noqa: F401
 from .pretrained_2mner import TwoMNERPreTrainedModel
 from .processing_2mner import TwoMNERProcessor  # noqa: F401
-from .views_2mner import VIEWS, illustrated, select_sentences, text_view
+from .views_2mner import (
+    VIEWS,
+    illustrated,
+    parts_of_sentence,
+    select_sentences,
+    text_view,
+)
 
 __all__ = ["TwoMNERForTokenClassification", "TwoMNERModel"]
 
@@ -438,8 +444,11 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             # Both views drop the same words: they differ in the image alone.
             chance = torch.rand(word_mask.shape, device=word_mask.device)
             inputs["dropped_words"] = chance < self.config.word_dropout
-        encoded = self.model(**inputs, return_dict=True)
-        emissions = self.classifier(self.dropout(encoded.last_hidden_state))  # E [B, W, K]
+        if labels is None and (windows := self._windows_of_a_part(inputs)) is not None:
+            encoded, emissions = self._read_in_parts(inputs, windows)
+        else:
+            encoded = self.model(**inputs, return_dict=True)
+            emissions = self.classifier(self.dropout(encoded.last_hidden_state))  # E [B, W, K]
         loss = losses = decoding = None
         if labels is not None:
             loss, losses = self._loss(inputs, labels, encoded, emissions)
@@ -461,6 +470,50 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         )
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
+
+    def _windows_of_a_part(self, inputs: TwoMNERInputs) -> int | None:
+        """How many windows are read at once of a single sentence that has more than `max_tokens`
+        sub-words; None if the batch is read as a whole.
+        """
+        most = inputs.get("max_tokens")
+        if most is None or self.training or len(inputs["word_mask"]) != 1:
+            return None
+        names = ("output_attentions", "output_hidden_states")
+        if any(inputs.get(name) or getattr(self.config, name) for name in names):
+            return None
+        count, length = inputs["attention_mask"].shape
+        windows = max(1, most // length)
+        return windows if windows < count else None
+
+    def _read_in_parts(
+        self, inputs: TwoMNERInputs, windows: int
+    ) -> tuple[TwoMNERModelOutput, Tensor]:
+        """Read a long sentence in parts, of which nothing but the emissions is kept.
+
+        Args:
+            inputs: of one sentence.
+            windows: of a part.
+
+        Returns:
+            The attention to patches, if asked for, and nothing else of the base model; and the
+            emissions `[1, W, K]`.
+        """
+        pixel_values, image_mask = inputs.get("pixel_values"), inputs.get("image_mask")
+        if pixel_values is not None and inputs.get("view", "image_text") == "image_text":
+            if image_mask is None or image_mask.any():
+                inputs["vision_features"] = self.model.read_images(pixel_values)
+            inputs["pixel_values"] = None
+        emissions, weights = [], []
+        attending = inputs.get("attending_words") or 0
+        for part in parts_of_sentence(inputs, windows):
+            part["attending_words"] = attending or None
+            encoded = self.model(**part, return_dict=True)
+            emissions.append(self.classifier(encoded.last_hidden_state))
+            if encoded.patch_attentions is not None:
+                weights.append(encoded.patch_attentions)
+                attending -= weights[-1][0].shape[2]
+        attentions = tuple(torch.cat(parts, 2) for parts in zip(*weights, strict=True)) or None
+        return TwoMNERModelOutput(patch_attentions=attentions), torch.cat(emissions, 1)
 
     @torch.no_grad()
     def resize_labels(self, labels: Sequence[str]) -> LabelChange:

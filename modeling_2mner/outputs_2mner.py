@@ -43,7 +43,8 @@ class TwoMNERInputs(TypedDict):
             sentence. It changes no other result, and the text encoder's attention is not computed.
         max_tokens: sub-words, padding included, that the text encoder reads at once, but at least
             one window; by default all. It bounds the memory that a long text needs, and changes no
-            result. With attentions or layers all are read at once.
+            prediction. A single sentence that is longer is read in parts, and its `text_embeds` and
+            `image_embeds` are not given. With attentions or layers all are read at once.
     """
 
     input_ids: Tensor | None

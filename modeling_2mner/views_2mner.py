@@ -1,12 +1,15 @@
-"""A view, or some sentences, of a batch that `windows_2mner` has laid out.
+"""A view, some sentences, or parts of a long one, of a batch that `windows_2mner` has laid out.
 
 Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words, `H` hidden size.
 """
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
-__all__ = ["VIEWS", "illustrated", "select_sentences", "text_view"]
+__all__ = ["VIEWS", "illustrated", "parts_of_sentence", "select_sentences", "text_view"]
 
 VIEWS = ("image_text", "text")
 
@@ -95,3 +98,27 @@ def select_sentences(
         for name, values in {"attention_mask": attention_mask, **others}.items()
     }
     return {**selected, "word_index": moved[places // length] * length + places % length}
+
+
+def parts_of_sentence(inputs: Mapping[str, Any], windows: int) -> Iterator[dict[str, Any]]:
+    """The batch of one sentence as several, each some of its windows with the words that stand in
+    them. The words of all parts, one after the other, are those of the sentence.
+
+    Args:
+        inputs: the batch, with whatever else is given to the model.
+        windows: of a part, at most.
+    """
+    count, length = inputs["attention_mask"].shape
+    window_of = inputs["word_index"][0] // length  # [W], ascending
+    for first in range(0, count, windows):
+        bounds = window_of.new_tensor([first, first + windows])
+        start, stop = torch.searchsorted(window_of, bounds).tolist()
+        if start == stop:
+            continue
+        part = dict(inputs)
+        for name in OF_WINDOWS:
+            if inputs.get(name) is not None:
+                part[name] = inputs[name][first : first + windows]
+        part["word_index"] = inputs["word_index"][:, start:stop] - first * length
+        part["word_mask"] = inputs["word_mask"][:, start:stop]
+        yield part

@@ -320,6 +320,40 @@ def test_the_text_encoder_reads_no_more_sub_words_at_once_than_it_may(pair, most
     assert (found.predictions == expected.predictions).all()
 
 
+@pytest.mark.parametrize("view", ["image_text", "text"])
+@pytest.mark.parametrize("image", [None, IMAGES[0]])
+def test_a_long_sentence_is_read_in_parts_with_the_same_result(pair, view, image):
+    """Its image is encoded once, and no part's hidden states are kept."""
+    model, processor = pair
+    words = [f"word{number}" for number in range(300)]
+    batch = processor([words], images=[image])
+    windows, length = batch["input_ids"].shape
+    assert windows > 6
+    expected = run(model, batch, view=view, attending_words=120)
+    shapes, images = [], []
+    hooks = [
+        model.classifier.register_forward_pre_hook(
+            lambda _, given: shapes.append(given[0].shape[1])
+        ),
+        model.model.vision_model.register_forward_pre_hook(
+            lambda _, __, given: images.append(len(given["pixel_values"])), with_kwargs=True
+        ),
+    ]
+    found = run(model, batch, view=view, attending_words=120, max_tokens=2 * length)
+    for hook in hooks:
+        hook.remove()
+    assert sum(shapes) == 300 and max(shapes) < 120
+    assert images == ([1] if image is not None and view == "image_text" else [])
+    close(found.logits, expected.logits)
+    assert (found.predictions == expected.predictions).all()
+    if expected.patch_attentions is None:
+        assert found.patch_attentions is None
+    else:
+        (weights,), (wanted,) = found.patch_attentions, expected.patch_attentions
+        assert wanted.shape[2] == 120
+        close(weights, wanted)
+
+
 def test_embedded_sub_words_are_read_like_their_ids(pair):
     model, processor = pair
     batch = processor([SENTENCES[0], ["Hola"]])
