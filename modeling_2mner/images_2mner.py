@@ -14,8 +14,11 @@ this file, which needs the standard library, Pillow and NumPy only.
 * 16-bit greyscale is divided by 257. Values of 32 bits have no agreed range: see `_eight_bits`.
 """
 
+import base64
+import binascii
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -33,6 +36,7 @@ __all__ = [
     "MAX_PIXELS",
     "ImageError",
     "ImageSource",
+    "bytes_of_base64",
     "crop_strip",
     "load_image",
     "read_image",
@@ -111,6 +115,27 @@ def read_image(path: str | os.PathLike) -> bytes:
     if len(content) > MAX_BYTES:
         raise _too_many_bytes(name, len(content))
     return content
+
+
+def bytes_of_base64(text: str, *, name: str = "an image") -> bytes:
+    """The content of an image file that is given as base64, or as a `data:` address of such. It is
+    never taken for a path or for an address to fetch.
+
+    Args:
+        text: standard base64, padded.
+        name: the name of the image in messages.
+
+    Raises:
+        ImageError: if it is something else, or has more than `MAX_BYTES`.
+    """
+    encoded = re.sub(r"^data:image/[\w.+-]{1,40};base64,", "", text[:80]) + text[80:]
+    if len(encoded) > 4 * (MAX_BYTES // 3 + 1):
+        raise _too_many_bytes(name, len(encoded) * 3 // 4)
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:  # ValueError: characters beyond ASCII
+        found = f"{encoded[:20]!r}, which is no base64 ({error})"
+        raise ImageError(name, found, "an image file as base64") from error
 
 
 def _open_at_once(path: str, flags: int) -> int:

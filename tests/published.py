@@ -64,6 +64,7 @@ PROCESSOR = ["processor_config.json", "tokenizer.json", "tokenizer_config.json"]
 def write_published(folder: Path) -> Path:
     """Write the saved run with the code of this version, as a push leaves it."""
     folder.mkdir(parents=True)
-    for path in (*SAVED.glob("*"), *(ROOT / "modeling_2mner").glob("*_2mner.py")):
+    code = ROOT / "modeling_2mner"
+    for path in (*SAVED.glob("*"), *code.glob("*_2mner.py"), code / "handler.py"):
         (folder / path.name).write_bytes(path.read_bytes())
     return folder

@@ -266,7 +266,8 @@ def test_the_entities_are_those_before_the_push(walk):
 
 def test_each_repository_holds_what_is_needed_file_by_file(walk):
     weights = ["README.md", "config.json", "model.safetensors"]
-    assert listing(walk, "models", "me/2mner") == sorted(weights + MODEL_CODE + PROCESSOR)
+    pushed = [*weights, "handler.py"]
+    assert listing(walk, "models", "me/2mner") == sorted(pushed + MODEL_CODE + PROCESSOR)
     assert listing(walk, "models", "me/by-hand") == sorted(weights + MODEL_CODE + PROCESSOR)
     adapter = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     assert listing(walk, "models", "me/adapter") == sorted(adapter + PROCESSOR_CODE + PROCESSOR)

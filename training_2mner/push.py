@@ -6,8 +6,9 @@
 
 The commit is made after all files are sent, so a push that breaks off changes nothing and can be
 repeated. Of a run's folder, the files that loading needs and the evaluation results are sent; the
-card holds the figures. Files of these kinds that the folder lacks are deleted from the repository;
-its other files and folders stay. Links that lead out of the folder are refused.
+card holds the figures. A model gets the `handler.py` of Inference Endpoints. Files of these kinds
+that the folder lacks are deleted from the repository; its other files and folders stay. Links that
+lead out of the folder are refused.
 
 `--onnx` sends what `2mner export` wrote as the repository's folder `onnx/`. A later push of the
 same weights leaves that folder as it is. A push of other weights deletes it, unless it brings a new
@@ -54,6 +55,7 @@ MODEL_FILES = (
     "README.md",
     "adapter_config.json",
     "config.json",
+    "handler.py",
     "*.safetensors",
     "*.safetensors.index.json",
     "*_2mner.py",
@@ -179,12 +181,14 @@ def publish(
     info = _open(repo_id, kind, private, token)
     if onnx is not None or _holds_stale_onnx(info, folder, token):
         patterns += ONNX_FILES
+    contents = {path.relative_to(folder).as_posix(): _content(path, info.id) for path in paths}
+    if (folder / "config.json").is_file():
+        contents.setdefault("handler.py", Path(modeling_2mner.__file__).with_name("handler.py"))
     try:
         commit = send(
             info,
             kind,
-            {path.relative_to(folder).as_posix(): _content(path, info.id) for path in paths}
-            | exported,
+            contents | exported,
             is_sent=lambda name: _fits(name, patterns),
             message=f"Publish {folder.resolve().name}",
             token=token,

@@ -50,6 +50,7 @@ def test_a_run_is_sent_in_one_commit_without_what_no_loading_needs(online, run):
     assert sorted(files(online)) == [
         "README.md",
         "config.json",
+        "handler.py",
         "model.safetensors",
         "modeling_2mner.py",
         "processor_config.json",
