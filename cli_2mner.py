@@ -89,6 +89,11 @@ COMMANDS = {
         "write a model as ONNX graphs that run without torch",
         "2mner export runs/demo --out exported",
     ),
+    "serve": Command(
+        "inference_2mner.serve",
+        "serve a model over HTTP",
+        "2mner serve runs/demo --port 8000",
+    ),
     "data": Command(
         "dataset_mmnerd.commands",
         "build, check and publish a data set",
