@@ -1,5 +1,5 @@
 # `make demo` trains, measures and shows a 2M-NER. `make quick` checks style, types and imports and
-# runs the fast tests; `make test` runs all tests. `make campaigns` runs 10,000 mutated inputs and 100
+# runs the fast tests; `make test` runs all tests. `make campaigns` runs 12,000 mutated inputs and 100
 # kills. All create what they need.
 
 PYTHON ?= python3

@@ -1,6 +1,6 @@
 """Run campaigns: mutated inputs and kills, on every way into the project.
 
-    python -m tests.campaigns                             # 10,000 inputs, 100 kills
+    python -m tests.campaigns                             # 12,000 inputs, 100 kills
     python -m tests.campaigns --only readers --cases 500 --seed 7
     python -m tests.campaigns --replay campaign-findings/readers-7-123.json
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tests.campaigns", description="Mutated inputs and kills: what breaks?"
     )
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--cases", type=int, default=10_000, help="mutated inputs, in all")
+    parser.add_argument("--cases", type=int, default=12_000, help="mutated inputs, in all")
     parser.add_argument("--kills", type=int, default=100, help="killed processes, in all")
     parser.add_argument("--only", nargs="+", choices=[*SURFACES, *KILLS], help="these surfaces")
     parser.add_argument("--workers", type=int, default=2, help="processes at the same time")

@@ -15,6 +15,7 @@ SURFACES = {
     "runs": "tests.campaigns.runs:Runs",
     "command lines": "tests.campaigns.command_lines:CommandLines",
     "recipes": "tests.campaigns.recipes:Recipes",
+    "servers": "tests.campaigns.servers:Servers",
 }
 """Mutated inputs."""
 
@@ -36,6 +37,7 @@ SHARES = {
     "runs": 2,
     "command lines": 1,
     "recipes": 15,
+    "servers": 40,
 } | dict.fromkeys(KILLS, 1)
 """How the cases are shared out."""
 
