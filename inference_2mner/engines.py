@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from modeling_2mner.inputs_2mner import Sentence
 from modeling_2mner.tagging_2mner import IMAGE_TOKENS, EntityTagger
 
 from .batching import Work
+from .extras import needed
 from .models import load_pipeline
+from .tagger import SETTINGS, Tagger
 
-__all__ = ["Engine", "open_engine"]
+__all__ = ["Engine", "is_exported", "open_engine"]
 
 
 @dataclass(frozen=True)
@@ -89,14 +93,32 @@ class Engine:
         return message.replace(f"2mner thresholds {self._name} ", "2mner thresholds MODEL ")
 
 
-def open_engine(model: str | Path, *, precision: str | None, device: str | None) -> Engine:
+def is_exported(model: str | Path) -> bool:
+    """Whether this is a folder that `2mner export` wrote."""
+    return (Path(model) / SETTINGS).is_file()
+
+
+def open_engine(
+    model: str | Path,
+    *,
+    precision: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Engine:
     """Load a model.
 
     Args:
-        model: a folder or a name on the Hub.
-        precision, device: as the pipeline takes them.
+        model: a folder or a name on the Hub; or a folder that `2mner export` wrote.
+        precision, device: as the pipeline takes them; an exported model has its own.
+        threads: of this process; None leaves them as they are.
 
     Raises:
-        ModelError, ValueError: if there is none, or the device has not this precision.
+        ModelError, OSError, ValueError: if there is none, or the device has not this precision.
+        MissingExtraError: if the model is exported and ONNX Runtime is not installed.
     """
+    if is_exported(model):
+        needed("onnxruntime", "onnx")
+        return Engine(Tagger(model, threads=threads), str(model))
+    if threads is not None:
+        torch.set_num_threads(threads)
     return Engine(load_pipeline(model, precision=precision, device=device), str(model))

@@ -2,6 +2,7 @@
 
     2mner serve runs/demo
     2mner serve runs/demo --host 0.0.0.0 --port 80 --workers 4
+    2mner serve exported
 
 Ends at SIGTERM or Ctrl-C: what it holds is answered, everything else is refused. A second signal
 ends it at once.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from modeling_2mner.hardware_2mner import usable_cores
 from modeling_2mner.pipeline_2mner import PRECISIONS
 
+from .engines import is_exported
 from .extras import needed
 from .models import load_processor
 
@@ -46,7 +48,10 @@ def main(argv: Sequence[str], prog: str = "2mner serve") -> int:
     options = _parser(prog).parse_args(argv)
     for library in LIBRARIES:
         needed(library, "serve")
-    load_processor(options.model)  # an error of one line, before processes start
+    if is_exported(options.model):
+        needed("onnxruntime", "onnx")
+    else:
+        load_processor(options.model)  # an error of one line, before processes start
     from .server import Settings
 
     settings = Settings(
@@ -121,7 +126,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="Serve a model over HTTP: POST /v1/entities, and /docs for the rest.",
         epilog=f"example: {prog} runs/demo --port 8000",
     )
-    parser.add_argument("model", help="a trained model: a folder or a name on the Hub")
+    parser.add_argument("model", help="a folder, a name on the Hub, or an export's folder")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0 for a free one (default: 8000)")
     parser.add_argument("--workers", type=_count, default=1, help="processes, each with the model")

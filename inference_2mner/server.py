@@ -65,7 +65,7 @@ class Settings:
     """How a model is served.
 
     Attributes:
-        model: a folder or a name on the Hub.
+        model: a folder or a name on the Hub; or a folder that `2mner export` wrote.
         precision, device: of the pipeline.
         threads: of a worker process; None leaves them as they are.
         batch_tokens: sub-words of a batch; None is as many as the pipeline takes.
@@ -99,11 +99,12 @@ def from_environment() -> ASGIApp:
     settings = Settings.from_json(os.environ[SETTINGS])
     logging.basicConfig(format="%(levelname)s %(message)s")
     access.setLevel(logging.INFO)
-    if settings.threads is not None:
-        import torch
-
-        torch.set_num_threads(settings.threads)
-    engine = open_engine(settings.model, precision=settings.precision, device=settings.device)
+    engine = open_engine(
+        settings.model,
+        precision=settings.precision,
+        device=settings.device,
+        threads=settings.threads,
+    )
     return application(engine, settings)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from inference_2mner.export import export_model
 from inference_2mner.models import load_pipeline
 from inference_2mner.requests import Bounds
 from tests.dataset_mmnerd.conftest import image_bytes
@@ -114,6 +115,16 @@ def test_a_form_with_an_uploaded_image_is_answered_as_json_is(server):
     same = {"text": TEXT, "top_k": 2, "ocr": ["PARIS"], "threshold": 0.1}
     _, other, _ = server.ask({**same, "image": base64.b64encode(content).decode()})
     assert_same(found["entities"], other["entities"])
+
+
+def test_an_exported_model_is_served(model, tmp_path, pipeline):
+    export_model(model, tmp_path / "exported")
+    with serving(tmp_path / "exported") as server:
+        image = image_bytes(1)
+        asked = {"text": TEXT, "image": base64.b64encode(image).decode(), "top_k": 2}
+        status, found, _ = server.ask(asked)
+        assert (status, found["image"]) == (200, "read")
+        assert_same(found["entities"], pipeline({"text": TEXT, "image": image}, top_k=2))
 
 
 def test_health_readiness_and_metrics(server):
