@@ -9,7 +9,8 @@ one of 40 threads; `naive async` in a coroutine, which answers one request after
 Clients of a process of its own send sentences, each as soon as its last answer is there, over
 connections that stay open. For each number of clients the servers take turns, so that other
 programs slow all of them alike. Throughput is the median over the rounds; p50 and p95 are over all
-requests of all rounds. `right` counts answers with the entities that the same server gives to the
+requests of all rounds. The processor's time for a server, in which other programs do not count, is
+given for each request. `right` counts answers with the entities that the same server gives to the
 sentence when nothing else runs; the last line compares those of `2mner serve` with `naive`'s.
 """
 
@@ -62,7 +63,7 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="warning")
 
 @contextmanager
 def running(command: Sequence[str], port: int) -> Iterator[int]:
-    """A server as a process, from when it is ready; gives its port."""
+    """A server as a process, from when it is ready; gives the number of the process."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
@@ -73,7 +74,7 @@ def running(command: Sequence[str], port: int) -> Iterator[int]:
                 if process.poll() is not None:
                     raise SystemExit(f"the server ended: {' '.join(command)[:200]}") from None
                 time.sleep(0.2)
-        yield port
+        yield process.pid
     finally:
         process.terminate()
         process.wait()
@@ -147,31 +148,42 @@ def main(argv: Sequence[str] | None = None) -> None:
     native = "multiplies" if multiplies_bf16() else "does not multiply"
     sys.stdout.write(f"{cores} cores, of a processor that {native} bfloat16 itself\n\n")
     with ExitStack() as stack:
-        ports = {}
+        ports, processes = {}, {}
         for number, (name, command) in enumerate(commands.items()):
             port = options.port + number
             whole = [*command, str(options.model), str(port)]
-            ports[name] = stack.enter_context(running(whole, port))
+            ports[name] = port
+            processes[name] = stack.enter_context(running(whole, port))
         port = options.port + len(commands)
         whole = [*serve, "--port", str(port), *options.serve]
-        ports["2mner serve"] = stack.enter_context(running(whole, port))
-        compare(ports, texts, options)
+        ports["2mner serve"] = port
+        processes["2mner serve"] = stack.enter_context(running(whole, port))
+        compare(ports, processes, texts, options)
 
 
-def compare(ports: dict[str, int], texts: list[str], options: argparse.Namespace) -> None:
+def compare(
+    ports: dict[str, int],
+    processes: dict[str, int],
+    texts: list[str],
+    options: argparse.Namespace,
+) -> None:
     expected = {name: answered(port, texts) for name, port in ports.items()}
-    head = ["clients", "server", "requests a second", "times naive", "p50 ms", "p95 ms", "right"]
+    head = ["clients", "server", "requests a second", "times naive", "p50 ms", "p95 ms"]
+    head += ["processor ms a request", "right"]
     sys.stdout.write(f"| {' | '.join(head)} |\n{'| --- ' * len(head)}|\n")
     for clients in options.clients:
         rates: dict[str, list[float]] = {name: [] for name in ports}
         times: dict[str, list[float]] = {name: [] for name in ports}
         correct = dict.fromkeys(ports, 0)
+        processor = dict.fromkeys(ports, 0.0)
         count = len(texts) if clients > 1 else max(1, len(texts) // 4)
         for number in range(options.rounds):
             order = list(ports)
             random.Random(number).shuffle(order)
             for name in order:
+                before = processor_seconds(processes[name])
                 used, seconds, answers = load(ports[name], clients, texts[:count])
+                processor[name] += processor_seconds(processes[name]) - before
                 rates[name].append(count / used)
                 times[name] += seconds
                 correct[name] += right(answers, expected[name][:count])
@@ -181,12 +193,19 @@ def compare(ports: dict[str, int], texts: list[str], options: argparse.Namespace
             cells = [str(clients), name, f"{median(rates[name]):.1f}"]
             cells += [f"{median(rates[name]) / base:.2f}"]
             cells += [f"{1000 * cuts[9]:.0f}", f"{1000 * cuts[18]:.0f}"]
-            cells += [f"{correct[name]} of {count * options.rounds}"]
+            asked = count * options.rounds
+            cells += [f"{1000 * processor[name] / asked:.1f}", f"{correct[name]} of {asked}"]
             sys.stdout.write(f"| {' | '.join(cells)} |\n")
             sys.stdout.flush()
     pairs = zip(expected["2mner serve"], expected["naive"], strict=True)
     same = sum(spans(one) == spans(other) for one, other in pairs)
     sys.stdout.write(f"\n`2mner serve` has the entities of `naive` in {same} of {len(texts)}\n")
+
+
+def processor_seconds(process: int) -> float:
+    """What a process has used of the processors so far, all threads together."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def answered(port: int, texts: list[str]) -> list[list]:

@@ -31,9 +31,9 @@ NORMAL = {"text": TEXTS[0]}
 TIMEOUT = 5.0
 """Seconds that the server has for an answer, and as many for a body."""
 
-GROWTH = 700 * 2**20
+GROWTH = 2**30
 """Bytes by which the server's memory may grow: two images of the largest size while they are
-decoded, and what the allocator keeps."""
+decoded, which is about 0.4 GB each, and what the allocator keeps of it."""
 
 STATUSES = {200, 400, 404, 405, 408, 413, 415, 422, 429, 503, 504}
 
@@ -103,19 +103,27 @@ class Servers(Surface):
         return outcome
 
     def judge(self, answer: bytes) -> Outcome:
-        """The outcome of what came back; nothing, where the connection was closed."""
-        if not answer:
-            return Outcome(REFUSED)
-        head, _, body = answer.partition(b"\r\n\r\n")
-        found = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
-        check(found is not None, "no answer of HTTP:", answer[:200])
-        assert found is not None
-        status = int(found[1])
+        """The outcome of what came back, that of the first answer if there are several: a body that
+        is longer than its head says is another request. Nothing came back where the connection was
+        closed."""
+        outcomes = []
+        while answer:
+            head, _, rest = answer.partition(b"\r\n\r\n")
+            found = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
+            length = re.search(rb"(?mi)^content-length: (\d+)\r?$", head)
+            check(found is not None and length is not None, "no answer of HTTP:", answer[:200])
+            assert found is not None and length is not None
+            size = int(length[1])
+            outcomes.append(self.judge_one(int(found[1]), rest[:size]))
+            answer = rest[size:]
+        return outcomes[0] if outcomes else Outcome(REFUSED)
+
+    def judge_one(self, status: int, body: bytes) -> Outcome:
         check(status in STATUSES, f"status {status}", body[:200])
         try:
             value = json.loads(body)
         except ValueError:
-            check(False, "no JSON:", answer[:600])
+            check(False, "no JSON:", body[:600])
         if status == 200:
             return Outcome(ACCEPTED)
         check(list(value) == ["error"], "an error of another form:", value)
