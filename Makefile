@@ -1,6 +1,6 @@
-# `make demo` trains, measures and shows a 2M-NER. `make quick` checks style, types and imports and
-# runs the fast tests; `make test` runs all tests. `make campaigns` runs 12,000 mutated inputs and 100
-# kills. All create what they need.
+# `make demo` trains and measures a 2M-NER, and names the command that shows it. `make quick` checks
+# style, types and imports and runs the fast tests; `make test` runs all tests. `make campaigns` runs
+# 12,000 mutated inputs and 100 kills. All create what they need.
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -19,6 +19,8 @@ export OMP_WAIT_POLICY := passive
 demo: runs/demo/metrics.json
 	$(BIN)/2mner report runs/demo
 	$(BIN)/python scripts/predict.py runs/demo
+	@echo
+	@echo "A page to try the model: $(BIN)/2mner demo runs/demo"
 
 # Trained once, and again when the recipe or the code has changed. (The table is printed above.)
 runs/demo/metrics.json: configs/demo.yaml cli_2mner.py $(SOURCES) $(VENV)/installed backbones/installed
@@ -69,7 +71,7 @@ $(VENV)/torch:
 	touch $@
 
 $(VENV)/installed: $(VENV)/torch setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable ".[space]"
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed setup.cfg

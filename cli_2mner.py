@@ -20,8 +20,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
@@ -45,12 +45,19 @@ class Command:
         summary: one line for `2mner --help`.
         example: what one could type.
         subcommands: those of its own, if it has any.
+        options: options that another module has a `main` for.
     """
 
     module: str
     summary: str
     example: str
     subcommands: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def module_of(self, words: Iterable[str]) -> str:
+        """The module for these words of a command line."""
+        names = (word.partition("=")[0] for word in words)
+        return next((self.options[name] for name in names if name in self.options), self.module)
 
 
 COMMANDS = {
@@ -94,6 +101,11 @@ COMMANDS = {
         "serve a model over HTTP",
         "2mner serve runs/demo --port 8000",
     ),
+    "demo": Command(
+        "inference_2mner.demo",
+        "show a page to try a model",
+        "2mner demo runs/demo",
+    ),
     "data": Command(
         "dataset_mmnerd.commands",
         "build, check and publish a data set",
@@ -102,8 +114,9 @@ COMMANDS = {
     ),
     "push": Command(
         "training_2mner.push",
-        "send a run's folder or the metric's to the Hub",
+        "send a run's folder, the metric's or a page to the Hub",
         "2mner push runs/demo me/2mner --private",
+        options={"--space": "inference_2mner.space"},
     ),
     "lora": Command(
         "training_2mner.lora",
@@ -137,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if has_word and rest[0] not in command.subcommands:
         _unknown(prog, rest[0], command.subcommands)
     try:
-        status: int = import_module(command.module).main(rest, prog)
+        status: int = import_module(command.module_of(rest)).main(rest, prog)
         return status
     except KeyboardInterrupt:
         if debug:

@@ -83,6 +83,7 @@ def open_repository(
     is_ours: Callable[[set[str]], bool],
     private: bool | None = None,
     token: str | None = None,
+    sdk: str = "static",
 ) -> RepositoryInfo:
     """Create a repository, or check that an existing one may be pushed to.
 
@@ -92,6 +93,7 @@ def open_repository(
         is_ours: whether a repository with files of these names was made by a push of this project.
         private: create a private repository; an existing public one is refused.
         token: by default the one of `hf auth login` or HF_TOKEN.
+        sdk: what a new Space runs.
 
     Returns:
         The repository's full name as `id`, its head as `sha`, its files as `siblings`.
@@ -104,9 +106,12 @@ def open_repository(
     with explained(repo_id):
         if token is None and get_token() is None:
             raise LocalTokenNotFoundError
-        sdk = "static" if kind == "space" else None
         created = api.create_repo(
-            repo_id, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk
+            repo_id,
+            repo_type=kind,
+            private=private,
+            exist_ok=True,
+            space_sdk=sdk if kind == "space" else None,
         )
         info = api.repo_info(created.repo_id, repo_type=kind)
     if private and not info.private:

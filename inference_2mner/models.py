@@ -40,31 +40,38 @@ def _reading(model: str | Path) -> Iterator[None]:
         raise ModelError(f"{model}: no model can be read there ({shorten(str(error))})") from error
 
 
-def load_processor(model: str | Path) -> TwoMNERProcessor:
+def load_processor(model: str | Path, revision: str | None = None) -> TwoMNERProcessor:
     """The processor of a trained model.
+
+    Args:
+        model: a folder, or a name on the Hub.
+        revision: there, a branch, a tag or the id of a commit.
 
     Raises:
         ModelError: if there is none.
     """
     with _reading(model):
-        return TwoMNERProcessor.from_pretrained(str(model))
+        return TwoMNERProcessor.from_pretrained(str(model), revision=revision)
 
 
-def load_pipeline(model: str | Path, **settings: Any) -> MultimodalNERPipeline:
+def load_pipeline(
+    model: str | Path, *, revision: str | None = None, **settings: Any
+) -> MultimodalNERPipeline:
     """The pipeline of a trained model or adapter: a folder or a name on the Hub.
 
     Args:
         model: which. Only weights and settings are read, the code is that of this project.
+        revision: on the Hub, a branch, a tag or the id of a commit.
         settings: of the pipeline, such as `device` and `precision`.
 
     Raises:
         ModelError: if there is none.
         ValueError: if a setting is unknown.
     """
-    processor = load_processor(model)
+    processor = load_processor(model, revision)
     with _reading(model):
         loaded = AutoModelForTokenClassification.from_pretrained(
-            str(model), trust_remote_code=False
+            str(model), revision=revision, trust_remote_code=False
         )
     return MultimodalNERPipeline(model=loaded, processor=processor, **settings)
 

@@ -236,7 +236,12 @@ def make_component(
         ModelError: if there is no such model.
         TypeError, ValueError: if an option is none of the pipeline's.
     """
-    options = {"threshold": threshold, "risk": risk, "top_k": top_k, "max_tokens": max_tokens}
+    options: dict[str, Any] = {
+        "threshold": threshold,
+        "risk": risk,
+        "top_k": top_k,
+        "max_tokens": max_tokens,
+    }
     given = {option: value for option, value in options.items() if value is not None}
     return EntityComponent(
         name,

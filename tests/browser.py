@@ -1,6 +1,6 @@
 """A real browser for tests: Debian's Chromium, driven by Playwright, with axe for accessibility.
 
-A test imports the fixture `browser`, is marked `chromium`, and opens tabs by `open_page`.
+A test is marked `chromium`, takes the fixture `browser`, and opens tabs by `open_page`.
 """
 
 import shutil

@@ -41,6 +41,7 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
+from tests.browser import browser  # noqa: F401 -- pytest finds its fixture here
 from tests.hub_server import HubServer
 from tests.skips import (  # noqa: F401 -- pytest finds its hooks here
     pytest_configure,

@@ -60,7 +60,7 @@ def parse(words: list[str]) -> None:
     if words[0] == "train":
         read_recipe(rest)
         return
-    parse_only(import_module(command.module).main, rest, f"2mner {words[0]}")
+    parse_only(import_module(command.module_of(rest)).main, rest, f"2mner {words[0]}")
 
 
 def parse_only(main: Callable[..., object], *arguments: object) -> None:

@@ -331,7 +331,9 @@ def main(argv: Sequence[str], prog: str = "2mner push") -> int:
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Send a run's folder or the metric's to the Hub, in one commit.",
-        epilog=f"example: {prog} runs/demo me/2mner --private",
+        epilog=f"example: {prog} runs/demo me/2mner --private\n"
+        f"a page to try a model: `{prog} --space --help`",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="runs/demo, metrics/mmner")
     parser.add_argument("repository", help="owner/name")
