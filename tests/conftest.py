@@ -180,11 +180,14 @@ def hub(tmp_path) -> Iterator[HubServer]:
 
 
 @pytest.fixture
-def online(hub, monkeypatch) -> Iterator[HubServer]:
+def online(hub, tmp_path, monkeypatch) -> Iterator[HubServer]:
     """This process knows the Hub on loopback, and has the token of `me`."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub_cache"))
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi
 from safetensors import SafetensorError, safe_open
 
 import modeling_2mner
@@ -223,7 +223,7 @@ def _holds_stale_onnx(info: RepositoryInfo, folder: Path, token: str | None) -> 
     if ONNX_SETTINGS not in file_names(info):
         return False
     with explained(info.id):
-        path = hf_hub_download(info.id, ONNX_SETTINGS, revision=info.sha, token=token)
+        path = HfApi(token=token).hf_hub_download(info.id, ONNX_SETTINGS, revision=info.sha)
     if _weights_in(Path(path).read_bytes()) == _fingerprint(folder):
         return False
     logger.warning(
