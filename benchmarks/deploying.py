@@ -5,8 +5,9 @@
     python benchmarks/deploying.py runs/wikineural runs/onnx runs/int8 --speed 300 \\
       --file DATA/de/test.conllu[50%:]
 
-* `--speed N`: N sentences of the file, each way on one thread and on two. The ways take turns; a
-  figure is the median of the ratios to torch in float32 within each round, by the clock.
+* `--speed N`: N sentences of the file, each way on one thread and on two (`--threads`). The ways
+  take turns; a figure is the median of the ratios to torch in float32 within each round, by the
+  clock.
 * `--f1 N`: F1 on N sentences of each file.
 * `--start TORCH ONNX`: two Pythons, of an environment with `torch`, `transformers` and `pillow`,
   and of one with the export's `requirements.txt`. For both the size of `site-packages`, without
@@ -81,7 +82,7 @@ def speed(options: argparse.Namespace) -> None:
         f"\n{len(sentences)} sentences, {words} words, {options.rounds} rounds\n\n"
         "| | threads | sentences a second | times torch float32 |\n| --- | --- | --- | --- |\n"
     )
-    for threads in (1, 2):
+    for threads in options.threads:
         made = ways(options, threads)
         for one in made.values():
             one(sentences[:BATCH])  # warms up
@@ -173,6 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--speed", type=int, metavar="N", help="sentences of the first file")
     parser.add_argument("--f1", type=int, metavar="N", help="sentences of each file, at most")
     parser.add_argument("--start", nargs=2, metavar=("TORCH", "ONNX"), help="two Pythons")
+    parser.add_argument("--threads", type=int, nargs="+", default=(1, 2), help="of --speed")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(argv)
     if options.start:
