@@ -10,7 +10,7 @@
 * `decode`: labels, marginals and the probability of each entity, against the labels alone of
   pytorch-crf. Claim: at least as fast at each of these shapes.
 * `operators`: how many PyTorch operators a decode runs; those of a scan, as on CUDA, besides. On
-  the CPU most of a decode is NumPy's, which is not counted: six calls a word, and those of a batch.
+  the CPU a decode is NumPy's, which is not counted: eight calls a word, and those of a batch.
 
 The same random emissions, labels and parameters, without constraints, which pytorch-crf has not;
 likelihoods, gradients and labels are compared before anything is timed. Emissions are float32 and

@@ -25,26 +25,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from .arrays_2mner import AnyArray, alike, at, library, log, run_sums, tensor
-from .decoding_2mner import IMPOSSIBLE, Decoder
-from .labels_2mner import (
-    UNKNOWN,
-    begins_entity,
-    continues_entity,
-    entity_types,
-    is_bioes,
-    may_end,
-    may_follow,
-    may_start,
-)
+from .decoding_2mner import IMPOSSIBLE, Decoder, LabelScheme
+from .labels_2mner import UNKNOWN, is_bioes, may_end, may_follow, may_start
 from .likelihood_2mner import log_likelihood, log_marginals
-from .recursions_2mner import Chain, Logs, Products, infer
+from .recursions_2mner import Chain, Logs, Products, at, in_loops, infer
 from .viterbi_2mner import best_labels
 
 __all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF", "fingerprint_of", "shared_places"]
@@ -108,12 +98,6 @@ class LinearChainCRF(nn.Module):
         # What follows from the label names is not stored with the weights.
         for name, value in self._scheme().items():
             self.register_buffer(name, value, persistent=False)
-        # Whether a label may stand alone and after itself: then all lengths have allowed sequences.
-        bioes = is_bioes(self.labels)
-        self.feasible = not constrain or any(
-            may_start(label) and may_end(label, bioes) and may_follow(label, label, bioes)
-            for label in self.labels
-        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -137,31 +121,20 @@ class LinearChainCRF(nn.Module):
 
     def _scheme(self) -> dict[str, Tensor]:
         """What the label names say: forbidden steps, and where entities begin and go on."""
-        bioes = is_bioes(self.labels)
-
-        def known(answers: list[Any]) -> Tensor:
-            return torch.tensor(answers, device="cpu")
-
-        return {
-            # At the start, from each label to each, at the end: as the scores are stacked.
-            "forbidden": known(
-                [
-                    [not may_start(label) for label in self.labels],
-                    *(
-                        [not may_follow(previous, label, bioes) for label in self.labels]
-                        for previous in self.labels
-                    ),
-                    [not may_end(label, bioes) for label in self.labels],
-                ]
-            )
-            & self.constrain,
-            "begins": known([begins_entity(label) for label in self.labels]),
-            "continues": known(
-                [
-                    [continues_entity(previous, label) for label in self.labels]
-                    for previous in self.labels
-                ]
+        bioes, scheme = is_bioes(self.labels), LabelScheme.of(self.labels)
+        # At the start, from each label to each, at the end: as the scores are stacked.
+        forbidden = [
+            [not may_start(label) for label in self.labels],
+            *(
+                [not may_follow(previous, label, bioes) for label in self.labels]
+                for previous in self.labels
             ),
+            [not may_end(label, bioes) for label in self.labels],
+        ]
+        return {
+            "forbidden": torch.tensor(forbidden, device="cpu") & self.constrain,
+            "begins": torch.tensor(scheme.begins, device="cpu"),
+            "continues": torch.tensor(scheme.continues, device="cpu"),
         }
 
     def _scores(self, device: torch.device) -> Tensor:
@@ -187,7 +160,7 @@ class LinearChainCRF(nn.Module):
             return emissions.to(result_dtype(emissions)).sum((1, 2))
         with torch.autocast(emissions.device.type, enabled=False):
             scores = self._scores(emissions.device)
-            likelihood = log_likelihood(emissions, scores, labels, mask, self.feasible)
+            likelihood = log_likelihood(emissions, scores, labels, mask)
             return likelihood.to(result_dtype(emissions))
 
     @torch.no_grad()
@@ -199,29 +172,27 @@ class LinearChainCRF(nn.Module):
             mask: `[B, W]` bool.
         """
         dtype = result_dtype(emissions)
+        if in_loops(emissions):
+            found = self.decoder().decode(emissions.to(dtype).numpy(), mask.sum(1).numpy())
+            return CRFDecoding(*map(torch.from_numpy, vars(found).values()))
         if mask.shape[1] == 0:
             nothing = emissions.new_zeros(mask.shape, dtype=dtype)
             return CRFDecoding(mask.long(), emissions.to(dtype), nothing)
         with torch.autocast(emissions.device.type, enabled=False):
-            scores = self._scores(emissions.device)
-            chain = Chain.of(emissions, scores, mask, self.feasible)
-            labels, found = best_labels(chain), infer(chain)
-            marginals = found.marginals()  # [W, B, K]
-            labels, inside = alike(labels, marginals), alike(chain.mask, marginals)
-            entity_scores = self._entity_scores(found, labels, marginals, inside.T)
-        of = library(marginals)
-        labels = of.where(inside, labels.T, UNKNOWN)
-        marginals = of.where(inside[..., None], marginals.swapaxes(0, 1), 0.0)
+            chain = Chain.of(emissions, self._scores(emissions.device), mask)
+            labels, sums = best_labels(chain), infer(chain)
+            marginals = sums.marginals()  # [W, B, K]
+            entity_scores = self._entity_scores(sums, labels, marginals, mask.T)
         return CRFDecoding(
-            labels=tensor(labels),
-            marginals=tensor(marginals).to(dtype),
-            entity_scores=tensor(entity_scores.T).to(dtype),
+            labels=labels.T.masked_fill(~mask, UNKNOWN),
+            marginals=marginals.transpose(0, 1).masked_fill(~mask[..., None], 0.0).to(dtype),
+            entity_scores=entity_scores.T.to(dtype),
         )
 
     @property
     def types(self) -> list[str]:
         """The entity types, in the order of the labels."""
-        return entity_types(self.labels)
+        return list(LabelScheme.of(self.labels).types)
 
     @torch.no_grad()
     def span_scores(self, emissions: Tensor, mask: Tensor, spans: Tensor) -> Tensor:
@@ -268,8 +239,8 @@ class LinearChainCRF(nn.Module):
             return log_marginals(emissions, scores, mask).to(dtype)
 
     def _entity_scores(
-        self, found: Products | Logs, labels: AnyArray, marginals: AnyArray, mask: AnyArray
-    ) -> AnyArray:
+        self, found: Products | Logs, labels: Tensor, marginals: Tensor, mask: Tensor
+    ) -> Tensor:
         """The probability of the entity that begins at each word: that of its first label, of each
         label that goes on with it given the one before, and of any label that ends it after that.
 
@@ -281,18 +252,15 @@ class LinearChainCRF(nn.Module):
         Returns:
             `[W, B]`; 0 where no entity begins.
         """
-        of = library(marginals)
-        begins, continues = alike(self.begins, marginals), alike(self.continues, marginals)
-        goes_on = continues[labels[:-1], labels[1:]] & mask[1:]  # [W - 1, B]
-        onward = found.onward(labels, goes_on, ~continues)
-        score = log(at(marginals, labels))
-        # Words that go on with one another are one run, and a probability is that of its run.
-        never, nothing = of.zeros_like(mask[:1]), of.zeros_like(score[:1])
-        run = of.concatenate([never, ~goes_on]).cumsum(0)
+        goes_on = self.continues[labels[:-1], labels[1:]] & mask[1:]  # [W - 1, B]
+        onward = found.onward(labels, goes_on, ~self.continues)
         # After a sentence's last word nothing comes.
-        onward = of.concatenate([of.where(mask[1:], onward, 0.0), nothing])
-        score = of.exp(score + run_sums(onward, run)).clip(0.0, 1.0)
-        return of.where(mask & begins[labels], score, 0.0)
+        onward = F.pad(onward.masked_fill(~mask[1:], 0.0), (0, 0, 0, 1))
+        # Words that go on with one another are one run, and a probability is that of its run.
+        run = F.pad(~goes_on, (0, 0, 1, 0)).cumsum(0)
+        inside = torch.zeros_like(onward).scatter_add_(0, run, onward).gather(0, run)
+        score = (at(marginals, labels).log() + inside).exp().clamp(0.0, 1.0)
+        return torch.where(mask & self.begins[labels], score, 0.0)
 
 
 def fingerprint_of(crf: LinearChainCRF) -> str:

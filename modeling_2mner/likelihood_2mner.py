@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from .arrays_2mner import alike, at, library, tensor
 from .decoding_2mner import IMPOSSIBLE
 from .labels_2mner import UNKNOWN
-from .recursions_2mner import Chain, Logs, Products, Steps, ends, infer, logsumexps
+from .recursions_2mner import Chain, Logs, Products, Steps, at, ends, infer, logsumexps
 
 __all__ = ["log_likelihood", "log_marginals"]
 
@@ -52,7 +51,6 @@ class Known(NamedTuple):
 
     @classmethod
     def of(cls, chain: Chain, labels: Tensor) -> "Known":
-        chain = chain.tensors()
         mask = chain.mask.T
         labels = labels.T.masked_fill(~mask, 0)
         here, following = labels[:-1], labels[1:]
@@ -75,20 +73,18 @@ class Known(NamedTuple):
         return found.flatten().index_add(0, pair.flatten(), weights.flatten()).view_as(found)
 
 
-def log_likelihood(
-    emissions: Tensor, scores: Tensor, labels: Tensor, mask: Tensor, feasible: bool
-) -> Tensor:
+def log_likelihood(emissions: Tensor, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """The log-probability of all label sequences that agree with the labels.
 
     Args:
         emissions: `[B, W, K]`, any.
-        scores, mask, feasible: as in `Chain`.
+        scores, mask: as in `Chain`.
         labels: `[B, W]` long; `UNKNOWN` agrees with every label.
 
     Returns:
         `[B]`, at most 0; 0 for a sentence without words.
     """
-    found: Tensor = _LogLikelihood.apply(emissions, scores, labels, mask, feasible)  # type: ignore[no-untyped-call]
+    found: Tensor = _LogLikelihood.apply(emissions, scores, labels, mask)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -99,10 +95,10 @@ class _LogLikelihood(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, emissions: Tensor, scores: Tensor, labels: Tensor, mask: Tensor, feasible: bool
+        ctx: Any, emissions: Tensor, scores: Tensor, labels: Tensor, mask: Tensor
     ) -> Tensor:
-        chain = Chain.of(emissions, scores, mask, feasible)
-        agreeing, every = _agreeing(chain, labels), _infer(chain)
+        chain = Chain.of(emissions, scores, mask)
+        agreeing, every = _agreeing(chain, labels), infer(chain)
         ctx.kinds = type(agreeing), type(every)
         ctx.dtype = emissions.dtype
         ctx.save_for_backward(mask, *agreeing, *every)
@@ -122,25 +118,19 @@ class _LogLikelihood(Function):
         last = (mask & ~F.pad(mask[:, 1:], (0, 1))).T.to(difference).flatten()
         end = last @ difference.flatten(0, 1)
         scores = torch.cat([difference[0].sum(0)[None], transitions, end[None]])
-        return difference.to(ctx.dtype).transpose(0, 1), scores, None, None, None
+        return difference.to(ctx.dtype).transpose(0, 1), scores, None, None
 
 
 def _agreeing(chain: Chain, labels: Tensor) -> Products | Logs | Known:
     """What the recursions find where only sequences count that agree with the labels."""
-    unknown, mask = labels == UNKNOWN, tensor(chain.mask)
-    if not torch.compiler.is_compiling() and not (unknown & mask).any():
+    unknown = labels == UNKNOWN
+    if not torch.compiler.is_compiling() and not (unknown & chain.mask).any():
         return Known.of(chain, labels)
     classes = torch.arange(chain.emissions.shape[-1], device=labels.device)
-    disagrees = alike((labels[..., None] != classes) & (mask & ~unknown)[..., None], chain.mask)
+    disagrees = (labels[..., None] != classes) & (chain.mask & ~unknown)[..., None]
     # Twice: a label that is known is kept, though it is forbidden where it stands.
-    emissions = library(disagrees).where(disagrees, 2 * IMPOSSIBLE, chain.emissions)
-    return _infer(chain._replace(emissions=emissions))
-
-
-def _infer(chain: Chain) -> Products | Logs:
-    """What both recursions find, as tensors, which autograd can save."""
-    found = infer(chain)
-    return found if isinstance(found, Logs) else Products(*map(tensor, found))
+    emissions = chain.emissions.masked_fill(disagrees, 2 * IMPOSSIBLE)
+    return infer(chain._replace(emissions=emissions))
 
 
 # Log-marginals and their gradient -----------------------------------------------------------------
@@ -172,7 +162,7 @@ class _LogMarginals(Function):
 
     @staticmethod
     def forward(ctx: Any, emissions: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
-        steps = Steps(Chain.of(emissions, scores, mask, True).tensors())
+        steps = Steps(Chain.of(emissions, scores, mask))
         before, after = logsumexps(scores, steps.emissions)
         marginals: Tensor = (after[:, 0] + steps.second(before)).log_softmax(-1)
         ctx.save_for_backward(scores, mask, before, after, marginals)

@@ -1,35 +1,25 @@
-"""Exact inference in a linear chain: sums over all label sequences.
+"""Sums over all label sequences of a linear chain, as tensors: for training, GPUs and traced code.
 
-    alpha[t, k]      the summed weight of all labels of words 0..t that end in k
-    beta[t, k]       the summed weight of all labels of the words after t, if t has k
-    following[t, k]  the same with that of word t's own emission
-    Z                the summed weight of all label sequences
-    p[t, k]          alpha[t, k] * beta[t, k] / Z, the marginals
+The formulas, and the loops that the CPU runs, are in `decoding_2mner`.
 
-* Both recursions run in one loop over the words, alpha from the first word and beta from the last.
-* A step is a matrix product of weights in float64, scaled now and then, where the scores show that
-  no weight that counts can underflow (`Products`). Else, and where the code is compiled or
-  exported, it is a `logsumexp`, which is exact for any scores (`Logs`).
+* A step of a recursion is a product of weights (`Products`) where `scaling_of` allows it. Else, and
+  where the code is compiled or exported, it is a `logsumexp` (`Logs`).
 * On the CPU products are loops over NumPy arrays, whose calls are the cheapest. On other devices
   they are scans of log2 W steps over tensors, so that the number of kernels does not grow with W;
   their arithmetic is tested on the CPU, and they have not been timed on a GPU.
-* What is made of products is written once for both kinds of array.
 
 Shapes: `B` sentences, `W` >= 1 words, `K` labels, `S` = `W` steps of a recursion. A sentence's
 words come first in its row.
 """
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from .arrays_2mner import AnyArray, Array, array, at, flip, library, log, rows, tensor
-from .decoding_2mner import IMPOSSIBLE
+from .decoding_2mner import recursions, scaling_of
 
 __all__ = [
     "PART",
@@ -37,9 +27,12 @@ __all__ = [
     "Logs",
     "Products",
     "Steps",
+    "at",
     "ends",
+    "in_loops",
     "infer",
     "logsumexps",
+    "rows",
     "scan",
 ]
 
@@ -49,41 +42,35 @@ once would need memory for `W * K * K` of them."""
 
 
 class Chain(NamedTuple):
-    """The scores of a batch of sentences: arrays where loops over them are the cheapest, which is
-    on the CPU where nothing is traced; else tensors.
+    """The scores of a batch of sentences.
 
     Attributes:
         emissions: `[B, W, K]`; the largest of a word is 0, and all are 0 outside the mask.
         scores: `[K + 2, K]` at the start, from each label to each, at the end; `IMPOSSIBLE` for
             what is forbidden.
         mask: `[B, W]` bool.
-        feasible: whether some label sequence of any length is allowed.
-        full: whether all sentences are known to have `W` words.
     """
 
-    emissions: AnyArray
-    scores: AnyArray
-    mask: AnyArray
-    feasible: bool
-    full: bool
+    emissions: Tensor
+    scores: Tensor
+    mask: Tensor
 
     @classmethod
-    def of(cls, emissions: Tensor, scores: Tensor, mask: Tensor, feasible: bool) -> "Chain":
+    def of(cls, emissions: Tensor, scores: Tensor, mask: Tensor) -> "Chain":
         """The same of any emissions: what is added to all of a word's changes no probability."""
         emissions = emissions.to(scores.dtype)
         emissions = emissions - emissions.amax(-1, keepdim=True)
-        traced = torch.compiler.is_compiling()
-        full = not traced and bool(mask.all())
-        if not full:
-            emissions = emissions.masked_fill(~mask[..., None], 0.0)
-        if traced or _launches_are_dear(emissions):
-            return cls(emissions, scores, mask, feasible, full)
-        return cls(array(emissions), array(scores), array(mask), feasible, full)
+        return cls(emissions.masked_fill(~mask[..., None], 0.0), scores, mask)
 
-    def tensors(self) -> "Chain":
-        """The same as tensors."""
-        emissions, scores, mask, feasible, full = self
-        return Chain(tensor(emissions), tensor(scores), tensor(mask), feasible, full)
+
+def in_loops(tensor: Tensor) -> bool:
+    """Whether loops over NumPy arrays are the cheapest: on the CPU where nothing is traced."""
+    return not torch.compiler.is_compiling() and not _launches_are_dear(tensor)
+
+
+def _launches_are_dear(tensor: Tensor) -> bool:
+    """Whether few large operations are better than many small ones."""
+    return tensor.device.type != "cpu"
 
 
 # What the recursions find -------------------------------------------------------------------------
@@ -96,48 +83,45 @@ class Products(NamedTuple):
         between: `[K, K]` from label to label.
         alpha, beta, following: `[W, B, K]`.
         total: `[W, B, 1]` the sum of `alpha * beta`.
-        scale: `[S, B]` by how much each step of the second recursion was divided.
+        scale: `[W, B]` by how much `following` was divided more than `beta`.
     """
 
-    between: AnyArray
-    alpha: AnyArray
-    beta: AnyArray
-    following: AnyArray
-    total: AnyArray
-    scale: AnyArray
+    between: Tensor
+    alpha: Tensor
+    beta: Tensor
+    following: Tensor
+    total: Tensor
+    scale: Tensor
 
     @classmethod
     def of(cls, chain: Chain, scaling: int) -> "Products":
-        """`scaling` is that of `_product_loop`."""
-        steps, of = Steps(chain), library(chain.scores)
-        first, between = ends(of.exp(chain.scores))
-        emissions = of.exp(steps.emissions)
-        if isinstance(emissions, np.ndarray):
-            found: tuple[AnyArray, ...] = _product_loop(first, between, emissions, scaling)
-        else:
-            found = _product_scan(first, between, emissions)
-        before, after, scale = found
+        """`scaling` is that of `scaling_of`."""
+        if in_loops(chain.emissions):
+            return cls(*map(torch.from_numpy, _product_loop(chain, scaling)))
+        steps = Steps(chain)
+        between = chain.scores[1:-1].exp()
+        before, after, scale = _product_scan(chain.scores.exp(), steps.emissions.exp())
         alpha, beta, following = after[:, 0], steps.second(before), steps.second(after)
-        total = (alpha * beta).sum(-1)[..., None]
-        return cls(between[0], alpha, beta, following, total, scale[:, 1, :, 0])
+        total = (alpha * beta).sum(-1, keepdim=True)
+        return cls(between, alpha, beta, following, total, steps.second(scale)[..., 0])
 
-    def log_z(self, mask: AnyArray) -> AnyArray:
+    def log_z(self, mask: Tensor) -> Tensor:
         """`[B]`, of sentences with a mask `[W, B]`."""
-        # Of the first word alpha is not scaled, and beta by what all steps before its own were.
-        scales = library(mask).where(mask[1:], log(self.scale[:-1]), 0.0)
-        return log(self.total[0, :, 0]) + scales.sum(0)
+        # Of the first word alpha is not scaled, and beta by what all later words were.
+        scales = self.scale[1:].log().masked_fill(~mask[1:], 0.0)
+        return self.total[0, :, 0].log() + scales.sum(0)
 
-    def marginals(self) -> AnyArray:
+    def marginals(self) -> Tensor:
         """`[W, B, K]`."""
         return self.alpha * self.beta / self.total
 
-    def transitions(self, weights: AnyArray) -> AnyArray:
+    def transitions(self, weights: Tensor) -> Tensor:
         """`[K, K]`: the expected number of each transition, weighted by `[W - 1, B]`."""
         size = len(self.between)
         goal = self.following[1:] * (weights[..., None] / self.total[:-1])
         return self.between * (self.alpha[:-1].reshape(-1, size).T @ goal.reshape(-1, size))
 
-    def onward(self, labels: AnyArray, goes_on: AnyArray, leaves: AnyArray) -> AnyArray:
+    def onward(self, labels: Tensor, goes_on: Tensor, leaves: Tensor) -> Tensor:
         """What is known of the label that comes next, given that of the word.
 
         Args:
@@ -151,8 +135,7 @@ class Products(NamedTuple):
         here, following = labels[:-1], labels[1:]
         step = self.between[here, following] * at(self.following[1:], following)
         leave = ((self.between * leaves)[here] * self.following[1:]).sum(-1)
-        found = library(labels).where(goes_on, step, leave) / at(self.beta[:-1], here)
-        return log(found)
+        return (torch.where(goes_on, step, leave) / at(self.beta[:-1], here)).log()
 
 
 class Logs(NamedTuple):
@@ -165,7 +148,6 @@ class Logs(NamedTuple):
 
     @classmethod
     def of(cls, chain: Chain) -> "Logs":
-        chain = chain.tensors()
         steps = Steps(chain)
         before, after = logsumexps(chain.scores, steps.emissions)
         return cls(chain.scores[1:-1], after[:, 0], steps.second(before), steps.second(after))
@@ -198,8 +180,12 @@ class Logs(NamedTuple):
 
 
 def infer(chain: Chain) -> Products | Logs:
-    """Run both recursions. Products are of the chain's kind of array, logarithms are tensors."""
-    scaling = _scaling(chain)
+    """Run both recursions."""
+    scaling = 0
+    if in_loops(chain.emissions):
+        scaling = scaling_of(chain.emissions.numpy(), chain.scores.numpy())
+    elif not torch.compiler.is_compiling():
+        scaling = scaling_of(chain.emissions, chain.scores)
     return Products.of(chain, scaling) if scaling else Logs.of(chain)
 
 
@@ -216,83 +202,58 @@ class Steps:
 
     def __init__(self, chain: Chain):
         batch, words, size = chain.emissions.shape
-        of, device = library(chain.mask), chain.mask.device
-        self._second: AnyArray = None
-        if chain.full:
-            forward = chain.emissions.swapaxes(0, 1)
-            self.emissions: AnyArray = of.stack([forward, flip(forward)], 1)
-            return
+        device = chain.mask.device
         # The word of each step of the second recursion, and the other way round.
-        step = of.arange(words, device=device)[:, None]
-        turned = (chain.mask.sum(1) - 1 - step).clip(0)  # [S, B]
-        row = of.arange(batch, device=device)
-        order = of.stack([step + 0 * turned, turned], 1) + words * row
+        step = torch.arange(words, device=device)[:, None]
+        turned = (chain.mask.sum(1) - 1 - step).clamp(min=0)  # [S, B]
+        row = torch.arange(batch, device=device)
+        order = torch.stack([step + 0 * turned, turned], 1) + words * row
         self.emissions = rows(chain.emissions.reshape(batch * words, size), order)
         self._second = (2 * turned + 1) * batch + row
 
-    def second(self, values: AnyArray) -> AnyArray:
+    def second(self, values: Tensor) -> Tensor:
         """What the second recursion finds, of `[S, 2, B, K]`, as `[W, B, K]`; or, of twice the
         `[W, B, K]`, as `[S, B, K]`. Outside the mask it means nothing."""
-        if self._second is None:
-            return flip(values[:, 1])
         return rows(values.reshape(-1, values.shape[-1]), self._second)
 
 
-def ends(scores: Array) -> tuple[Array, Array]:
+def rows(values: Tensor, numbers: Tensor) -> Tensor:
+    """`[N, K]` at the row numbers `[...]`: `[..., K]`."""
+    found = values.index_select(0, numbers.flatten())
+    return found.view(*numbers.shape, values.shape[-1])
+
+
+def at(values: Tensor, labels: Tensor) -> Tensor:
+    """`[..., K]` at labels `[...]`: `[...]`."""
+    return values.gather(-1, labels[..., None])[..., 0]
+
+
+def ends(scores: Tensor) -> tuple[Tensor, Tensor]:
     """What stands before the first step `[2, 1, K]`, and between two steps `[2, K, K]`."""
-    between = library(scores).stack([scores[1:-1], scores[1:-1].T])
-    return scores[:: len(scores) - 1, None], between
+    return scores[:: len(scores) - 1, None], torch.stack([scores[1:-1], scores[1:-1].T])
 
 
-def _launches_are_dear(tensor: Tensor) -> bool:
-    """Whether few large operations are better than many small ones."""
-    return tensor.device.type != "cpu"
+def _product_loop(chain: Chain, scaling: int) -> tuple[np.ndarray, ...]:
+    """The fields of `Products`."""
+    emissions, scores, mask = (values.numpy() for values in chain)
+    own = np.ascontiguousarray(emissions.swapaxes(0, 1))
+    outside = None if mask.all() else ~mask.T[..., None]
+    before, after, scale = recursions(scores, own, outside, scaling)
+    # A tensor cannot be read backwards.
+    beta, following, scale = (each[::-1, 1].copy() for each in (before, after, scale))
+    alpha = after[:, 0]
+    total = (alpha * beta).sum(-1, keepdims=True)
+    return np.exp(scores[1:-1]), alpha, beta, following, total, scale[..., 0]
 
 
-def _scaling(chain: Chain) -> int:
-    """After how many steps products of weights have to be scaled; 0 if some could underflow before.
-
-    Any allowed label is reached from any other in at most three steps, so that the weights of a
-    word's labels differ by at most four times what the scores of one step differ by: a seventh of
-    the exponents that the type has leaves room for some steps besides.
-    """
-    emissions, scores, _, feasible, _ = chain
-    if torch.compiler.is_compiling() or 0 in emissions.shape or not feasible:
-        return 0
-    of = library(scores)
-    size = of.where(scores < IMPOSSIBLE / 2, 0.0, abs(scores)).max()
-    spread = float(2 * size - emissions.min())
-    exponents = -math.log(of.finfo(emissions.dtype).tiny)
-    if not spread < exponents / 7:  # nor if it is NaN
-        return 0
-    return max(1, int(0.28 * exponents / (spread + math.log(emissions.shape[-1]) + 1)))
-
-
-def _product_loop(
-    first: NDArray[Any], between: NDArray[Any], emissions: NDArray[Any], scaling: int
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _product_scan(scores: Tensor, emissions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weights before and after each step's emissions `[S, 2, B, K]`, and by how much they were
-    divided after the step `[S, 2, B, 1]`: every `scaling` steps, to a sum of 1.
+    divided after the step `[S, 2, B, 1]`: every step but the first to a sum of 1. In log2 S steps.
+
+    Args:
+        scores, emissions: as weights.
     """
-    before, after = np.empty_like(emissions), np.empty_like(emissions)
-    scale = np.ones_like(emissions[..., :1])
-    before[0] = first
-    np.multiply(first, emissions[0], after[0])
-    # Iterating is cheaper than taking one step after the other by its number.
-    steps = zip(after, emissions[1:], before[1:], after[1:], scale[1:], strict=False)
-    for step, (last, own, reached, weighted, total) in enumerate(steps, 1):
-        np.matmul(last, between, reached)
-        np.multiply(reached, own, weighted)
-        if step % scaling == 0:
-            np.sum(weighted, -1, keepdims=True, out=total)
-            np.divide(weighted, total, weighted)
-    return before, after, scale
-
-
-def _product_scan(
-    first: Tensor, between: Tensor, emissions: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """As `_product_loop`, every step but the first to a sum of 1, in log2 S steps."""
+    first, between = ends(scores)
 
     def product(one: Tensor, two: Tensor) -> Tensor:
         matrices = one @ two

@@ -9,7 +9,6 @@ SAVED = ROOT / "tests" / "saved_run"
 MODEL_CODE = [
     "alignment_2mner.py",
     "answers_2mner.py",
-    "arrays_2mner.py",
     "attention_2mner.py",
     "checks_2mner.py",
     "collaboration_2mner.py",

@@ -17,6 +17,8 @@ BIO = scheme_labels(("PER", "LOC"))
 BIOES = scheme_labels(("X",), "BIOES")
 LENGTHS = torch.tensor([9, 1, 0, 4, 8, 2])
 
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+
 
 @pytest.fixture(params=["loop", "scan"])
 def either_way(request, monkeypatch) -> None:
