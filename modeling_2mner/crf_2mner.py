@@ -173,7 +173,8 @@ class LinearChainCRF(nn.Module):
         """
         dtype = result_dtype(emissions)
         if in_loops(emissions):
-            found = self.decoder().decode(emissions.to(dtype).numpy(), mask.sum(1).numpy())
+            values = emissions.detach().to(dtype).numpy()
+            found = self.decoder().decode(values, mask.sum(1).numpy())
             return CRFDecoding(*map(torch.from_numpy, vars(found).values()))
         if mask.shape[1] == 0:
             nothing = emissions.new_zeros(mask.shape, dtype=dtype)

@@ -118,7 +118,7 @@ def _scheme_of(labels: tuple[str, ...]) -> LabelScheme:
 # Sums over all label sequences --------------------------------------------------------------------
 
 
-def scaling_of(emissions: Any, scores: Any) -> int:
+def scaling_of(scores: np.ndarray, least: float) -> int:
     """After how many steps products of weights have to be scaled; 0 if some could underflow before.
 
     Where one label may stand at the start, after itself and at the end, any allowed label is
@@ -127,18 +127,18 @@ def scaling_of(emissions: Any, scores: Any) -> int:
     type has leaves room for some steps besides.
 
     Args:
-        emissions: an array or a tensor; the largest of a word is 0.
-        scores: of the same kind, as in `Decoder`.
+        scores: as in `Decoder`.
+        least: the least emission; the largest of a word is 0.
     """
     allowed = ~(scores < IMPOSSIBLE / 2)
     everywhere = allowed[0] & allowed[1:-1].diagonal() & allowed[-1]
-    if 0 in emissions.shape or not everywhere.any():
+    if not everywhere.any():
         return 0
-    spread = float(2 * abs(scores)[allowed].max() - emissions.min())
-    exponents = -math.log(np.finfo(f"f{emissions.itemsize}").tiny)
+    spread = float(2 * abs(scores)[allowed].max() - least)
+    exponents = -math.log(np.finfo(scores.dtype).tiny)
     if not spread < exponents / 7:  # nor if it is NaN
         return 0
-    return max(1, int(0.28 * exponents / (spread + math.log(emissions.shape[-1]) + 1)))
+    return max(1, int(0.28 * exponents / (spread + math.log(len(everywhere)) + 1)))
 
 
 def recursions(
@@ -210,7 +210,7 @@ class _Messages(NamedTuple):
         cls, scores: np.ndarray, emissions: np.ndarray, outside: np.ndarray | None
     ) -> "_Messages":
         """Of what `recursions` takes."""
-        scaling = scaling_of(emissions, scores)
+        scaling = scaling_of(scores, emissions.min())
         before, after, _ = recursions(scores, emissions, outside, scaling)
         between = np.exp(scores[1:-1]) if scaling else scores[1:-1]
         return cls(between, after[:, 0], before[::-1, 1], after[::-1, 1], not scaling)

@@ -182,10 +182,8 @@ class Logs(NamedTuple):
 def infer(chain: Chain) -> Products | Logs:
     """Run both recursions."""
     scaling = 0
-    if in_loops(chain.emissions):
-        scaling = scaling_of(chain.emissions.numpy(), chain.scores.numpy())
-    elif not torch.compiler.is_compiling():
-        scaling = scaling_of(chain.emissions, chain.scores)
+    if not torch.compiler.is_compiling() and chain.emissions.numel():
+        scaling = scaling_of(chain.scores.cpu().numpy(), float(chain.emissions.min()))
     return Products.of(chain, scaling) if scaling else Logs.of(chain)
 
 
