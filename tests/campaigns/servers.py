@@ -82,6 +82,8 @@ class Servers(Surface):
         self.memory = self.server.memory()
 
     def normal(self) -> Any:
+        """The answer to a normal request, once the batch has ended that runs."""
+        self.server.until(lambda: self.server.metric("ner_running_inputs") == 0)
         status, answer, _ = self.server.ask(NORMAL)
         check(status == 200, f"a normal request has status {status}", answer)
         return answer
