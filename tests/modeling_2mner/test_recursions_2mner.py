@@ -115,6 +115,25 @@ def test_decoding_is_that_of_the_plain_recursions(either_way, labels, constrain,
     close(found.entity_scores, expected.entity_scores, scale)
 
 
+@pytest.mark.parametrize("scale", [1, 10, 200])
+def test_long_sentences_of_many_lengths_give_what_the_plain_recursions_give(either_way, scale):
+    """Weights are scaled many times, at other words of each sentence."""
+    crf, emissions, mask = make(BIO, True, scale, torch.tensor([130, 7, 0, 61, 129]))
+    reference = ReferenceCRF.of(crf).double()
+    emissions.requires_grad_()
+    labels = gold(crf, mask)
+    found, expected = crf(emissions, labels, mask), reference(emissions, labels, mask)
+    close(found, expected, 100 * scale)
+    for one, two in zip(
+        gradients(found, emissions, crf), gradients(expected, emissions, reference), strict=True
+    ):
+        close(one, two, 100 * scale)
+    decoded, expected = crf.decode(emissions, mask), reference.decode(emissions, mask)
+    assert torch.equal(decoded.labels, expected.labels)
+    close(decoded.marginals, expected.marginals, scale)
+    close(decoded.entity_scores, expected.entity_scores, scale)
+
+
 @schemes
 def test_extreme_scores_give_what_brute_force_gives(either_way, labels, constrain):
     """Where every word prefers something else by 1e4, and what it prefers may be forbidden."""
