@@ -64,9 +64,14 @@ def sample(mode: str) -> Image.Image:
 
 
 def _saved(image: Image.Image, kind: str, **options: Any) -> bytes | None:
+    """The file; None where this version of Pillow cannot write it, or not read it again (12.3: TIFF
+    of YCbCr)."""
     buffer = io.BytesIO()
     try:
         image.save(buffer, kind, **options)
+        if kind not in FOREIGN:
+            with Image.open(buffer) as written:
+                written.load()
     except (OSError, ValueError, KeyError):
         return None
     return buffer.getvalue()

@@ -46,7 +46,8 @@ def test_the_page_has_lines_of_curl():
 
 
 def test_the_example_of_the_client_runs(server, photo):
-    (code,) = re.findall(r"^```python\n(.*?inference_2mner\.client.*?)^```", PAGE, re.M | re.S)
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+    (code,) = (block for block in blocks if "inference_2mner.client" in block)
     lines = [line for line in code.replace(ADDRESS, server.address).splitlines() if line]
     lines = [re.sub(r"^(client\.)", r"answers.append(\1", line) for line in lines]
     lines = [f"{line})" if line.startswith("answers") else line for line in lines]
