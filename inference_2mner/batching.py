@@ -1,8 +1,8 @@
 """Dynamic batching: what waits together is run together, by one thread.
 
 A batch holds the work that waits longest, and of the rest what is nearest to it in length, within a
-budget of sub-words that counts padding. Nothing waits more than `delay` seconds for company; while
-a batch runs, what comes meanwhile waits anyway.
+budget of sub-words that counts padding. Nothing waits more than `delay` seconds for company, and
+nothing waits while work comes one by one; while a batch runs, what comes meanwhile waits anyway.
 
 The queue is bounded in inputs and in sub-words. Work whose caller is gone leaves it.
 """
@@ -80,7 +80,8 @@ class Batcher:
     Args:
         run: from the contents of a batch to their answers; an answer may be an exception.
         batch_tokens: sub-words of a batch, at most; work that has more is a batch of its own.
-        delay: seconds that work waits for company.
+        delay: seconds that work waits for company; it does not wait while work comes one by one,
+            that is, after a batch of one.
         most_inputs: inputs that are being prepared, waiting or running, at most.
         most_tokens: sub-words that wait, at most.
         observer: is told of each batch.
@@ -103,6 +104,7 @@ class Batcher:
         self._waiting: dict[Work, None] = {}
         self._tokens = self._running = self._held = 0
         self._closing = self._stopped = False
+        self._in_company = False  # whether the last batch had several inputs
         self._seconds_a_token = 0.0
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
 
@@ -212,12 +214,14 @@ class Batcher:
                 if not self._waiting:
                     self._changed.wait()
                     continue
-                patience = next(iter(self._waiting)).since + self._delay - time.monotonic()
+                delay = self._delay if self._in_company else 0.0
+                patience = next(iter(self._waiting)).since + delay - time.monotonic()
                 if patience <= 0 or self._tokens >= self._batch_tokens or self._closing:
                     batch = self._chosen()
                     for work in batch:
                         self._remove(work)
                     self._running = len(batch)
+                    self._in_company = len(batch) > 1
                     return batch
                 self._changed.wait(patience)
         return []

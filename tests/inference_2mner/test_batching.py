@@ -65,6 +65,29 @@ def test_a_batch_is_the_oldest_and_what_is_nearest_to_it_in_length():
     assert model.batches == [["first"], ["a", "d", "c"], ["b", "f"], ["e"], ["long"]]
 
 
+def test_work_waits_for_company_only_after_work_that_came_together():
+    """With a delay of an hour: one by one is answered at once, and after a batch of two a lone one
+    waits."""
+    model = Model()
+    model.go_on.set()
+
+    async def all_of_it():
+        batcher = Batcher(model.run, batch_tokens=6, delay=3600.0, most_inputs=50, most_tokens=200)
+        batcher.start()
+        for name in ("a", "b"):
+            assert await asyncio.wait_for(asked(batcher, name, 3), 30) == 2 * name
+        async with asyncio.timeout(30):
+            with batcher.place(2):
+                await batcher.answers([Work(name, 1, 3, kind=None) for name in ("c", "d")])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asked(batcher, "e", 3), 0.3)
+        batcher.close()
+        await batcher.drain()
+
+    asyncio.run(all_of_it())
+    assert model.batches == [["a"], ["b"], ["c", "d"]]
+
+
 def test_only_work_of_a_kind_is_run_together():
     model = Model()
 
