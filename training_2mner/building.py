@@ -232,7 +232,7 @@ def load_teacher(
         return None
     if isinstance(rows, Stream):
         raise RecipeError("teacher: reads the training part once before the training; no stream")
-    refuse_adapter(name)
+    refuse_adapter(name, "teacher")
     with loading(f"teacher {name}", OSError, ValueError):
         return (
             TwoMNERForTokenClassification.from_pretrained(name, dtype=torch.float32),

@@ -113,8 +113,12 @@ def merge_adapter(folder: str, out: Path, base: str | None = None) -> None:
     TwoMNERProcessor.from_pretrained(folder).save_pretrained(out)
 
 
-def refuse_adapter(name: str) -> None:
-    """Refuse to train an adapter further.
+def refuse_adapter(name: str, key: str = "model_name_or_path") -> None:
+    """Refuse an adapter in place of a model.
+
+    Args:
+        name: of the model.
+        key: of the recipe, that names it.
 
     Raises:
         RecipeError: if the folder holds an adapter; the message names the command that merges it.
@@ -123,7 +127,7 @@ def refuse_adapter(name: str) -> None:
     if config.is_file():
         base = json.loads(config.read_text("utf-8"))["base_model_name_or_path"]
         raise RecipeError(
-            f"model_name_or_path: {name} is an adapter of {base}; make a model of it first: "
+            f"{key}: {name} is an adapter of {base}; make a model of it first: "
             f"2mner lora merge {name} --out FOLDER"
         )
 

@@ -278,6 +278,16 @@ def test_unlabelled_sentences_need_a_teacher(teacher_folder, conll):
         load_teacher(ModelArguments(model_name_or_path=str(teacher_folder)), data)
 
 
+def test_an_adapter_is_no_teacher(teacher_folder, conll, tmp_path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "me/base"}')
+    data = load_data(DataArguments(train_files=[str(conll(labels=["B-PER", "O", "O", "O"]))]))
+    names = ModelArguments(model_name_or_path=str(teacher_folder), teacher=str(adapter))
+    with pytest.raises(RecipeError, match=r"^teacher: .* is an adapter of me/base"):
+        load_teacher(names, data)
+
+
 def test_a_teacher_with_other_labels_is_refused(teacher_folder, conll, trainer_of):
     data = load_data(DataArguments(train_files=[str(conll(labels=["B-DRUG", "O", "O", "O"]))]))
     processor = TwoMNERProcessor.from_pretrained(teacher_folder)
