@@ -267,6 +267,12 @@ def ways_of(options: argparse.Namespace) -> list[str]:
     return ways + ["spacy"] * ("spacy" in others)
 
 
+def new_peak() -> int:
+    """Forget the peak of this process so far: what it needs now, in MiB."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return most_so_far()
+
+
 def most_so_far() -> int:
     """The peak of this process, in MiB; not `ru_maxrss`, which begins with its parent's."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
@@ -327,8 +333,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sentences, gold = read(options.file, options.sentences)
     if options.cell is not None:
         ways = build(options.model, others_of(options), [options.cell])
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
-        loaded = most_so_far()
+        loaded = new_peak()
         ways[options.cell](mix(sentences, gold)[0])
         sys.stdout.write(f"{json.dumps([loaded, most_so_far()])}\n")
         return

@@ -309,10 +309,10 @@ def _figure(
     name: str, image: ImageSource, attention: Mapping[str, Any] | None, text: str
 ) -> Markup:
     """The image, with a heat map for each word."""
-    picture = load_image(image)
-    source = data_uri(small_jpeg(picture, SIDE, MOST_BYTES))
+    decoded = load_image(image)
+    source = data_uri(small_jpeg(decoded, SIDE, MOST_BYTES))
     shown = Markup('<img src="{}" width="{}" height="{}" alt="Image of this text">').format(
-        source, *picture.size
+        source, *decoded.size
     )
     if not attention or not attention["words"]:
         return _FIGURE.format(shown, "")

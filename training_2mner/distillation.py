@@ -35,6 +35,7 @@ from dataset_mmnerd.schema import CONTEXT_COLUMNS
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
 
 from .arguments import TwoMNERTrainingArguments
+from .vision_cache import add_weights
 
 __all__ = ["ROW", "TEACHER", "TeacherPosteriors", "ask_teacher", "number_rows"]
 
@@ -179,9 +180,7 @@ def _digest(
     digest = hashlib.sha256()
     settings = [model.config.to_dict(), collate.processor.to_dict(), temperature]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    add_weights(digest, model)
     columns = [key for key in ("tokens", "image", *CONTEXT_COLUMNS) if key in rows.column_names]
     for row in rows.select_columns(columns):
         digest.update(repr(row).encode("utf-8", "surrogatepass"))

@@ -34,6 +34,7 @@ from .arguments import RecipeError, TwoMNERTrainingArguments
 __all__ = [
     "VISION_ENCODERS",
     "VisionCache",
+    "add_weights",
     "cache_folder",
     "encoder_digest",
     "read_images_once",
@@ -65,10 +66,15 @@ def encoder_digest(model: nn.Module, processor: ProcessorMixin) -> str:
         encoder: PreTrainedModel | None = getattr(model, name)
         if encoder is not None:
             digest.update(encoder.config.to_json_string(use_diff=False).encode())
-            for key, value in encoder.state_dict().items():
-                digest.update(key.encode())
-                digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            add_weights(digest, encoder)
     return digest.hexdigest()
+
+
+def add_weights(digest: Any, module: nn.Module) -> None:
+    """Add the names and values of all parameters and buffers to a digest of `hashlib`."""
+    for key, value in module.state_dict().items():
+        digest.update(key.encode())
+        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
 
 # Reading ------------------------------------------------------------------------------------------
