@@ -99,13 +99,17 @@ def from_environment() -> ASGIApp:
     settings = Settings.from_json(os.environ[SETTINGS])
     logging.basicConfig(format="%(levelname)s %(message)s")
     access.setLevel(logging.INFO)
-    engine = open_engine(
-        settings.model,
-        precision=settings.precision,
-        device=settings.device,
-        threads=settings.threads,
-    )
-    return application(engine, settings)
+    # A thread that has used OpenMP keeps its workers. With those of two threads there are more than
+    # cores, and then OpenMP's workers sleep between two operations, which takes a third longer.
+    with ThreadPoolExecutor(1, "load") as ends_with_its_workers:
+        opened = ends_with_its_workers.submit(
+            open_engine,
+            settings.model,
+            precision=settings.precision,
+            device=settings.device,
+            threads=settings.threads,
+        )
+    return application(opened.result(), settings)
 
 
 def application(engine: Engine, settings: Settings) -> ASGIApp:
