@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import secrets
 import shutil
 import sys
@@ -51,15 +50,13 @@ from .bundle import bundled
 from .extras import needed
 from .models import load_pipeline
 from .pixels import ImageSteps
+from .quantisation import to_8_bits
 from .tagger import FORMAT, IMAGE_TEXT, LIBRARIES, SETTINGS, TEXT, TOKENIZER, VISION, Tagger
 
 __all__ = ["ExportError", "Exported", "export_model", "main"]
 
 OPSET, LEAST_OPSET, LAST_OPSET = 18, 18, 23
 """The version of ONNX's operators by default, and those that may be chosen."""
-
-LEAST_TABLE = 2**10
-"""Numbers of a table of embeddings that gets 8 bits, at least."""
 
 SAMPLE = (
     "Angela Merkel besucht Paris.",
@@ -260,68 +257,6 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _quantise(path: Path) -> None:
-    """Give a graph weights of 8 bits: linear layers with a scale for each output, tables of
-    embeddings with a scale for each row.
-
-    Activations get 8 bits when the graph runs, with one scale for all. The second layer of a
-    feed-forward block, which has more inputs than outputs, keeps 32 bits: a few of its inputs are
-    far larger than the others. Weights of linear layers have 7 of their bits: without VNNI
-    instructions a processor cuts the sum of two products of 8 bits to 16 bits.
-    """
-    onnx, quantisation = needed("onnx", "onnx"), needed("onnxruntime.quantization", "onnx")
-    model = onnx.load(path)
-    _quantise_tables(onnx, model.graph)
-    sizes = {one.name: tuple(one.dims) for one in model.graph.initializer}
-    sensitive = [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "MatMul"
-        and len(size := sizes.get(node.input[1], ())) == 2
-        and size[0] > size[1]
-    ]
-    whole = path.with_suffix(".float.onnx")
-    onnx.save(model, whole)
-    with _quiet():
-        quantisation.quantize_dynamic(
-            whole,
-            path,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=sensitive,
-            per_channel=True,
-            reduce_range=True,
-        )
-    whole.unlink()
-
-
-def _quantise_tables(onnx: Any, graph: Any) -> None:
-    """Replace each lookup of rows in a large table by that of 8-bit rows and of their scales."""
-    tables = {one.name: one for one in graph.initializer}
-    nodes = []
-    for node in graph.node:
-        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or len(table.dims) != 2 or math.prod(table.dims) < LEAST_TABLE:
-            nodes.append(node)
-            continue
-        values = onnx.numpy_helper.to_array(table)
-        scale = np.maximum(np.abs(values).max(1, keepdims=True) / 127, 1e-12).astype(np.float32)
-        small = np.rint(values / scale).astype(np.int8)
-        name, numbers, output = table.name, node.input[1], node.output[0]
-        graph.initializer.remove(table)
-        for part, content in (("rows", small), ("scale", scale)):
-            made = onnx.numpy_helper.from_array(content, f"{name}.{part}")
-            graph.initializer.append(made)
-        make = onnx.helper.make_node
-        nodes += [
-            make("Gather", [f"{name}.rows", numbers], [f"{output}.rows"]),
-            make("Cast", [f"{output}.rows"], [f"{output}.float"], to=onnx.TensorProto.FLOAT),
-            make("Gather", [f"{name}.scale", numbers], [f"{output}.scale"]),
-            make("Mul", [f"{output}.float", f"{output}.scale"], [output]),
-        ]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
 # What is not a graph ------------------------------------------------------------------------------
 
 
@@ -477,7 +412,8 @@ def export_model(
             _write_text(unfinished, str(model), int8)
             _write_graphs(ner, unfinished, opset)
             if int8:
-                _quantise(unfinished / TEXT)
+                with _quiet():
+                    to_8_bits(unfinished / TEXT)
         difference = _compare(ner, Tagger(unfinished))
         if not int8 and difference > LARGEST_DIFFERENCE:
             raise ExportError(
