@@ -1,0 +1,1 @@
+"""The papers' experiments: trainings by a plan, and measures of their models."""
