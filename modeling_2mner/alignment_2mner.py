@@ -2,6 +2,7 @@
 divergence between the two views of a sentence (ITA, section 2.3).
 
 * Sentences without an image take no part. With fewer than two images the loss is 0.
+* Negatives are other images: sentences with equal images are not each other's negatives.
 * With several processes the sentences and images of all of them are negatives. The loss is the mean
   over the *global* batch. It is scaled so that the mean of the processes' gradients, which
   data-parallel training takes, is the gradient of that mean.
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 
 __all__ = [
     "Alignment",
+    "content_ids",
     "cross_view_divergence",
+    "differ",
     "entity_nce",
     "gather_batch",
     "info_nce",
@@ -76,14 +79,42 @@ def gather_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(gathered)
 
 
-def nt_xent(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> Tensor:
+def content_ids(values: Tensor) -> Tensor:
+    """A number for the content of each row, the same in every process: rows of equal bits have
+    equal numbers, other rows different ones (except for one pair in 2^64).
+
+    Args:
+        values: `[B, ...]` of a floating-point type, such as pixels.
+
+    Returns:
+        `[B]` int64.
+    """
+    kind = {2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
+    bits = values.detach().flatten(1).contiguous().view(kind).long()  # [B, n]
+    # A sum over the places, modulo 2^64: its order does not matter. The factors of the places are
+    # the multiples of 2^64 / golden ratio, mixed as splitmix64 does (Steele, Lea and Flood, 2014).
+    factors = torch.arange(1, bits.shape[1] + 1, device=bits.device) * -0x61C8864680B583EB
+    factors = (factors ^ (factors >> 30)) * -0x40A7B892E31B1A47
+    factors = (factors ^ (factors >> 27)) | 1
+    return (bits * factors).sum(1)
+
+
+def differ(ids: Tensor) -> Tensor:
+    """`[B]` numbers of images to `[B, B]` bool: which rows have different images."""
+    return ids[:, None] != ids[None, :]
+
+
+def nt_xent(
+    text: Tensor, image: Tensor, pairs: Tensor, different: Tensor, temperature: float
+) -> Tensor:
     """Normalised temperature-scaled cross entropy over the 2B vectors (Chen et al., 2020), which
-    the published system uses. The negatives of a vector are all others, also those of its own
-    modality.
+    the published system uses. The negatives of a vector are those of all rows with another image,
+    also those of its own modality.
 
     Args:
         text, image: `[B, D]` unit vectors.
         pairs: `[B]` bool, which rows have both.
+        different: `[B, B]` bool, which rows have different images.
         temperature: `tau`.
 
     Returns:
@@ -93,18 +124,21 @@ def nt_xent(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> T
     vectors = torch.cat([text, image])  # [2B, D]
     similarity = vectors @ vectors.T / temperature
     takes_part = pairs.repeat(2)
-    others = takes_part[None, :] & ~torch.eye(2 * rows, dtype=torch.bool, device=text.device)
     partner = torch.arange(2 * rows, device=text.device).roll(rows)
-    losses = _cross_entropy(similarity, partner, others, takes_part)  # [2B]
+    candidates = takes_part & _with_own(different.repeat(2, 2), partner)
+    losses = _cross_entropy(similarity, partner, candidates, takes_part)  # [2B]
     return losses.view(2, rows).mean(0)
 
 
-def info_nce(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> Tensor:
+def info_nce(
+    text: Tensor, image: Tensor, pairs: Tensor, different: Tensor, temperature: float
+) -> Tensor:
     """The contrastive loss of CLIP: from sentence to image and from image to sentence.
 
     Args:
         text, image: `[B, D]` unit vectors.
         pairs: `[B]` bool, which rows have both.
+        different: `[B, B]` bool, which rows have different images.
         temperature: `tau`.
 
     Returns:
@@ -112,14 +146,19 @@ def info_nce(text: Tensor, image: Tensor, pairs: Tensor, temperature: float) -> 
     """
     similarity = text @ image.T / temperature  # [B, B]
     own = torch.arange(len(text), device=text.device)
-    candidates = pairs.expand(len(pairs), -1)
+    candidates = pairs & _with_own(different, own)
     to_image = _cross_entropy(similarity, own, candidates, pairs)
     to_text = _cross_entropy(similarity.T, own, candidates, pairs)
     return (to_image + to_text) / 2
 
 
 def entity_nce(
-    entities: Tensor, own: Tensor, patches: Tensor, pairs: Tensor, temperature: float
+    entities: Tensor,
+    own: Tensor,
+    patches: Tensor,
+    pairs: Tensor,
+    different: Tensor,
+    temperature: float,
 ) -> Tensor:
     """A contrastive loss from entities to images. The vector of an image is the mean of its
     patches, weighted by their similarity to the entity.
@@ -129,6 +168,7 @@ def entity_nce(
         own: `[E]` the row of each entity's image.
         patches: `[B, P, D]` unit vectors.
         pairs: `[B]` bool, which rows have an image.
+        different: `[B, B]` bool, which rows have different images.
         temperature: `tau`.
 
     Returns:
@@ -137,7 +177,13 @@ def entity_nce(
     closeness = torch.einsum("ed,bpd->ebp", entities, patches) / temperature  # [E, B, P]
     attended = torch.einsum("ebp,bpd->ebd", closeness.softmax(-1), patches)  # [E, B, D]
     similarity = torch.einsum("ed,ebd->eb", entities, F.normalize(attended, dim=-1)) / temperature
-    return _cross_entropy(similarity, own, pairs.expand(len(entities), -1), pairs[own])
+    candidates = pairs & _with_own(different[own], own)
+    return _cross_entropy(similarity, own, candidates, pairs[own])
+
+
+def _with_own(different: Tensor, own: Tensor) -> Tensor:
+    """`[R, S]` bool with each row's own column, one of `[R]`, set."""
+    return different.scatter(1, own[:, None], True)
 
 
 def _cross_entropy(
@@ -201,7 +247,7 @@ class Alignment(nn.Module):
         return F.normalize(self.image_projector(states).float(), dim=-1)
 
     def sentence_loss(
-        self, text_embeds: Tensor, image_embeds: Tensor | None, pairs: Tensor
+        self, text_embeds: Tensor, image_embeds: Tensor | None, pairs: Tensor, image_ids: Tensor
     ) -> Tensor:
         """The contrastive loss between sentences and images.
 
@@ -209,19 +255,25 @@ class Alignment(nn.Module):
             text_embeds: `[B, D]` unit vectors.
             image_embeds: `[B, D]` unit vectors; None where no sentence has an image.
             pairs: `[B]` bool, which sentences have words and an image.
+            image_ids: `[B]` long, equal for equal images.
 
         Returns:
             A scalar: the mean over the pairs of the global batch; 0 if there are fewer than two.
         """
         if image_embeds is None:
             image_embeds = torch.zeros_like(text_embeds)
-        text, image, all_pairs = gather_batch(text_embeds, image_embeds, pairs)
+        text, image, all_pairs, ids = gather_batch(text_embeds, image_embeds, pairs, image_ids)
         with torch.autocast(text.device.type, enabled=False):
-            losses = self.objective(text, image, all_pairs, self.temperature)
+            losses = self.objective(text, image, all_pairs, differ(ids), self.temperature)
         return losses.sum() / all_pairs.sum().clamp(min=1) * (all_pairs.sum() >= 2)
 
     def entity_loss(
-        self, words: Tensor, patches: Tensor | None, entity_index: Tensor, pairs: Tensor
+        self,
+        words: Tensor,
+        patches: Tensor | None,
+        entity_index: Tensor,
+        pairs: Tensor,
+        image_ids: Tensor,
     ) -> Tensor:
         """The contrastive loss between gold entities and the patches that they attend to.
 
@@ -231,6 +283,7 @@ class Alignment(nn.Module):
             entity_index: `[B, W]` long, the number of the entity that a word belongs to, from 0 in
                 each sentence; -1 outside entities.
             pairs: `[B]` bool, which sentences have an image.
+            image_ids: `[B]` long, equal for equal images.
 
         Returns:
             A scalar: the mean over the entities with an image of the global batch; 0 if there are
@@ -249,14 +302,16 @@ class Alignment(nn.Module):
             patch_embeds = entities.new_zeros(len(words), 0, entities.shape[1])
         else:
             patch_embeds = self.embed_image(patches)
-        all_patches, all_pairs = gather_batch(patch_embeds, pairs)
+        all_patches, all_pairs, ids = gather_batch(patch_embeds, pairs, image_ids)
         rank = dist.get_rank() if _processes() > 1 else 0
         own = sentence + rank * (len(all_pairs) // _processes())
         counted = pairs[sentence].sum()
         if _processes() > 1:
             dist.all_reduce(counted)
         with torch.autocast(words.device.type, enabled=False):
-            losses = entity_nce(entities, own, all_patches, all_pairs, self.temperature)
+            losses = entity_nce(
+                entities, own, all_patches, all_pairs, differ(ids), self.temperature
+            )
         return _processes() * losses.sum() / counted.clamp(min=1) * (all_pairs.sum() >= 2)
 
 

@@ -31,7 +31,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
-from .alignment_2mner import Alignment, cross_view_divergence
+from .alignment_2mner import Alignment, content_ids, cross_view_divergence
 from .checks_2mner import check_labels
 from .collaboration_2mner import Collaboration, ConcatFusion, GatedFusion
 from .configuration_2mner import TwoMNERConfig
@@ -638,9 +638,16 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             pairs = torch.zeros_like(pairs)
         elif image_mask is not None:
             pairs = pairs & image_mask
+        # Of what the encoder is given: its output may differ in the last bits.
+        images = inputs.get("pixel_values")
+        if images is None and (features := inputs.get("vision_features")) is not None:
+            images = features["image_vectors"]
+        ids = pairs.long() if images is None else content_ids(images)
         if self.config.alignment_level == "sentence":
-            return alignment.sentence_loss(encoded.text_embeds, encoded.image_embeds, pairs)
+            return alignment.sentence_loss(encoded.text_embeds, encoded.image_embeds, pairs, ids)
         outside = self.config.labels.index("O")
         known = labels.masked_fill(labels == UNKNOWN, outside)
         entity_index = torch.where(known == outside, -1, self.crf.begins[known].cumsum(1) - 1)
-        return alignment.entity_loss(encoded.word_states, encoded.patch_states, entity_index, pairs)
+        return alignment.entity_loss(
+            encoded.word_states, encoded.patch_states, entity_index, pairs, ids
+        )

@@ -12,7 +12,9 @@ import torch.nn.functional as F
 
 from modeling_2mner.alignment_2mner import (
     Alignment,
+    content_ids,
     cross_view_divergence,
+    differ,
     entity_nce,
     info_nce,
     nt_xent,
@@ -21,6 +23,10 @@ from modeling_2mner.alignment_2mner import (
 
 def unit(*shape, seed=0):
     return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def all_different(rows):
+    return ~torch.eye(rows, dtype=torch.bool)
 
 
 def test_nt_xent_is_its_definition():
@@ -35,7 +41,9 @@ def test_nt_xent_is_its_definition():
             losses.append(-((vectors[one] @ vectors[partner] / tau).exp() / weights.sum()).log())
         expected.append(sum(losses) / 2)
     pairs = torch.ones(4, dtype=torch.bool)
-    torch.testing.assert_close(nt_xent(text, image, pairs, tau), torch.stack(expected))
+    torch.testing.assert_close(
+        nt_xent(text, image, pairs, all_different(4), tau), torch.stack(expected)
+    )
 
 
 def test_info_nce_is_the_mean_of_both_directions():
@@ -47,7 +55,7 @@ def test_info_nce_is_the_mean_of_both_directions():
         + F.cross_entropy(similarity.T, target, reduction="none")
     ) / 2
     pairs = torch.ones(4, dtype=torch.bool)
-    torch.testing.assert_close(info_nce(text, image, pairs, tau), expected)
+    torch.testing.assert_close(info_nce(text, image, pairs, all_different(4), tau), expected)
 
 
 def test_cross_view_divergence_is_its_definition():
@@ -79,8 +87,8 @@ def test_views_that_say_the_same_diverge_by_exactly_nothing():
 def test_sentences_without_an_image_take_no_part(objective):
     text, image = unit(6, 8), unit(6, 8, seed=1)
     pairs = torch.tensor([True, False, True, True, False, False])
-    alone = objective(text[pairs], image[pairs], pairs[pairs], 0.5)
-    among_others = objective(text, image, pairs, 0.5)
+    alone = objective(text[pairs], image[pairs], pairs[pairs], all_different(3), 0.5)
+    among_others = objective(text, image, pairs, all_different(6), 0.5)
     torch.testing.assert_close(among_others[pairs], alone)
     assert (among_others[~pairs] == 0).all()
 
@@ -90,7 +98,10 @@ def test_an_entity_is_pulled_to_its_own_image():
     patches = torch.eye(6).view(3, 2, 6)  # three images of two patches, all different
     pairs = torch.ones(3, dtype=torch.bool)
     entity = patches[1, 0][None]
-    losses = [entity_nce(entity, torch.tensor([own]), patches, pairs, 0.05) for own in range(3)]
+    losses = [
+        entity_nce(entity, torch.tensor([own]), patches, pairs, all_different(3), 0.05)
+        for own in range(3)
+    ]
     assert losses[1] < 0.01
     assert min(losses[0], losses[2]) > 5
 
@@ -98,7 +109,7 @@ def test_an_entity_is_pulled_to_its_own_image():
 def test_entities_of_sentences_without_an_image_take_no_part():
     patches = unit(3, 2, 8)
     pairs = torch.tensor([True, False, True])
-    losses = entity_nce(unit(3, 8, seed=1), torch.arange(3), patches, pairs, 0.5)
+    losses = entity_nce(unit(3, 8, seed=1), torch.arange(3), patches, pairs, all_different(3), 0.5)
     assert losses[1] == 0
     assert (losses[[0, 2]] > 0).all()
 
@@ -115,10 +126,12 @@ def test_fewer_than_two_images_give_zero_and_no_nan(level, images):
     pairs = torch.arange(3) < images
     if level == "sentence":
         text = alignment.embed_text(torch.randn(3, 8))
-        loss = alignment.sentence_loss(text, alignment.embed_image(torch.randn(3, 6)), pairs)
+        image = alignment.embed_image(torch.randn(3, 6))
+        loss = alignment.sentence_loss(text, image, pairs, torch.arange(3))
     else:
         entities = torch.tensor([[0, -1], [-1, 0], [0, 0]])
-        loss = alignment.entity_loss(torch.randn(3, 2, 8), torch.randn(3, 5, 6), entities, pairs)
+        words, patches = torch.randn(3, 2, 8), torch.randn(3, 5, 6)
+        loss = alignment.entity_loss(words, patches, entities, pairs, torch.arange(3))
     loss.backward()
     assert loss == 0
     assert all(parameter.grad.isfinite().all() for parameter in alignment.parameters())
@@ -135,16 +148,49 @@ def test_entity_vectors_are_means_over_their_words():
         torch.tensor([0, 0, 1]),
         alignment.embed_image(patches),
         pairs,
+        all_different(2),
         0.5,
     ).mean()
-    torch.testing.assert_close(alignment.entity_loss(words, patches, entities, pairs), expected)
+    loss = alignment.entity_loss(words, patches, entities, pairs, torch.arange(2))
+    torch.testing.assert_close(loss, expected)
 
 
 def test_no_entities_give_zero():
     entities = torch.full((2, 4), -1)
     pairs = torch.ones(2, dtype=torch.bool)
-    loss = module().entity_loss(torch.randn(2, 4, 8), torch.randn(2, 5, 6), entities, pairs)
-    assert loss == 0
+    words, patches = torch.randn(2, 4, 8), torch.randn(2, 5, 6)
+    assert module().entity_loss(words, patches, entities, pairs, torch.arange(2)) == 0
+
+
+@pytest.mark.parametrize("objective", [nt_xent, info_nce])
+def test_sentences_with_equal_images_are_not_negatives(objective):
+    """16 sentences on 4 images, each with the vector of its image: nothing is left to learn."""
+    ids = torch.arange(16) % 4
+    vectors = torch.eye(4)[ids]
+    pairs = torch.ones(16, dtype=torch.bool)
+    assert objective(vectors, vectors, pairs, differ(ids), 0.05).max() < 1e-6
+    assert objective(vectors, vectors, pairs, all_different(16), 0.05).min() > 1
+
+
+def test_an_equal_image_is_no_negative_of_an_entity():
+    ids = torch.tensor([3, 5, 3])
+    patches = torch.eye(6)[[0, 1, 2, 3, 0, 1]].view(3, 2, 6)
+    pairs = torch.ones(3, dtype=torch.bool)
+    entity = patches[0, 0][None]
+    assert entity_nce(entity, torch.tensor([0]), patches, pairs, differ(ids), 0.05) < 1e-6
+    assert entity_nce(entity, torch.tensor([0]), patches, pairs, all_different(3), 0.05) > 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_rows_of_equal_content_have_equal_ids(dtype):
+    values = torch.randn(64, 3, 5, 7).to(dtype)
+    swapped = values[:1].clone()
+    swapped[0, 0, 0, :2] = swapped[0, 0, 0, [1, 0]]
+    negated = -values[:1]
+    ids = content_ids(torch.cat([values, values.flip(0), swapped, negated]))
+    assert torch.equal(ids[:64], ids[64:128].flip(0))
+    assert len(ids.unique()) == 66
+    assert torch.equal(content_ids(values[5:6]), ids[5:6])
 
 
 TWO_PROCESSES = textwrap.dedent(
@@ -163,13 +209,15 @@ TWO_PROCESSES = textwrap.dedent(
     words, patches = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
     entities = torch.tensor([[0, -1, 1], [0, 0, -1], [-1, -1, -1], [0, 1, 2], [-1, 0, -1]])
     pairs = torch.tensor([True, True, True, False, True])
+    ids = torch.tensor([7, 9, 4, 0, 9])  # the second and the last have equal images
     mine = slice(0, 3) if rank == 0 else slice(3, 5)  # unequal shares
     if level == "sentence":
         text = alignment.embed_text(words[mine].mean(1))
         image = alignment.embed_image(patches[mine].mean(1))
-        loss = alignment.sentence_loss(text, image, pairs[mine])
+        loss = alignment.sentence_loss(text, image, pairs[mine], ids[mine])
     else:
-        loss = alignment.entity_loss(words[mine], patches[mine], entities[mine], pairs[mine])
+        own = words[mine], patches[mine], entities[mine], pairs[mine], ids[mine]
+        loss = alignment.entity_loss(*own)
     loss.backward()
     gradients = {}
     for name, parameter in alignment.named_parameters():
@@ -210,11 +258,12 @@ def test_two_processes_give_the_loss_and_gradient_of_one(level, tmp_path):
     words, patches = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
     entities = torch.tensor([[0, -1, 1], [0, 0, -1], [-1, -1, -1], [0, 1, 2], [-1, 0, -1]])
     pairs = torch.tensor([True, True, True, False, True])
+    ids = torch.tensor([7, 9, 4, 0, 9])
     if level == "sentence":
         text = alignment.embed_text(words.mean(1))
-        loss = alignment.sentence_loss(text, alignment.embed_image(patches.mean(1)), pairs)
+        loss = alignment.sentence_loss(text, alignment.embed_image(patches.mean(1)), pairs, ids)
     else:
-        loss = alignment.entity_loss(words, patches, entities, pairs)
+        loss = alignment.entity_loss(words, patches, entities, pairs, ids)
     loss.backward()
     torch.testing.assert_close(found.pop("loss"), loss.detach())
     for name, parameter in alignment.named_parameters():

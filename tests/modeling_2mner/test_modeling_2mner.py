@@ -435,6 +435,23 @@ def test_every_kind_of_alignment_has_a_gradient(encoders, config):
         )
 
 
+@pytest.mark.parametrize("level", ["sentence", "entity"])
+@pytest.mark.parametrize("kept", [False, True], ids=["pixels", "kept features"])
+def test_equal_images_are_not_negatives(encoders, level, kept):
+    """Two files of the same pixels are one image, of which there is nothing to choose."""
+    model, processor = encoders(alignment_level=level)
+    sentences = [SENTENCES[0], SENTENCES[1]]
+
+    def loss(images):
+        batch = processor(sentences, images=images, labels=LABELS[:2])
+        if kept:
+            batch["vision_features"] = model.model.read_images(batch.pop("pixel_values"))
+        return run(model, batch).losses["alignment"]
+
+    assert loss([image(0), image(0).copy()]).abs() < 1e-6
+    assert loss([image(0), image(1)]) > 0.1
+
+
 def test_alignment_can_be_left_out(encoders):
     model, processor = encoders(alignment_level="none")
     outputs = run(model, processor(SENTENCES, images=IMAGES, labels=LABELS))
