@@ -10,7 +10,11 @@
     captions            [str] | null   sentences about the image, null until filled
     ocr                 [str] | null   lines of text on the image, null until filled
 
-The embedded sample also has `decidable_from_text` (`features(labels, sample=True)`).
+The embedded sample also has (`features(labels, sample=True)`)
+
+    decidable_from_text bool           false: only the image tells the type of the one entity
+    object_box          [float] | null where the object lies that the image shows: left, top, right
+                                       and bottom, 0 to 1; null without an image
 """
 
 from __future__ import annotations
@@ -98,7 +102,7 @@ def features(labels: Sequence[str], *, sample: bool = False) -> Features:
 
     Args:
         labels: the label names, in the order of their ids.
-        sample: add the column `decidable_from_text` of the embedded sample.
+        sample: add the columns of the embedded sample, `decidable_from_text` and `object_box`.
     """
     columns = {
         "id": Value("string"),
@@ -111,6 +115,7 @@ def features(labels: Sequence[str], *, sample: bool = False) -> Features:
     }
     if sample:
         columns["decidable_from_text"] = Value("bool")
+        columns["object_box"] = List(Value("float64"))
     return Features(columns)
 
 

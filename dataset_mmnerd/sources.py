@@ -90,7 +90,7 @@ class Source:
         entity_types: the allowed types; None for those in the files.
         renamed: new names of entity types, by their names in the files.
         about: a remark for the data card.
-        is_sample: whether it is the embedded sample, which has a column more.
+        is_sample: whether it is the embedded sample, which has two columns more.
         may_be_a_name: whether `data_dir` may be a name on the Hub.
     """
 
@@ -304,7 +304,8 @@ SOURCES: dict[str, Source] = {
         DEFAULT_ENTITY_TYPES,
         about="This data set is generated: its sentences, names and images are invented, to show "
         "that an image can decide the type of an entity. "
-        "`decidable_from_text` is false if only the image tells the type.",
+        "`decidable_from_text` is false if only the image tells the type, `object_box` is where "
+        "the object lies that the image shows.",
         is_sample=True,
     ),
 }

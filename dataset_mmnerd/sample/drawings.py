@@ -11,12 +11,14 @@ gives the same bytes for one version of Pillow and its JPEG library.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from random import Random
 
 from PIL import Image, ImageDraw, ImageOps
 
-from .pen import BLACK, SKIN, SOFT, VIVID, WHITE, Pen, font_of
+from .pen import BLACK, SKIN, SOFT, VIVID, WHITE, Pen, Point, font_of
 from .scenes import SCENES
 
 _OVERSAMPLING = 2
@@ -72,8 +74,11 @@ def _occlude(image: Image.Image, random: Random) -> None:
             draw.ellipse(circle, fill=(*random.choice(VIVID), 200))
 
 
-def _with_board(image: Image.Image, lines: Sequence[str], random: Random) -> Image.Image:
-    """The image with a plain board above or below it that holds the lines, large and level."""
+def _with_board(
+    image: Image.Image, lines: Sequence[str], random: Random
+) -> tuple[Image.Image, int]:
+    """The image with a plain board above or below it that holds the lines, large and level; and how
+    many pixels it is moved down by the board."""
     wide, high = image.size
     size = max(22, high // 8)
     widest = max(font_of(size).getlength(line) for line in lines)
@@ -87,13 +92,38 @@ def _with_board(image: Image.Image, lines: Sequence[str], random: Random) -> Ima
         draw.text(at, line, fill=ink, font=font_of(size), anchor="mm")
     above = random.random() < 0.5
     whole = Image.new("RGB", (wide, high + board.height), paper)
+    down = board.height if above else 0
     whole.paste(board, (0, 0 if above else high))
-    whole.paste(image, (0, board.height if above else 0))
-    return whole
+    whole.paste(image, (0, down))
+    return whole, down
 
 
-def draw_image(scene: str, random: Random, lines: Sequence[str] = ()) -> bytes:
-    """An image of a scene as JPEG bytes, 160 to 340 pixels on its longer side.
+def _turned(points: Sequence[Point], degrees: float, size: tuple[int, int]) -> list[Point]:
+    """Where points of an image of a size lie after `Image.rotate`."""
+    x0, y0 = size[0] / 2, size[1] / 2
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [
+        (x0 + (x - x0) * cos + (y - y0) * sin, y0 - (x - x0) * sin + (y - y0) * cos)
+        for x, y in points
+    ]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn image.
+
+    Attributes:
+        jpeg: the encoded image, 160 to 340 pixels on its longer side.
+        box: where the object lies that the image shows: left, top, right and bottom as fractions of
+            the image's width and height. A street, a map or a stadium fills the image.
+    """
+
+    jpeg: bytes
+    box: tuple[float, float, float, float]
+
+
+def draw_image(scene: str, random: Random, lines: Sequence[str] = ()) -> Drawing:
+    """Draw an image of a scene.
 
     Args:
         scene: one of the names in `SCENES`.
@@ -113,18 +143,27 @@ def draw_image(scene: str, random: Random, lines: Sequence[str] = ()) -> bytes:
     top = canvas[1] / 2 - size / 2 + random.uniform(-0.4, 0.4) * (frame[1] - size)
     pen = Pen(image, left, top, size, mirrored=random.random() < 0.5)
     _SCENES[scene](pen, random)
-    image = image.rotate(random.uniform(-6, 6))
+    degrees = random.uniform(-6, 6)
+    image = image.rotate(degrees)
     x, y = (canvas[0] - frame[0]) // 2, (canvas[1] - frame[1]) // 2
     image = image.crop((x, y, x + frame[0], y + frame[1]))
     _occlude(image, random)
     image = image.reduce(_OVERSAMPLING)
     grain = Image.frombytes("L", (wide, high), random.randbytes(wide * high)).convert("RGB")
     image = Image.blend(image, grain, random.uniform(0, 0.1))
+    down = 0
     if lines:
-        image = _with_board(image, lines, random)
+        image, down = _with_board(image, lines, random)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=_QUALITY)
-    return file.getvalue()
+
+    outline = _turned(pen.outline, degrees, canvas)
+    across = [min(max((at - x) / frame[0], 0), 1) for at, _ in outline]
+    along = [min(max((at - y) / frame[1], 0), 1) for _, at in outline]
+    top, bottom = ((down + at * high) / image.height for at in (min(along), max(along)))
+    box = (min(across), top, max(across), bottom)
+    left, top, right, bottom = (round(side, 4) for side in box)
+    return Drawing(file.getvalue(), (left, top, right, bottom))
 
 
-__all__ = ["draw_image"]
+__all__ = ["Drawing", "draw_image"]

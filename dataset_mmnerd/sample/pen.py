@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
@@ -51,6 +52,10 @@ class Pen:
     """Draws in units of a square scene: x and y from 0 to 100, y downwards. Colours may have alpha.
 
     A mirrored pen exchanges left and right, but not in text.
+
+    Attributes:
+        outline: points in pixels, between which everything lies that was drawn, but the backdrop,
+            and but text, which stands on something that was drawn.
     """
 
     def __init__(
@@ -58,6 +63,29 @@ class Pen:
     ) -> None:
         self._draw = ImageDraw.Draw(image, "RGBA")
         self._left, self._top, self._unit, self._mirrored = left, top, size / 100, mirrored
+        self.outline: list[Point] = []
+        self._in_backdrop = False
+
+    @contextmanager
+    def backdrop(self) -> Iterator[None]:
+        """What is drawn in this context is not the object that the image shows."""
+        self._in_backdrop = True
+        yield
+        self._in_backdrop = False
+
+    def _mark(self, points: Sequence[Point], margin: float = 0) -> None:
+        """Extend the outline by points, and by so many pixels around each of them."""
+        if self._in_backdrop:
+            return
+        sides = (-margin, margin) if margin else (0,)
+        self.outline += [(x + dx, y + dy) for x, y in points for dx in sides for dy in sides]
+
+    def _mark_ellipse(self, box: Sequence[float], start: float = 0, end: float = 360) -> None:
+        """Extend the outline by a part of an ellipse, from angle to angle as Pillow has them."""
+        left, top, right, bottom = box
+        angles = (math.radians(start + (end - start) * step / 16) for step in range(17))
+        rays = ((0.5 + math.cos(angle) / 2, 0.5 + math.sin(angle) / 2) for angle in angles)
+        self._mark([(left + x * (right - left), top + y * (bottom - top)) for x, y in rays])
 
     def _at(self, points: Sequence[Point]) -> list[Point]:
         if self._mirrored:
@@ -73,7 +101,9 @@ class Pen:
         return (180 - end, 180 - start) if self._mirrored else (start, end)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Color) -> None:
-        self._draw.ellipse(self._around(x, y, rx, ry), fill=fill)
+        around = self._around(x, y, rx, ry)
+        self._mark_ellipse(around)
+        self._draw.ellipse(around, fill=fill)
 
     def box(
         self, x0: float, y0: float, x1: float, y1: float, fill: Color, radius: float = 0
@@ -85,17 +115,21 @@ class Pen:
             self._left + x1 * self._unit,
             self._top + y1 * self._unit,
         ]
+        self._mark([(x, y) for x in corners[::2] for y in corners[1::2]])
         if radius:
             self._draw.rounded_rectangle(corners, radius * self._unit, fill=fill)
         else:
             self._draw.rectangle(corners, fill=fill)
 
     def polygon(self, points: Sequence[Point], fill: Color) -> None:
-        self._draw.polygon(self._at(points), fill=fill)
+        at = self._at(points)
+        self._mark(at)
+        self._draw.polygon(at, fill=fill)
 
     def line(self, points: Sequence[Point], fill: Color, width: float) -> None:
         thickness = max(1, round(width * self._unit))
         at = self._at(points)
+        self._mark(at, thickness / 2)
         self._draw.line(at, fill=fill, width=thickness, joint="curve")
         if thickness > 4:
             half = thickness / 2
@@ -114,13 +148,17 @@ class Pen:
         width: float,
     ) -> None:
         thickness = max(1, round(width * self._unit))
-        around = self._around(x, y, rx, ry)
-        self._draw.arc(around, *self._angles(start, end), fill=fill, width=thickness)
+        around, angles = self._around(x, y, rx, ry), self._angles(start, end)
+        self._mark_ellipse(around, *angles)
+        self._draw.arc(around, *angles, fill=fill, width=thickness)
 
     def slice(
         self, x: float, y: float, rx: float, ry: float, start: float, end: float, fill: Color
     ) -> None:
-        self._draw.pieslice(self._around(x, y, rx, ry), *self._angles(start, end), fill=fill)
+        around, angles = self._around(x, y, rx, ry), self._angles(start, end)
+        self._mark(self._at([(x, y)]))
+        self._mark_ellipse(around, *angles)
+        self._draw.pieslice(around, *angles, fill=fill)
 
     def text(self, x: float, y: float, text: str, size: float, fill: Color) -> None:
         font = font_of(max(8, round(size * self._unit)))

@@ -190,10 +190,11 @@ class _Writer:
 
     def finished(self, row: Row, index: int) -> Row:
         name = f"{self.lang}-{self.split}-{index}"
-        image = None
+        image = box = None
         if row["scene"] is not None:
             random = Random(f"{self.seed} {name}")
-            image = {"bytes": draw_image(row["scene"], random, row["board"]), "path": None}
+            drawing = draw_image(row["scene"], random, row["board"])
+            image, box = {"bytes": drawing.jpeg, "path": None}, list(drawing.box)
         return {
             "id": name,
             "tokens": row["tokens"],
@@ -205,6 +206,7 @@ class _Writer:
             "captions": None,
             "ocr": None,
             "decidable_from_text": row.get("decidable_from_text", True),
+            "object_box": box,
         }
 
 

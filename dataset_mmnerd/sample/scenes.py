@@ -56,20 +56,22 @@ def _head(
 
 
 def _stage(pen: Pen, random: Random) -> None:
-    pen.box(-200, -100, 300, 200, (34, 22, 52, 215))
-    for x in (-30, 12, 80, 125):
-        color = (*random.choice(VIVID), 90)
-        target = x + random.uniform(-25, 45)
-        pen.polygon([(x, -60), (x + 6, -60), (target + 20, 92), (target - 16, 92)], color)
-    pen.box(-200, 90, 300, 200, (70, 44, 34))
+    with pen.backdrop():
+        pen.box(-200, -100, 300, 200, (34, 22, 52, 215))
+        for x in (-30, 12, 80, 125):
+            color = (*random.choice(VIVID), 90)
+            target = x + random.uniform(-25, 45)
+            pen.polygon([(x, -60), (x + 6, -60), (target + 20, 92), (target - 16, 92)], color)
+        pen.box(-200, 90, 300, 200, (70, 44, 34))
 
 
 def _crowd(pen: Pen, random: Random) -> None:
-    for x in range(-70, 180, 13):
-        top = 96 + random.uniform(-3, 4)
-        pen.ellipse(x, top, 6, 7, BLACK)
-        if random.random() < 0.5:
-            pen.line([(x + 6, 104), (x + 8, top - 12)], BLACK, 3)
+    with pen.backdrop():
+        for x in range(-70, 180, 13):
+            top = 96 + random.uniform(-3, 4)
+            pen.ellipse(x, top, 6, 7, BLACK)
+            if random.random() < 0.5:
+                pen.line([(x + 6, 104), (x + 8, top - 12)], BLACK, 3)
 
 
 def _singer(pen: Pen, random: Random) -> None:
@@ -142,12 +144,13 @@ def _speaker(pen: Pen, random: Random) -> None:
 
 
 def _sky(pen: Pen, random: Random) -> None:
-    if random.random() < 0.5:
-        pen.ellipse(random.uniform(-10, 110), random.uniform(4, 18), 9, 9, (255, 214, 80))
-    for _ in range(random.randrange(3)):
-        x, y = random.uniform(-20, 110), random.uniform(4, 24)
-        for dx, r in ((-8, 5), (0, 7), (8, 5)):
-            pen.ellipse(x + dx, y, r + 3, r, (255, 255, 255, 210))
+    with pen.backdrop():
+        if random.random() < 0.5:
+            pen.ellipse(random.uniform(-10, 110), random.uniform(4, 18), 9, 9, (255, 214, 80))
+        for _ in range(random.randrange(3)):
+            x, y = random.uniform(-20, 110), random.uniform(4, 24)
+            for dx, r in ((-8, 5), (0, 7), (8, 5)):
+                pen.ellipse(x + dx, y, r + 3, r, (255, 255, 255, 210))
 
 
 def _tree(pen: Pen, x: float, ground: float, size: float) -> None:
@@ -342,8 +345,9 @@ def _pennant(pen: Pen, random: Random) -> None:
 def _van(pen: Pen, random: Random) -> None:
     """A company's delivery van, its sign on the side."""
     body, sign = random.sample(VIVID, 2)
-    pen.box(-200, 86, 300, 200, (96, 98, 104))
-    pen.box(-200, 84, 300, 87, (170, 170, 168))
+    with pen.backdrop():
+        pen.box(-200, 86, 300, 200, (96, 98, 104))
+        pen.box(-200, 84, 300, 87, (170, 170, 168))
     pen.ellipse(50, 92, 56, 4, (0, 0, 0, 90))
     pen.box(-4, 26, 68, 84, WHITE, 3)
     pen.box(-4, 66, 68, 74, body)
@@ -507,10 +511,11 @@ def _cat(pen: Pen, random: Random) -> None:
 
 def _umbrella(pen: Pen, random: Random) -> None:
     first, second = random.sample(VIVID, 2)
-    pen.box(-200, -100, 300, 200, (130, 146, 164, 190))
-    for _ in range(90):
-        x, y = random.uniform(-70, 170), random.uniform(-30, 115)
-        pen.line([(x, y), (x - 2, y + 7)], (215, 230, 245, 200), 0.9)
+    with pen.backdrop():
+        pen.box(-200, -100, 300, 200, (130, 146, 164, 190))
+        for _ in range(90):
+            x, y = random.uniform(-70, 170), random.uniform(-30, 115)
+            pen.line([(x, y), (x - 2, y + 7)], (215, 230, 245, 200), 0.9)
     pen.line([(50, 18), (50, 84)], (90, 60, 40), 2.6)
     pen.arc(43, 84, 7, 8, 0, 180, (90, 60, 40), 2.6)
     for part in range(6):

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from random import Random
 
+import numpy as np
 import pytest
 from datasets import Image
 from PIL import Image as PilImage
 
 from dataset_mmnerd.labels import repair_labels
-from dataset_mmnerd.sample import SAMPLE_LANGUAGES, load_sample, sample_rows
+from dataset_mmnerd.sample import SAMPLE_LANGUAGES, drawings, load_sample, sample_rows
 from dataset_mmnerd.sample.drawings import SCENES
 from dataset_mmnerd.sample.rows import _sections
 from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels
@@ -188,6 +190,47 @@ def test_images_are_small_jpegs_of_many_shapes(sample):
     images = [row["image"]["bytes"] for rows in sample.values() for row in rows if row["image"]]
     assert len(set(images)) == len(images)
     assert sum(map(len, images)) / len(images) < 18_000
+
+
+def test_each_image_has_the_box_of_its_object(sample):
+    boxes = [row["object_box"] for rows in sample.values() for row in rows]
+    images = [row["image"] for rows in sample.values() for row in rows]
+    assert [box is None for box in boxes] == [image is None for image in images]
+    for left, top, right, bottom in filter(None, boxes):
+        assert 0 <= left < right <= 1
+        assert 0 <= top < bottom <= 1
+
+
+MAGENTA = (255, 0, 255)
+SHAPES = {
+    "box": lambda pen: pen.box(10, 20, 60, 90, MAGENTA, 4),
+    "ellipse": lambda pen: pen.ellipse(60, 40, 30, 20, MAGENTA),
+    "polygon": lambda pen: pen.polygon([(5, 50), (80, 20), (40, 95)], MAGENTA),
+    "line": lambda pen: pen.line([(20, 20), (70, 60), (30, 80)], MAGENTA, 8),
+    "arc": lambda pen: pen.arc(50, 50, 40, 40, 180, 300, MAGENTA, 8),
+    "slice": lambda pen: pen.slice(50, 50, 40, 30, 20, 150, MAGENTA),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_box_is_where_the_pixels_of_the_object_are(monkeypatch, shape):
+    def scene(pen, random):
+        with pen.backdrop():
+            pen.box(-200, -200, 300, 300, (0, 90, 0))
+        SHAPES[shape](pen)
+
+    monkeypatch.setitem(drawings._SCENES, "shape", scene)
+    missed = []
+    for seed in range(12):
+        drawing = drawings.draw_image("shape", Random(seed), ["A", "B"] if seed % 3 == 0 else ())
+        pixels = np.asarray(PilImage.open(io.BytesIO(drawing.jpeg)), dtype=int)
+        y, x = np.nonzero((pixels[..., 0] > 180) & (pixels[..., 1] < 110) & (pixels[..., 2] > 180))
+        found = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
+        high, wide = pixels.shape[:2]
+        missed.append(found - np.array(drawing.box) * (wide, high, wide, high))
+    # In pixels. A little of an object at the edge may be covered, as the sample has it.
+    assert np.abs(np.median(missed, axis=0)).max() < 2.5
+    assert (np.abs(missed) < 4).all(axis=1).sum() >= 9
 
 
 def test_every_scene_can_be_written_about_in_every_language():

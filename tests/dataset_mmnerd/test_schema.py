@@ -1,6 +1,6 @@
 """The columns, labels and languages of the data set."""
 
-from datasets import ClassLabel, Dataset, Image, Value
+from datasets import ClassLabel, Dataset, Image, List, Value
 
 from dataset_mmnerd import schema
 from modeling_2mner import TwoMNERConfig
@@ -30,10 +30,11 @@ def test_a_row_survives_the_columns_and_every_optional_field_may_be_null():
     assert data.features["ner_tags"].feature == ClassLabel(names=schema.bio_labels())
 
 
-def test_the_sample_has_one_column_more():
+def test_the_sample_has_two_columns_more():
     plain, sample = schema.features(["O"]), schema.features(["O"], sample=True)
-    assert set(sample) - set(plain) == {"decidable_from_text"}
+    assert set(sample) - set(plain) == {"decidable_from_text", "object_box"}
     assert sample["decidable_from_text"] == Value("bool")
+    assert sample["object_box"] == List(Value("float64"))
 
 
 def test_the_model_reads_the_columns_and_labels_of_the_data():

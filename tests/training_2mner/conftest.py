@@ -51,6 +51,7 @@ def rows() -> Dataset:
         "image": [row[3] for row in ROWS],
         **{key: [None] * len(ROWS) for key in ("image_id", "objects", "captions", "ocr")},
         "decidable_from_text": [True, True, False, True, True, False],
+        "object_box": [None] * len(ROWS),
     }
     dataset = Dataset.from_dict(table, features=features(LABELS, sample=True))
     return dataset.cast_column("image", Image(decode=False))
