@@ -19,7 +19,16 @@ import numpy as np
 from dataset_mmnerd.labels import Span
 
 from .runs import CONTROL_NAMES, Record, Run, RunError, controls_of, spans_of
-from .statistics import Comparison, Interval, compare, f1, interval, resampled_f1, sentence_counts
+from .statistics import (
+    Comparison,
+    Interval,
+    compare,
+    f1,
+    interval,
+    over_seeds,
+    resampled_f1,
+    sentence_counts,
+)
 
 __all__ = [
     "SEED",
@@ -27,6 +36,7 @@ __all__ = [
     "Score",
     "bootstrap_score",
     "bootstrap_scores",
+    "bootstrap_seeds",
     "compare_runs",
     "paired_records",
 ]
@@ -70,6 +80,20 @@ def bootstrap_score(
     counts = [sentence_counts(gold, predicted) for predicted in systems]
     sums = np.stack([part.sum(axis=0) for part in counts])
     return Score(f1(sums), resampled_f1(np.hstack(counts), generator), sums)
+
+
+def bootstrap_seeds(counts: np.ndarray, generator: np.random.Generator) -> Score:
+    """The mean F1 over seeds of systems on the same sentences, sentences and seeds resampled.
+
+    Args:
+        counts: `[M, S, n, 3]`: for each seed, system and sentence the entities that are right,
+            predicted, and to be found, as `sentence_counts` gives them.
+        generator: of the resampling.
+    """
+    seeds, systems, sentences, _ = counts.shape
+    side_by_side = counts.transpose(2, 0, 1, 3).reshape(sentences, seeds * systems * 3)
+    samples = resampled_f1(side_by_side, generator).reshape(-1, seeds, systems)
+    return Score(f1(counts.sum(axis=2)).mean(axis=0), over_seeds(samples, generator))
 
 
 def bootstrap_scores(

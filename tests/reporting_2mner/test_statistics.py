@@ -6,13 +6,16 @@ from math import comb, erfc, sqrt
 import numpy as np
 import pytest
 
+from reporting_2mner.comparison import bootstrap_seeds
 from reporting_2mner.statistics import (
     calibrate,
     compare,
     confuse,
     f1,
     f1_interval,
+    holm,
     interval,
+    over_seeds,
     resample,
     resampled_f1,
     sentence_counts,
@@ -150,6 +153,48 @@ def test_systems_that_differ_by_chance_alone_are_seldom_told_apart():
     seeds = np.random.default_rng(7).spawn(300)
     ps = [compared(one_entity_each(*seed.integers(0, 2, (2, 120))), seed).p for seed in seeds]
     assert 0.05 < np.mean(np.array(ps) < 0.1) < 0.16
+
+
+# Seeds --------------------------------------------------------------------------------------------
+
+
+def test_sentences_and_seeds_are_resampled_as_in_all_draws_of_both(generator):
+    """Two sentences, two seeds, two systems: 4 draws of the sentences times 4 of the seeds."""
+    right = np.array([[[1, 1], [0, 1]], [[1, 0], [1, 1]]])  # [seeds, systems, sentences]
+    counts = np.stack([right, np.ones_like(right), np.ones_like(right)], axis=-1)
+    every = [
+        tuple(right[list(seeds)][:, :, list(sentences)].mean(axis=(0, 2)))
+        for sentences in product(range(2), repeat=2)
+        for seeds in product(range(2), repeat=2)
+    ]
+    drawn = bootstrap_seeds(counts, generator)
+    assert drawn.values.tolist() == [0.75, 0.75]  # of 1 and 0.5, of 0.5 and 1
+    values, times = np.unique(drawn.samples, axis=0, return_counts=True)
+    assert {tuple(value) for value in values} == set(every)
+    for value, count in zip(values, times, strict=True):
+        probability = every.count(tuple(value)) / 16
+        assert abs(count / len(drawn.samples) - probability) < 5 * sqrt(probability / len(drawn.samples))
+    assert not drawn.comparison(0, 1).difference.value
+
+
+def test_one_seed_adds_nothing_to_the_spread(generator):
+    scores = generator.random((100, 1, 3))
+    assert np.array_equal(over_seeds(scores, generator), scores[:, 0])
+
+
+def test_holm_by_hand():
+    """0.01 of three is 0.03; 0.04 of the two that are left 0.08; 0.05 is not below the one before;
+    and no more than 1."""
+    assert holm([0.05, 0.01, 0.04]) == pytest.approx([0.08, 0.03, 0.08])
+    assert holm([0.7, 0.8]) == [1, 1]
+    assert holm([]) == []
+
+
+def test_many_sentences_are_drawn_a_few_resamples_at_a_time(monkeypatch):
+    counts = np.arange(30).reshape(10, 3)
+    at_once = resample(counts, np.random.default_rng(1), 50)
+    monkeypatch.setattr("reporting_2mner.statistics.MOST_DRAWS", 70)
+    assert np.array_equal(resample(counts, np.random.default_rng(1), 50), at_once)
 
 
 # Calibration --------------------------------------------------------------------------------------
