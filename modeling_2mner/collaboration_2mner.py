@@ -2,11 +2,13 @@
 
 For each vision encoder, with words `X` and projected patches `R`:
 
-    A = LayerNorm(X + Dropout(MHA(Q=X, K=R, V=R)))
+    attention   A = LayerNorm(X + Dropout(MHA(Q=X, K=R, V=R)))
+    mean        A = LayerNorm(X + Dropout(mean of R))
 
 Then, over the vision encoders of the model:
 
     gated    g = sigmoid(Linear([X; A]))    F = X + image_mask * sum over encoders of g * (A - X)
+    add      g = 1                          the same
     concat   F = Linear([A1; A2])           where there is an image, else F = X
 
 The words of a sentence without an image are exactly those of the text encoder.
@@ -19,7 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Collaboration", "ConcatFusion", "GatedFusion", "PatchAttention"]
+__all__ = [
+    "AddFusion",
+    "Collaboration",
+    "ConcatFusion",
+    "GatedFusion",
+    "PatchAttention",
+    "PatchMean",
+]
 
 
 class PatchAttention(nn.Module):
@@ -74,20 +83,41 @@ class PatchAttention(nn.Module):
         return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
+class PatchMean(nn.Module):
+    """The mean of the patches for every word, in place of attention: no parameters, one head."""
+
+    def forward(
+        self, words: Tensor, patches: Tensor, eager: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """`[B, W, H]`, `[B, P, H]` -> `[B, 1, H]` and, if `eager`, equal weights `[B, 1, W, P]`."""
+        weights = self.weights(words, patches) if eager else None
+        return patches.mean(1, keepdim=True), weights
+
+    def weights(self, words: Tensor, patches: Tensor) -> Tensor:
+        """The weights alone: `[B, W, H]`, `[B, P, H]` -> `[B, 1, W, P]`, each `1 / P`."""
+        shape = (len(words), 1, words.shape[1], patches.shape[1])
+        return patches.new_full(shape, 1 / patches.shape[1])
+
+
 class Collaboration(nn.Module):
-    """The attention from words to the patches of one vision encoder: the equation for `A` above.
+    """What the words take from the patches of one vision encoder: the equations for `A` above.
 
     Args:
         patch_size: `C`.
         hidden_size: `H`.
         heads: heads of the attention.
         dropout: on the attention weights and on the attention output.
+        kind: "attention" or "mean".
     """
 
-    def __init__(self, patch_size: int, hidden_size: int, heads: int, dropout: float):
+    def __init__(
+        self, patch_size: int, hidden_size: int, heads: int, dropout: float, kind: str = "attention"
+    ):
         super().__init__()
         self.projection = nn.Linear(patch_size, hidden_size)
-        self.attention = PatchAttention(hidden_size, heads, dropout)
+        self.attention: PatchAttention | PatchMean = PatchMean()
+        if kind == "attention":
+            self.attention = PatchAttention(hidden_size, heads, dropout)
         self.dropout = nn.Dropout(dropout)
         self.layer_norm = nn.LayerNorm(hidden_size)
 
@@ -121,6 +151,18 @@ class GatedFusion(nn.Module):
             torch.sigmoid(gate(torch.cat([words, states], -1))) * (states - words)
             for gate, states in zip(self.gates, attended, strict=True)
         )
+        return words + image_mask[:, None, None] * change
+
+
+class AddFusion(nn.Module):
+    """The attention output in place of the word: a gate that is always open. No parameters.
+
+    With several vision encoders the changes that each makes to the word are added.
+    """
+
+    def forward(self, words: Tensor, attended: list[Tensor], image_mask: Tensor) -> Tensor:
+        """`[B, W, H]`, for each encoder `[B, W, H]`, and `[B]` bool -> `[B, W, H]`."""
+        change = sum(states - words for states in attended)
         return words + image_mask[:, None, None] * change
 
 

@@ -83,9 +83,11 @@ class TwoMNERConfig(PreTrainedConfig):
         image_mean, image_std (`list[float]`): The normalisation of `pixel_values`.
         global_image_mean, global_image_std (`list[float]`, *optional*): The normalisation that the
             second vision encoder expects; the model converts `pixel_values` to it.
+        collaboration (`str`): What a word takes from the patches: `"attention"`, which each word
+            pays to them by itself; or `"mean"`, their mean, the same for every word.
         fusion (`str`): `"gated"`, a gate for each channel of each word between the word and its
-            attention output; or `"concat"`, one linear layer over the attention outputs, which the
-            published system uses.
+            attention output; `"add"`, the same without the gate, as if it were 1; or `"concat"`,
+            one linear layer over the attention outputs, which the published system uses.
         collaboration_heads (`int`): Heads of the attention from words to patches. Must divide the
             text encoder's hidden size.
         collaboration_dropout (`float`): Dropout of the attention weights and the attention output.
@@ -132,7 +134,8 @@ class TwoMNERConfig(PreTrainedConfig):
     image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
     global_image_mean: list[float] | tuple[float, ...] | None = None
     global_image_std: list[float] | tuple[float, ...] | None = None
-    fusion: Literal["gated", "concat"] = "gated"
+    collaboration: Literal["attention", "mean"] = "attention"
+    fusion: Literal["gated", "add", "concat"] = "gated"
     collaboration_heads: int = 8
     collaboration_dropout: float | int = 0.1
     alignment_level: Literal["none", "sentence", "entity"] = "sentence"

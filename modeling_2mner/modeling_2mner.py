@@ -33,7 +33,7 @@ from transformers.utils import logging
 
 from .alignment_2mner import Alignment, content_ids, cross_view_divergence
 from .checks_2mner import check_labels
-from .collaboration_2mner import Collaboration, ConcatFusion, GatedFusion
+from .collaboration_2mner import AddFusion, Collaboration, ConcatFusion, GatedFusion
 from .configuration_2mner import TwoMNERConfig
 from .crf_2mner import UNKNOWN, LinearChainCRF, shared_places
 from .encoders_2mner import (
@@ -94,12 +94,19 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         sizes = [feature_size(encoders[part].config) for part in ENCODERS[1:] if part in encoders]
         self.collaborations = nn.ModuleList(
             Collaboration(
-                size, config.hidden_size, config.collaboration_heads, config.collaboration_dropout
+                size,
+                config.hidden_size,
+                config.collaboration_heads,
+                config.collaboration_dropout,
+                config.collaboration,
             )
             for size in sizes
         )
-        fusion = {"gated": GatedFusion, "concat": ConcatFusion}[config.fusion]
-        self.fusion = fusion(config.hidden_size, len(sizes)) if sizes else None
+        self.fusion = None
+        if sizes:
+            shape = config.hidden_size, len(sizes)
+            fusions = {"gated": GatedFusion, "concat": ConcatFusion}
+            self.fusion = AddFusion() if config.fusion == "add" else fusions[config.fusion](*shape)
         self.alignment = None
         if config.has_alignment:
             self.alignment = Alignment(

@@ -111,7 +111,7 @@ def test_any_vision_encoder(encoders, vision, patches):
     assert missing == []
 
 
-@pytest.mark.parametrize("fusion", ["gated", "concat"])
+@pytest.mark.parametrize("fusion", ["gated", "add", "concat"])
 def test_a_second_global_encoder_is_seen(encoders, fusion):
     model, processor = encoders(vision="clip", global_vision="resnet", fusion=fusion)
     batch = processor(SENTENCES, images=IMAGES)
@@ -191,7 +191,7 @@ def test_every_word_gets_exactly_one_label(pair):
         assert (row[len(sentence) :] == -100).all()
 
 
-@pytest.mark.parametrize("fusion", ["gated", "concat"])
+@pytest.mark.parametrize("fusion", ["gated", "add", "concat"])
 def test_a_sentence_scores_the_same_whatever_else_is_in_its_batch(encoders, fusion):
     model, processor = encoders(fusion=fusion)
     together = outputs_of(model, processor)
@@ -242,7 +242,7 @@ def test_padding_changes_nothing(pair):
     close(run(model, padded).logits[:, :5], run(model, batch).logits)
 
 
-@pytest.mark.parametrize("fusion", ["gated", "concat"])
+@pytest.mark.parametrize("fusion", ["gated", "add", "concat"])
 def test_fused_equals_words_exactly_where_there_is_no_image(encoders, fusion):
     model, processor = encoders(fusion=fusion)
     with torch.no_grad():
@@ -250,6 +250,29 @@ def test_fused_equals_words_exactly_where_there_is_no_image(encoders, fusion):
     assert torch.equal(outputs.last_hidden_state[2], outputs.word_states[2])
     for row in (0, 1, 3):
         assert not torch.allclose(outputs.last_hidden_state[row], outputs.word_states[row])
+
+
+def test_added_without_a_gate_the_fused_words_are_the_attention_outputs(encoders):
+    """With one vision encoder `X + (A - X)`, as equation `add` says."""
+    model, processor = encoders(fusion="add")
+    with torch.no_grad():
+        outputs = model.model(**processor(SENTENCES, images=IMAGES))
+        expected, _ = model.model.collaborations[0](outputs.word_states, outputs.patch_states)
+    close(outputs.last_hidden_state[[0, 1, 3]], expected[[0, 1, 3]])
+
+
+def test_without_attention_every_word_takes_the_mean_of_the_patches(encoders):
+    model, processor = encoders(collaboration="mean", fusion="add")
+    with torch.no_grad():
+        outputs = model.model(**processor(SENTENCES, images=IMAGES), output_attentions=True)
+        part = model.model.collaborations[0]
+        mean = part.projection(outputs.patch_states).mean(1, keepdim=True)
+        expected = part.layer_norm(outputs.word_states + mean)
+    close(outputs.last_hidden_state[0], expected[0])
+    (weights,) = outputs.patch_attentions
+    close(weights, torch.full((4, 1, weights.shape[2], 5), 1 / 5))
+    kept = dict(model.named_parameters())
+    assert not [name for name in kept if "attention" in name and "collaborations" in name]
 
 
 def test_no_image_at_all_is_the_same_as_every_image_masked(pair):
