@@ -30,15 +30,15 @@ from .charts import (
     interval_chart,
     line_chart,
 )
-from .comparison import SEED, Score, bootstrap_score, bootstrap_scores
+from .comparison import Score, bootstrap_scores
 from .errors import MOST_MISTAKES, Mistake, marks_of, surest_mistakes, thumbnail_path
+from .image_gain import ImageGain, image_gain
 from .marked_text import STYLE, marked_text
 from .pages import page_template
 from .runs import (
     CONTROL_NAMES,
     Record,
     Run,
-    controls_of,
     figures_of,
     percent,
     read_run,
@@ -107,16 +107,14 @@ class Measured:
 
     Attributes:
         scores: groups of scores by name.
-        ways: the score of each way of giving a sentence its image, by the control's name (`real`
-            is its own), on the sentences that have one; all from the same resamples, in which the
-            columns have the order of the names. None if there was only one way.
+        gain: F1 with the sentences' own images and under the controls; None without controls.
         confusion: which types are taken for which.
         calibration: of the predicted entities' scores.
         mistakes: the wrong predictions with the highest scores.
     """
 
     scores: list[dict[str, Score]]
-    ways: tuple[list[str], Score, int] | None
+    gain: ImageGain | None
     confusion: Confusion
     calibration: Calibration
     mistakes: list[Mistake]
@@ -132,24 +130,11 @@ def measure(records: Sequence[Record]) -> Measured:
     ]
     return Measured(
         scores=bootstrap_scores(records, [predicted]),
-        ways=_ways(records),
+        gain=image_gain(records),
         confusion=confuse(gold, predicted),
         calibration=calibrate(sure, right),
         mistakes=surest_mistakes(records),
     )
-
-
-def _ways(records: Sequence[Record]) -> tuple[list[str], Score, int] | None:
-    imaged = [record for record in records if "controls" in record]
-    controls = controls_of(imaged)
-    if not controls:
-        return None
-    score = bootstrap_score(
-        [spans_of(record, "gold") for record in imaged],
-        [[spans_of(record, way) for record in imaged] for way in ("predicted", *controls)],
-        np.random.default_rng(SEED),
-    )
-    return ["real", *controls], score, len(imaged)
 
 
 # Charts -------------------------------------------------------------------------------------------
@@ -309,7 +294,7 @@ def report_page(run: Run, measured: Measured | None, charts: Sequence[Chart]) ->
         decided=results.get("test", {}).get("image_decided"),
         text_view=results["text_view"]["overall"]["f1"] if "text_view" in results else None,
         both_views=results.get("f1_both_views"),
-        ways=None if measured is None else _way_rows(measured.ways, results.get("controls", {})),
+        ways=None if measured is None else _way_rows(measured.gain, results.get("controls", {})),
         confusion=None if measured is None else _confusion_rows(measured.confusion),
         surest=[] if measured is None else _mistake_cards(run, measured.mistakes),
         most_mistakes=MOST_MISTAKES,
@@ -369,25 +354,20 @@ def _track(interval: Interval, left: float, right: float) -> dict[str, str]:
     }
 
 
-def _way_rows(
-    ways: tuple[list[str], Score, int] | None, controls: dict[str, Any]
-) -> dict[str, Any] | None:
-    """The table of controls, and which of them comes nearest to the sentences' own images."""
-    if ways is None:
+def _way_rows(gain: ImageGain | None, controls: dict[str, Any]) -> dict[str, Any] | None:
+    """The table of controls, and what the images are worth."""
+    if gain is None:
         return None
-    names, score, sentences = ways
     rows = [
         {
             "name": CONTROL_NAMES.get(name, name),
-            "f1": score.interval(place),
-            "loss": score.comparison(0, place) if place else None,
+            "f1": gain.score.interval(place),
+            "loss": gain.score.comparison(0, place) if place else None,
             "decided": controls.get(name, {}).get("image_decided"),
         }
-        for place, name in enumerate(names)
+        for place, name in enumerate(gain.names)
     ]
-    best = max(rows[1:], key=lambda row: row["f1"].value)
-    gain = score.comparison(rows.index(best), 0)
-    return {"rows": rows, "best": best, "gain": gain, "sentences": sentences}
+    return {"rows": rows, "best": CONTROL_NAMES.get(gain.best, gain.best), "gain": gain}
 
 
 def _transfer(transfer: dict[str, Any] | None) -> dict[str, Any] | None:

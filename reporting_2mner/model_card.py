@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,16 +28,19 @@ from dataset_mmnerd.labels import is_bioes, split_label
 from dataset_mmnerd.markdown import code, escaped, listed, longest_backticks, table
 from dataset_mmnerd.schema import LANGUAGES
 
+from .image_gain import ImageGain, image_gain
+from .pages import p_value, signed
 from .runs import (
     CONTROL_NAMES,
     percent,
-    read_results,
+    read_run,
     recipe_as_yaml,
     short_path,
     source_of,
     training_in_words,
     with_present_names,
 )
+from .statistics import LEVEL
 from .tables import TEXT_VIEW
 from .yaml12 import written_as_yaml
 
@@ -56,10 +58,12 @@ def write_card(run: Path) -> None:
     """Write the card of a run into its folder.
 
     Args:
-        run: the folder, with `metrics.json` and the saved processor; with `adapter_config.json` if
-            it holds an adapter, and with `emissions.csv` if codecarbon measured it.
+        run: the folder, with `metrics.json`, `predictions.jsonl` and the saved processor; with
+            `adapter_config.json` if it holds an adapter, and with `emissions.csv` if codecarbon
+            measured it.
     """
-    results = read_results(run)
+    finished = read_run(run)
+    results = finished.results
     processor = with_present_names(json.loads((run / "processor_config.json").read_text("utf-8")))
     adapter = run / "adapter_config.json"
     base = None
@@ -73,6 +77,7 @@ def write_card(run: Path) -> None:
         reads_context=processor.get("context_budget", 0) > 0,
         base=base,
         emissions=_emissions(run, results),
+        gain=image_gain(finished.records),
     )
     write_text(run / "README.md", str(card))
     entries = eval_result_entries(results)
@@ -92,6 +97,7 @@ def model_card(
     reads_context: bool = False,
     base: str | None = None,
     emissions: float | None = None,
+    gain: ImageGain | None = None,
 ) -> ModelCard:
     """The card of a run.
 
@@ -103,6 +109,7 @@ def model_card(
         reads_context: whether it reads visual context.
         base: the model that an adapter adapts; None for a whole model.
         emissions: of the training, in kg of CO2; None if they were not measured.
+        gain: what the images are worth; None without image controls.
     """
     recipe = results["recipe"]
     yaml_recipe = recipe_as_yaml(recipe)
@@ -140,7 +147,7 @@ def model_card(
         scheme="BIOES" if is_bioes(labels) else "BIO",
         languages=listed([LANGUAGES.get(code, escaped(code)) for code in languages]),
         scores=_scores(results.get("test"), results.get("text_view")),
-        controls=_controls(results.get("controls")),
+        controls=_controls(results.get("controls"), gain),
         source=escaped(source_of(recipe["data"])),
         data=_data(results["data"]),
         training=escaped(training_in_words(results, emissions)),
@@ -284,7 +291,7 @@ def _groups(scores: dict[str, Any]) -> list[dict[str, Any]]:
     return groups
 
 
-def _controls(scores: dict[str, Any] | None) -> str | None:
+def _controls(scores: dict[str, Any] | None, gain: ImageGain | None) -> str | None:
     """The verdict and the table of the image controls; None without images."""
     if scores is None:
         return None
@@ -293,42 +300,35 @@ def _controls(scores: dict[str, Any] | None) -> str | None:
         (
             CONTROL_NAMES[name],
             percent(figures["overall"]["f1"]),
-            percent(_f1_with_image(figures)),
+            percent(figures["by_image"]["with"]["f1"]),
             *([percent(figures["image_decided"]["accuracy"])] if decided else []),
         )
         for name, figures in scores.items()
     ]
     head = ["each sentence with", "F1", "F1 where there is an image"]
     head += ["type told by the image alone"] if decided else []
-    return f"{_verdict(scores)}\n\n{table(head, rows)}"
+    return f"{'' if gain is None else _verdict(gain)}{table(head, rows)}"
 
 
-def _f1_with_image(figures: dict[str, Any]) -> float:
-    return figures["by_image"]["with"]["f1"]
+VERDICTS = {
+    "yes": "**Yes.**",
+    "no": "**No, the images do not help this model.**",
+    "not settled": "**That is not settled.**",
+}
 
 
-def _verdict(scores: dict[str, Any]) -> str:
-    """Whether a sentence's own image is better than the best control, beyond chance."""
-    own = _f1_with_image(scores["real"])
-    best, other = max(
-        ((name, _f1_with_image(scores[name])) for name in scores if name != "real"),
-        key=lambda pair: pair[1],
+def _verdict(gain: ImageGain) -> str:
+    """Whether the images help, and the figures by which that was decided."""
+    change = gain.comparison
+    low, high = signed(change.difference.low), signed(change.difference.high)
+    return (
+        f"{VERDICTS[gain.verdict]} On the {gain.sentences:,} test sentences that have an image, F1 "
+        f"is {percent(gain.score.values[0])} with their own image and "
+        f"{percent(max(gain.score.values[1:]))} with {CONTROL_NAMES[gain.best]}, the best of the "
+        f"other ways: a difference of {signed(change.difference.value)} points ({low} to {high} in "
+        f"{LEVEL:.0%} of resamples; paired bootstrap over sentences, p "
+        f"{'' if change.p < 0.001 else '= '}{p_value(change.p)}).\n\n"
     )
-    entities = scores["real"]["by_image"]["with"]["gold"]
-    # Twice the standard error of the difference of two fractions of so many entities.
-    margin = 2 * math.sqrt((own * (1 - own) + other * (1 - other)) / max(entities, 1))
-    compared = (
-        f"On the {entities} entities of sentences with an image, F1 is {percent(own)} with their "
-        f"own image and {percent(other)} with {CONTROL_NAMES[best]}"
-    )
-    if own <= other:
-        return f"**No, the images do not help this model.** {compared}."
-    if own - other < margin:
-        return (
-            f"**That is not settled.** {compared}: a difference that chance alone can make with so "
-            "few entities."
-        )
-    return f"**Yes.** {compared}, the best of the other ways."
 
 
 def _data(parts: dict[str, Any]) -> str:

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
+from reporting_2mner.image_gain import image_gain
 from reporting_2mner.model_card import eval_result_entries, model_card, write_card
+from reporting_2mner.pages import signed
 from training_2mner.recipes import read_recipe
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -157,21 +159,52 @@ def test_its_tables_show_the_figures():
     assert "sentences in German and Portuguese, with the image" in text
 
 
+def records(own: int, shuffled: int, sentences: int) -> list[dict]:
+    """Sentences of one entity and an image; how many are right with it, and with another's."""
+    entity = {"start": 0, "end": 1, "label": "PER", "text": "Ana"}
+
+    def said(right: bool) -> list[dict]:
+        return [{**entity, "score": 0.9, "label": "PER" if right else "LOC"}]
+
+    return [
+        {
+            "id": str(row),
+            "lang": "de",
+            "tokens": ["Ana"],
+            "gold": [entity],
+            "predicted": said(row < own),
+            "controls": {"none": said(False), "shuffled": said(row < shuffled)},
+        }
+        for row in range(sentences)
+    ]
+
+
 @pytest.mark.parametrize(
-    ("real", "other", "entities", "verdict"),
+    ("own", "shuffled", "sentences", "verdict"),
     [
-        (0.8, 0.7, 400, "**Yes.** On the 400 entities of sentences with an image, F1 is 80.0"),
-        (0.71, 0.7, 400, "**That is not settled.** "),
-        (0.8, 0.7, 20, "**That is not settled.** "),
-        (0.7, 0.7, 400, "**No, the images do not help this model.** "),
-        (0.6, 0.7, 400, "**No, the images do not help this model.** "),
+        (80, 70, 100, "**Yes.** On the 100 test sentences that have an image, F1 is 80.0"),
+        (71, 70, 100, "**That is not settled.** On the 100"),
+        (3, 2, 5, "**That is not settled.** On the 5"),
+        (70, 70, 100, "**No, the images do not help this model.** On the 100"),
+        (60, 70, 100, "**No, the images do not help this model.** On the 100"),
     ],
 )
-def test_it_says_plainly_whether_the_images_help(real, other, entities, verdict):
-    text = card_of(changed("controls", ways(real, other, entities))).text
+def test_it_says_plainly_whether_the_images_help(own, shuffled, sentences, verdict):
+    """By the rule that the report follows: a paired bootstrap over the sentences."""
+    gain = image_gain(records(own, shuffled, sentences))
+    text = card_of(RESULTS, gain=gain).text
     assert verdict in text
-    assert f"and {100 * other:.1f} with another's image" in text
-    assert f"| another's image | {100 * other:.1f} | {100 * other:.1f} |" in text
+    assert f"and {100 * shuffled / sentences:.1f} with another's image, the best of" in text
+    assert f"a difference of {signed((own - shuffled) / sentences)} points" in text
+    assert "| another's image | 70.0 | 70.0 |" in text
+
+
+def test_images_are_compared_on_the_sentences_that_have_one():
+    without = {key: value for key, value in records(0, 0, 1)[0].items() if key != "controls"}
+    gain = image_gain([*records(8, 2, 10), *[without] * 30])
+    assert (gain.sentences, gain.best, gain.verdict) == (10, "shuffled", "yes")
+    assert gain.score.values.tolist() == [0.8, 0.0, 0.2]
+    assert image_gain([without] * 3) is None
 
 
 def test_it_shows_both_views(tmp_path):

@@ -173,7 +173,9 @@ def test_sentences_and_seeds_are_resampled_as_in_all_draws_of_both(generator):
     assert {tuple(value) for value in values} == set(every)
     for value, count in zip(values, times, strict=True):
         probability = every.count(tuple(value)) / 16
-        assert abs(count / len(drawn.samples) - probability) < 5 * sqrt(probability / len(drawn.samples))
+        assert abs(count / len(drawn.samples) - probability) < 5 * sqrt(
+            probability / len(drawn.samples)
+        )
     assert not drawn.comparison(0, 1).difference.value
 
 
