@@ -69,7 +69,7 @@ class Engine:
             _Prepared(sentence, forward, {**postprocess, "return_details": True}),
             windows=len(encoding.windows),
             length=encoding.length,
-            besides=0 if sentence.pixels is None else IMAGE_TOKENS,
+            besides=IMAGE_TOKENS * sentence.images_read,
             kind=bool(forward.get("explain")),  # which runs the model once more
         )
 

@@ -43,7 +43,7 @@ from dataset_mmnerd.markdown import text_table
 from dataset_mmnerd.quoting import quoted, shorten
 from modeling_2mner import MultimodalNERPipeline, TwoMNERForTokenClassification, TwoMNERProcessor
 from modeling_2mner.crf_2mner import fingerprint_of
-from modeling_2mner.inputs_2mner import load_image_of, read_input
+from modeling_2mner.inputs_2mner import load_images_of, read_input
 from modeling_2mner.thresholds_2mner import FILE as THRESHOLDS
 
 from .bundle import bundled
@@ -436,7 +436,7 @@ def _compare(ner: MultimodalNERPipeline, exported: Tagger) -> float:
     for tagger in (ner, exported):
         sentences = [read_input(one, tagger.reader) for one in inputs]
         for sentence in sentences:
-            load_image_of(sentence, tagger.reader, tagger._fetch)
+            load_images_of(sentence, tagger.reader, tagger._fetch)
         tagger._encode(sentences)
         with torch.inference_mode():
             _, decoding, _ = tagger._decode(sentences, tagger._max_tokens, "image_text")

@@ -72,11 +72,13 @@ class ExportReader:
         word_rules: the version of the rules for words.
         encoder: cuts words into sub-words.
         steps: what is done with an image; None for a model that reads none.
+        max_images: images of a sentence: the graphs read one.
     """
 
     word_rules: int
     encoder: SentenceEncoder
     steps: ImageSteps | None
+    max_images: int = 1
 
     def __post_init__(self) -> None:
         self.reads_images = self.steps is not None
@@ -100,7 +102,7 @@ class Tagger(EntityTagger):
         ner("Angela Merkel besucht Paris.")
 
     Inputs, options and answers are those of `pipeline("multimodal-ner")`, but no address is
-    fetched, and there is no option `attention`.
+    fetched, a sentence has at most one image, and there is no option `attention`.
 
     Args:
         folder: what `2mner export` has written.
@@ -181,7 +183,7 @@ class Tagger(EntityTagger):
         seen = [
             row
             for row, sentence in enumerate(sentences)
-            if view == "image_text" and sentence.pixels is not None and lengths[row]
+            if view == "image_text" and sentence.images_read and lengths[row]
         ]
         mask = np.arange(max(1, *lengths)) < np.array(lengths)[:, None]  # [B, W]
         outputs = ["emissions", "word_states"] if seen else ["emissions"]
@@ -194,7 +196,7 @@ class Tagger(EntityTagger):
             states = found["word_states"][np.isin(owner, seen)]
             words = np.zeros((*mask[seen].shape, states.shape[-1]), np.float32)
             words[mask[seen]] = states
-            pixels = np.stack([sentences[row].pixels for row in seen])
+            pixels = np.stack([sentences[row].pixels[0] for row in seen])
             emissions[seen] = self._look(words, pixels)
         return emissions, self._decoder.decode(emissions, lengths), [None] * len(sentences)
 

@@ -2,12 +2,13 @@
 divergence between the two views of a sentence (ITA, section 2.3).
 
 * Sentences without an image take no part. With fewer than two images the loss is 0.
-* Negatives are other images: sentences with equal images are not each other's negatives.
+* Negatives are other images: sentences that share an image are not each other's negatives.
 * With several processes the sentences and images of all of them are negatives. The loss is the mean
   over the *global* batch. It is scaled so that the mean of the processes' gradients, which
   data-parallel training takes, is the gradient of that mean.
 
-Shapes: `B` sentences, `W` words, `P` patches, `K` labels, `D` the alignment space.
+Shapes: `B` sentences, `I` places for images, `W` words, `P` patches, `K` labels, `D` the alignment
+space.
 """
 
 import torch
@@ -81,7 +82,7 @@ def gather_batch(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 def content_ids(values: Tensor) -> Tensor:
     """A number for the content of each row, the same in every process: rows of equal bits have
-    equal numbers, other rows different ones (except for one pair in 2^64).
+    equal numbers, other rows different ones (except for one pair in 2^64). None is 0.
 
     Args:
         values: `[B, ...]` of a floating-point type, such as pixels.
@@ -96,12 +97,14 @@ def content_ids(values: Tensor) -> Tensor:
     factors = torch.arange(1, bits.shape[1] + 1, device=bits.device) * -0x61C8864680B583EB
     factors = (factors ^ (factors >> 30)) * -0x40A7B892E31B1A47
     factors = (factors ^ (factors >> 27)) | 1
-    return (bits * factors).sum(1)
+    ids = (bits * factors).sum(1)
+    return ids + (ids == 0)
 
 
 def differ(ids: Tensor) -> Tensor:
-    """`[B]` numbers of images to `[B, B]` bool: which rows have different images."""
-    return ids[:, None] != ids[None, :]
+    """Which rows share no image: `[B, I]` numbers of images, 0 for none, to `[B, B]` bool."""
+    same = ids[:, None, :, None] == ids[None, :, None, :]  # [B, B, I, I]
+    return ~(same & (ids != 0)[:, None, :, None]).flatten(2).any(2)
 
 
 def nt_xent(
@@ -159,6 +162,7 @@ def entity_nce(
     pairs: Tensor,
     different: Tensor,
     temperature: float,
+    patch_mask: Tensor | None = None,
 ) -> Tensor:
     """A contrastive loss from entities to images. The vector of an image is the mean of its
     patches, weighted by their similarity to the entity.
@@ -170,11 +174,14 @@ def entity_nce(
         pairs: `[B]` bool, which rows have an image.
         different: `[B, B]` bool, which rows have different images.
         temperature: `tau`.
+        patch_mask: `[B, P]` bool, which patches are there; by default all.
 
     Returns:
         `[E]`; 0 for an entity whose sentence has no image.
     """
     closeness = torch.einsum("ed,bpd->ebp", entities, patches) / temperature  # [E, B, P]
+    if patch_mask is not None:
+        closeness = closeness.masked_fill(~patch_mask, -1e4)  # no minus infinity: see below
     attended = torch.einsum("ebp,bpd->ebd", closeness.softmax(-1), patches)  # [E, B, D]
     similarity = torch.einsum("ed,ebd->eb", entities, F.normalize(attended, dim=-1)) / temperature
     candidates = pairs & _with_own(different[own], own)
@@ -255,7 +262,7 @@ class Alignment(nn.Module):
             text_embeds: `[B, D]` unit vectors.
             image_embeds: `[B, D]` unit vectors; None where no sentence has an image.
             pairs: `[B]` bool, which sentences have words and an image.
-            image_ids: `[B]` long, equal for equal images.
+            image_ids: `[B, I]` long, of a sentence's images: equal for equal ones, 0 for none.
 
         Returns:
             A scalar: the mean over the pairs of the global batch; 0 if there are fewer than two.
@@ -274,6 +281,7 @@ class Alignment(nn.Module):
         entity_index: Tensor,
         pairs: Tensor,
         image_ids: Tensor,
+        patch_mask: Tensor | None = None,
     ) -> Tensor:
         """The contrastive loss between gold entities and the patches that they attend to.
 
@@ -283,7 +291,8 @@ class Alignment(nn.Module):
             entity_index: `[B, W]` long, the number of the entity that a word belongs to, from 0 in
                 each sentence; -1 outside entities.
             pairs: `[B]` bool, which sentences have an image.
-            image_ids: `[B]` long, equal for equal images.
+            image_ids: `[B, I]` long, of a sentence's images: equal for equal ones, 0 for none.
+            patch_mask: `[B, P]` bool, which patches are there; by default all.
 
         Returns:
             A scalar: the mean over the entities with an image of the global batch; 0 if there are
@@ -302,7 +311,13 @@ class Alignment(nn.Module):
             patch_embeds = entities.new_zeros(len(words), 0, entities.shape[1])
         else:
             patch_embeds = self.embed_image(patches)
-        all_patches, all_pairs, ids = gather_batch(patch_embeds, pairs, image_ids)
+        if patch_mask is None:
+            patch_mask = torch.ones(
+                patch_embeds.shape[:2], dtype=torch.bool, device=patch_embeds.device
+            )
+        all_patches, all_pairs, ids, all_masks = gather_batch(
+            patch_embeds, pairs, image_ids, patch_mask
+        )
         rank = dist.get_rank() if _processes() > 1 else 0
         own = sentence + rank * (len(all_pairs) // _processes())
         counted = pairs[sentence].sum()
@@ -310,7 +325,7 @@ class Alignment(nn.Module):
             dist.all_reduce(counted)
         with torch.autocast(words.device.type, enabled=False):
             losses = entity_nce(
-                entities, own, all_patches, all_pairs, differ(ids), self.temperature
+                entities, own, all_patches, all_pairs, differ(ids), self.temperature, all_masks
             )
         return _processes() * losses.sum() / counted.clamp(min=1) * (all_pairs.sum() >= 2)
 

@@ -23,6 +23,7 @@ class ScoredSpan:
         score: the probability of exactly this entity.
         by_type: the probability of each type over these words.
         by_type_in_text: the same in the text view, if that differs.
+        images: the share of each of several images in the attention of its words.
     """
 
     start: int
@@ -31,6 +32,7 @@ class ScoredSpan:
     score: float
     by_type: list[float] | None = None
     by_type_in_text: list[float] | None = None
+    images: list[float] | None = None
 
 
 def entities_of(
@@ -70,6 +72,8 @@ def _entity(
         most = max(span.by_type_in_text)
         agrees = "text" if own == most else "disagree"
         entity["typed_from"] = agrees if most >= SURE else "image"
+    if span.images is not None:
+        entity["images"] = span.images
     return entity
 
 

@@ -1,9 +1,9 @@
-"""What the words of a sentence attended to, as grids over the part of its image that is seen.
+"""What the words of a sentence attended to, as grids over the part of each image that is seen.
 
 The attention is that of the first vision encoder, whose patches tile the image; a second encoder
 gives one vector for the whole image.
 
-Shapes: `W` words, `P` patches, `h`, `w` the size of the images that the encoders read.
+Shapes: `W` words, `I` images, `P` patches, `h`, `w` the size of the images that the encoders read.
 """
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
@@ -109,28 +109,42 @@ def attention_of(
     sentence: Sentence,
     weights: Tensor,
     grid: tuple[int, int, int],
-    box: tuple[float, float, float, float],
+    boxes: Sequence[tuple[float, float, float, float] | None],
 ) -> dict[str, Any]:
     """The attention of a sentence's words, as the pipeline gives it.
 
     Args:
         sentence: which.
-        weights: `[W, P]`, or that of the first words; a row sums to 1.
+        weights: `[W, I, P]`, or that of the first words; that of a word sums to 1.
         grid: see `patch_grid`.
-        box: see `seen_part`.
+        boxes: of each image, see `seen_part`; None for one that could not be read.
     """
     special, rows, columns = grid
     places = sentence.words[: len(weights)]
-    grids = weights[: len(places), special:].unflatten(-1, (rows, columns)).tolist()
-    return {
-        "box": [round(edge, BOX_DIGITS) for edge in box],
+    weights = weights[: len(places)]
+    grids = weights[..., special:].unflatten(-1, (rows, columns)).tolist()
+    found: dict[str, Any] = {
+        "boxes": [box and [round(edge, BOX_DIGITS) for edge in box] for box in boxes],
         "words": [
             {
                 "word": sentence.text[start:end],
                 "start": start,
                 "end": end,
-                "patches": [[round(value, DIGITS) for value in row] for row in patches],
+                "images": [round(share, DIGITS) for share in shares],
+                "patches": [
+                    box and [[round(value, DIGITS) for value in row] for row in patches]
+                    for box, patches in zip(boxes, own, strict=True)
+                ],
             }
-            for (start, end), patches in zip(places, grids, strict=True)
+            for (start, end), shares, own in zip(
+                places, weights.sum(2).tolist(), grids, strict=True
+            )
         ],
     }
+    if len(boxes) > 1:
+        return found
+    (box,) = found["boxes"]
+    words = [{**word, "patches": word["patches"][0]} for word in found["words"]]
+    for word in words:
+        del word["images"]
+    return {"box": box, "words": words}

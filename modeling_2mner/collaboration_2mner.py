@@ -13,6 +13,8 @@ Then, over the vision encoders of the model:
 
 The words of a sentence without an image are exactly those of the text encoder.
 
+A mask may hide patches: those of images that are missing beside others.
+
 Shapes: `B` sentences, `W` words, `P` patches, `H` hidden size, `C` the feature size of a vision
 encoder.
 """
@@ -50,7 +52,11 @@ class PatchAttention(nn.Module):
         self.out_proj = nn.Linear(hidden_size, hidden_size)
 
     def forward(
-        self, words: Tensor, patches: Tensor, eager: bool = False
+        self,
+        words: Tensor,
+        patches: Tensor,
+        eager: bool = False,
+        patch_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend to the patches.
 
@@ -58,6 +64,8 @@ class PatchAttention(nn.Module):
             words: `[B, W, H]`.
             patches: `[B, P, H]`.
             eager: compute the weights explicitly, and return them.
+            patch_mask: `[B, P]` bool, which patches are there, in each sentence at least one; by
+                default all.
 
         Returns:
             The attention output `[B, W, H]`; and, if `eager`, the weights `[B, heads, W, P]`.
@@ -66,17 +74,23 @@ class PatchAttention(nn.Module):
         value = self._by_head(self.v_proj(patches))
         weights = None
         if eager:
-            weights = self.weights(words, patches)
+            weights = self.weights(words, patches, patch_mask)
             attended = F.dropout(weights, dropout) @ value
         else:
             query, key = self._by_head(self.q_proj(words)), self._by_head(self.k_proj(patches))
-            attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+            mask = None if patch_mask is None else patch_mask[:, None, None]
+            attended = F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout)
         return self.out_proj(attended.transpose(1, 2).flatten(2)), weights
 
-    def weights(self, words: Tensor, patches: Tensor) -> Tensor:
-        """The attention weights alone: `[B, W, H]`, `[B, P, H]` -> `[B, heads, W, P]`."""
+    def weights(self, words: Tensor, patches: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """The attention weights alone: `[B, W, H]`, `[B, P, H]` -> `[B, heads, W, P]`, 0 for
+        patches that are not there.
+        """
         query, key = self._by_head(self.q_proj(words)), self._by_head(self.k_proj(patches))
-        return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1)
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+        if patch_mask is not None:
+            scores = scores.masked_fill(~patch_mask[:, None, None], -torch.inf)
+        return scores.softmax(-1)
 
     def _by_head(self, states: Tensor) -> Tensor:
         """`[B, n, H]` -> `[B, heads, n, H / heads]`."""
@@ -87,16 +101,27 @@ class PatchMean(nn.Module):
     """The mean of the patches for every word, in place of attention: no parameters, one head."""
 
     def forward(
-        self, words: Tensor, patches: Tensor, eager: bool = False
+        self,
+        words: Tensor,
+        patches: Tensor,
+        eager: bool = False,
+        patch_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """`[B, W, H]`, `[B, P, H]` -> `[B, 1, H]` and, if `eager`, equal weights `[B, 1, W, P]`."""
-        weights = self.weights(words, patches) if eager else None
-        return patches.mean(1, keepdim=True), weights
+        weights = self.weights(words, patches, patch_mask)
+        whole = patch_mask is None
+        mean = patches.mean(1, keepdim=True) if whole else weights[:, 0, :1] @ patches
+        return mean, weights if eager else None
 
-    def weights(self, words: Tensor, patches: Tensor) -> Tensor:
-        """The weights alone: `[B, W, H]`, `[B, P, H]` -> `[B, 1, W, P]`, each `1 / P`."""
+    def weights(self, words: Tensor, patches: Tensor, patch_mask: Tensor | None = None) -> Tensor:
+        """The weights alone: `[B, W, H]`, `[B, P, H]` -> `[B, 1, W, P]`, each `1 / P`, or 0 for
+        patches that are not there.
+        """
         shape = (len(words), 1, words.shape[1], patches.shape[1])
-        return patches.new_full(shape, 1 / patches.shape[1])
+        if patch_mask is None:
+            return patches.new_full(shape, 1 / patches.shape[1])
+        shares = patch_mask / patch_mask.sum(1, keepdim=True)
+        return shares.to(patches.dtype)[:, None, None].expand(shape)
 
 
 class Collaboration(nn.Module):
@@ -122,15 +147,19 @@ class Collaboration(nn.Module):
         self.layer_norm = nn.LayerNorm(hidden_size)
 
     def forward(
-        self, words: Tensor, patches: Tensor, eager: bool = False
+        self,
+        words: Tensor,
+        patches: Tensor,
+        eager: bool = False,
+        patch_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """`[B, W, H]`, `[B, P, C]` -> `[B, W, H]` and, if `eager`, weights `[B, heads, W, P]`."""
-        attended, weights = self.attention(words, self.projection(patches), eager)
+        attended, weights = self.attention(words, self.projection(patches), eager, patch_mask)
         return self.layer_norm(words + self.dropout(attended)), weights
 
-    def weights(self, words: Tensor, patches: Tensor) -> Tensor:
+    def weights(self, words: Tensor, patches: Tensor, patch_mask: Tensor | None = None) -> Tensor:
         """The attention weights alone: `[B, W, H]`, `[B, P, C]` -> `[B, heads, W, P]`."""
-        return self.attention.weights(words, self.projection(patches))
+        return self.attention.weights(words, self.projection(patches), patch_mask)
 
 
 class GatedFusion(nn.Module):

@@ -38,6 +38,7 @@ __all__ = [
     "ImageSource",
     "bytes_of_base64",
     "crop_strip",
+    "images_of",
     "load_image",
     "read_image",
 ]
@@ -83,6 +84,29 @@ class ImageError(ValueError):
     def __init__(self, name: str, found: str, expected: str, kind: str = "broken") -> None:
         self.kind, self.reason = kind, f"found {found}, expected {expected}"
         super().__init__(f"{name}: {self.reason}")
+
+
+def images_of(given: Any, name: str, most: int) -> list[Any]:
+    """The images of a sentence: a list or tuple is several, None is none, anything else is one.
+
+    Args:
+        given: as the user gives it.
+        name: its name in messages.
+        most: images of a sentence.
+
+    Raises:
+        TypeError: if there is a list in the list.
+        ValueError: if there are more than `most`.
+    """
+    if not isinstance(given, list | tuple):
+        return [] if given is None else [given]
+    if len(given) > most:
+        raise ValueError(f"{name}: found {len(given)} images, expected at most {most}")
+    for place, image in enumerate(given):
+        if isinstance(image, list | tuple):
+            found = type(image).__name__
+            raise TypeError(f"{name}[{place}]: found {found}, expected an image or None")
+    return list(given)
 
 
 # Reading ------------------------------------------------------------------------------------------

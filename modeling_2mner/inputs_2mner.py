@@ -1,16 +1,16 @@
-"""The inputs of the pipeline, in any form, as sentences: words with offsets, and an image.
+"""The inputs of the pipeline, in any form, as sentences: words with offsets, and images.
 
 The user's string is never changed: every word has its characters `[start, end)` in it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from PIL import Image
 
 from .fetch_2mner import is_address
-from .images_2mner import ImageError, load_image
+from .images_2mner import ImageError, images_of, load_image
 from .quoting_2mner import described, shorten
 from .sentences_2mner import (
     CONTEXT_FIELDS,
@@ -22,7 +22,7 @@ from .sentences_2mner import (
 from .windows_2mner import EncodedSentence
 from .words_2mner import split_into_words
 
-__all__ = ["Reader", "Sentence", "as_several", "load_image_of", "read_input"]
+__all__ = ["Reader", "Sentence", "as_several", "load_images_of", "read_input"]
 
 
 class Reader(Protocol):
@@ -31,10 +31,12 @@ class Reader(Protocol):
     Attributes:
         word_rules: the version of the rules for words.
         reads_images: whether the model reads images.
+        max_images: images of a sentence, at most.
     """
 
     word_rules: int
     reads_images: bool
+    max_images: int
 
     def encode(
         self, sentences: list[list[str]], contexts: Sequence[VisualContext | None]
@@ -56,12 +58,12 @@ class Sentence:
         words: each word's characters `[start, end)` of the text.
         context: the image's visual context.
         candidates: words `[start, end)` to be scored; None finds entities.
-        image: its image in any form, until it is loaded.
+        images: its images in any form, until they are loaded; None among them is none.
         from_row: whether it is a row of a data set, of which nothing is fetched.
         alone: whether it was given alone, and its image's error is raised.
-        pixels: `[3, h, w]` the resized and normalised image.
-        image_size: width and height of the image, upright, before that.
-        image_error: why its image could not be read.
+        pixels: of each image `[3, h, w]`, resized and normalised; None if it could not be read.
+        image_sizes: width and height of each image, upright, before that.
+        image_error: why an image could not be read, or several.
         encoding: its sub-words, once it is encoded.
     """
 
@@ -69,11 +71,11 @@ class Sentence:
     words: list[tuple[int, int]]
     context: dict[str, Any]
     candidates: list[tuple[int, int]] | None
-    image: Any
+    images: list[Any]
     from_row: bool
     alone: bool
-    pixels: Any = None
-    image_size: tuple[int, int] = (0, 0)
+    pixels: list[Any] = field(default_factory=list)
+    image_sizes: list[tuple[int, int]] = field(default_factory=list)
     image_error: str | None = None
     encoding: EncodedSentence | None = None
 
@@ -88,11 +90,18 @@ class Sentence:
         return [self.text[start:end] for start, end in self.words]
 
     @property
+    def images_read(self) -> int:
+        """How many images were read."""
+        return sum(pixels is not None for pixels in self.pixels)
+
+    @property
     def image_state(self) -> str:
-        """ "read", "unreadable", or "none" where there is none or the model reads none."""
-        if self.image_error is not None:
-            return "unreadable"
-        return "none" if self.pixels is None else "read"
+        """ "read" if one was read, "unreadable" if none of them could be, or "none" where there is
+        none or the model reads none.
+        """
+        if self.images_read:
+            return "read"
+        return "none" if self.image_error is None else "unreadable"
 
 
 def as_several(inputs: Any) -> Any:
@@ -119,7 +128,8 @@ def read_input(
 
     Raises:
         TypeError: if it, or a value in it, is of another type.
-        ValueError: if it has other keys, or a span does not consist of whole words.
+        ValueError: if it has other keys, too many images, or a span does not consist of whole
+            words.
     """
     if is_split_into_words and is_listing(given):
         given = {"words": given}
@@ -155,35 +165,42 @@ def read_input(
     candidates = None
     if spans is not None:
         candidates = _candidates(spans, words, text if names == ["text"] else None)
-    image = given.get("image") if reader.reads_images else None
-    return Sentence(text, words, context, candidates, image, from_row, alone)
+    images = images_of(
+        given.get("image") if reader.reads_images else None, "'image'", reader.max_images
+    )
+    return Sentence(text, words, context, candidates, images, from_row, alone)
 
 
-def load_image_of(sentence: Sentence, reader: Reader, download: Callable[[str], Any]) -> None:
-    """Read a sentence's image, if it has one. If it cannot be read, the reason is stored in
+def load_images_of(sentence: Sentence, reader: Reader, download: Callable[[str], Any]) -> None:
+    """Read a sentence's images, if it has any. If one cannot be read, the reason is stored in
     `image_error`.
 
     Args:
-        sentence: whose image is read.
+        sentence: whose images are read.
         reader: of the model.
         download: from an address to what is there; not called for a row of a data set.
 
     Raises:
-        TypeError: if it is no image.
-        ImageError, OSError: if it cannot be read, and the input was given alone.
+        TypeError: if one is no image.
+        ImageError, OSError: if none of them can be read, and the input was given alone.
     """
-    source, sentence.image = sentence.image, None
-    if source is None:
-        return
-    try:
-        if is_address(source) and not sentence.from_row:
-            source = download(source)
-        image = load_image(source)
-        sentence.pixels, sentence.image_size = reader.pixels_of(image), image.size
-    except (ImageError, OSError) as error:
-        if sentence.alone and not sentence.from_row:
-            raise
-        sentence.image_error = str(error)
+    sources, sentence.images = sentence.images, []
+    errors: list[Exception] = []
+    for source in sources:
+        pixels, size = None, (0, 0)
+        try:
+            if is_address(source) and not sentence.from_row:
+                source = download(source)
+            if source is not None:
+                image = load_image(source)
+                pixels, size = reader.pixels_of(image), image.size
+        except (ImageError, OSError) as error:
+            errors.append(error)
+        sentence.pixels.append(pixels)
+        sentence.image_sizes.append(size)
+    if errors and not sentence.images_read and sentence.alone and not sentence.from_row:
+        raise errors[0]
+    sentence.image_error = "; ".join(map(str, errors)) or None
 
 
 def _joined(words: list[str]) -> tuple[str, list[tuple[int, int]]]:

@@ -2,7 +2,7 @@
 2.3; arXiv 2112.06482).
 
     words      X     [B, W, H]   the text encoder's last hidden states at each word's first sub-word
-    patches    R     [B, P, C]   the output of a vision encoder
+    patches    R     [B, P, C]   the output of a vision encoder; several images side by side
     fused      F     [B, W, H]   collaboration; equal to X where there is no image
     emissions  E     [B, W, K]   a linear layer over F
     labels                       a linear-chain CRF over E
@@ -43,6 +43,13 @@ from .encoders_2mner import (
     encode_images,
     feature_size,
     map_features,
+)
+from .image_sets_2mner import (
+    check_image_mask,
+    has_image,
+    patch_mask_of,
+    side_by_side,
+    spread_to_places,
 )
 from .labels_2mner import LabelChange, compare_labels
 from .outputs_2mner import TwoMNERInputs, TwoMNERModelOutput, TwoMNERTokenClassifierOutput
@@ -170,8 +177,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         self._check_inputs(input_ids, inputs_embeds, pixel_values, vision_features, view)
         if output_attentions is None:
             output_attentions = self.config.output_attentions
-        if image_mask is None:
-            image_mask = torch.ones_like(word_index[:, 0], dtype=torch.bool)
+        image_mask = self._image_mask(word_index, pixel_values, vision_features, image_mask)
         if view == "text":
             pixel_values = vision_features = None
             if context_mask is not None:
@@ -204,7 +210,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             text_embeds = self.alignment.embed_text(sentences)  # [B, D]
             if features is not None:
                 image_embeds = self.alignment.embed_image(features["image_vectors"])
-                image_embeds = image_embeds * image_mask[:, None]
+                image_embeds = image_embeds * has_image(image_mask)[:, None]
 
         output = TwoMNERModelOutput(
             last_hidden_state=fused,
@@ -254,6 +260,28 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
                 raise ValueError(
                     f"vision_features lacks {missing[0]}, expected {', '.join(expected)}"
                 )
+
+    def _image_mask(
+        self,
+        word_index: Tensor,
+        pixel_values: Tensor | None,
+        vision_features: VisionFeatures | None,
+        image_mask: Tensor | None,
+    ) -> Tensor:
+        """The mask, by default true everywhere: `[B]`; with several images a sentence `[B, I]`."""
+        given = [("pixel_values", pixel_values, 3)]
+        if pixel_values is None and vision_features is not None:
+            given = [("patches", vision_features["patches"], 2)]
+        for name, values, one in given:
+            if values is None:
+                continue
+            if image_mask is None:
+                places = values.shape[: values.ndim - one]
+                image_mask = torch.ones(places, dtype=torch.bool, device=values.device)
+            check_image_mask(values, name, one, image_mask)
+        if image_mask is None:
+            image_mask = torch.ones_like(word_index[:, 0], dtype=torch.bool)
+        return image_mask
 
     def _encode_windows(
         self,
@@ -314,34 +342,48 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         vision_features: VisionFeatures | None,
         image_mask: Tensor,
     ) -> VisionFeatures | None:
-        """The vision features of all `B` sentences, zeros where there is no image; None if no
-        sentence has one.
+        """The vision features of all `B` sentences, those of several images side by side, zeros
+        where there is no image; None if no sentence has one.
         """
         if self.vision_model is None:
             return None
         if pixel_values is not None:
-            present = image_mask.nonzero()[:, 0]
-            if len(present) == 0:
-                if not self.training:
-                    return None
-                # In training each parameter takes part in each step, or data-parallel processes
-                # wait for one another.
-                present = image_mask.new_zeros(1, dtype=torch.long)
-
-            def spread(values: Tensor) -> Tensor:  # [n, ...] -> [B, ...]
-                zeros = values.new_zeros(len(image_mask), *values.shape[1:])
-                return zeros.index_copy(0, present, values)
-
-            return map_features(spread, self.read_images(pixel_values[present]))
+            vision_features = self.read_present_images(pixel_values, image_mask)
         if vision_features is None:
             return None
         dtype = self.vision_model.dtype
 
         def masked(values: Tensor) -> Tensor:
-            missing = ~image_mask.view(-1, *[1] * (values.ndim - 1))
+            missing = ~image_mask.view(*image_mask.shape, *[1] * (values.ndim - image_mask.ndim))
             return values.to(dtype).masked_fill(missing, 0.0)
 
-        return map_features(masked, vision_features)
+        if pixel_values is None:
+            vision_features = map_features(masked, vision_features)
+        return side_by_side(vision_features, image_mask)
+
+    def read_present_images(
+        self, pixel_values: Tensor, image_mask: Tensor
+    ) -> VisionFeatures | None:
+        """Run the vision encoders on the images that are there.
+
+        Args:
+            pixel_values: `[B, 3, h, w]` or `[B, I, 3, h, w]`.
+            image_mask: `[B]` or `[B, I]` bool.
+
+        Returns:
+            The features, with the leading shape of `image_mask`, zeros where there is no image;
+            None if there is none.
+        """
+        present = image_mask.flatten().nonzero()[:, 0]
+        if len(present) == 0:
+            if not self.training:
+                return None
+            # In training each parameter takes part in each step, or data-parallel processes
+            # wait for one another.
+            present = present.new_zeros(1)
+        images = pixel_values.flatten(0, image_mask.ndim - 1)[present]
+        features = self.read_images(images)
+        return map_features(lambda values: spread_to_places(values, present, image_mask), features)
 
     def _renormalise(self, pixel_values: Tensor) -> Tensor:
         """From the first encoder's normalisation to the second's."""
@@ -373,21 +415,27 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
             return words, None
         encoders = [features["patches"]]
         if self.global_vision_model is not None:
-            encoders.append(features["global_vectors"][:, None])
+            encoders.append(features["global_vectors"])
+        present = has_image(image_mask)
+        masks: list[Tensor | None] = [None] * len(encoders)
+        if image_mask.ndim > 1:
+            # A sentence without an image attends to zeros: no word may have nothing to attend to.
+            places = image_mask | ~present[:, None]
+            masks = [patch_mask_of(places, e.shape[1] // places.shape[1]) for e in encoders]
         eager = bool(output_attentions) or self.config._attn_implementation == "eager"
-        pairs: list[Any] = list(zip(self.collaborations, encoders, strict=True))
+        parts: list[Any] = list(zip(self.collaborations, encoders, masks, strict=True))
         attended, weights = zip(
-            *(collaboration(words, patches, eager) for collaboration, patches in pairs),
+            *(collaboration(words, patches, eager, mask) for collaboration, patches, mask in parts),
             strict=True,
         )
-        fused = self.fusion(words, list(attended), image_mask)
+        fused = self.fusion(words, list(attended), present)
         if output_attentions:
             return fused, weights
         if attending_words is None:
             return fused, None
         first = words[:, :attending_words]
         return fused, tuple(
-            collaboration.weights(first, patches) for collaboration, patches in pairs
+            collaboration.weights(first, patches, mask) for collaboration, patches, mask in parts
         )
 
     def _sentence_vectors(
@@ -507,8 +555,10 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         """
         pixel_values, image_mask = inputs.get("pixel_values"), inputs.get("image_mask")
         if pixel_values is not None and inputs.get("view", "image_text") == "image_text":
-            if image_mask is None or image_mask.any():
-                inputs["vision_features"] = self.model.read_images(pixel_values)
+            if image_mask is None:
+                image_mask = torch.ones_like(pixel_values[..., 0, 0, 0], dtype=torch.bool)
+                inputs["image_mask"] = image_mask
+            inputs["vision_features"] = self.model.read_present_images(pixel_values, image_mask)
             inputs["pixel_values"] = None
         emissions, weights = [], []
         attending = inputs.get("attending_words") or 0
@@ -644,17 +694,30 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         if encoded.image_embeds is None:
             pairs = torch.zeros_like(pairs)
         elif image_mask is not None:
-            pairs = pairs & image_mask
-        # Of what the encoder is given: its output may differ in the last bits.
-        images = inputs.get("pixel_values")
-        if images is None and (features := inputs.get("vision_features")) is not None:
-            images = features["image_vectors"]
-        ids = pairs.long() if images is None else content_ids(images)
+            pairs = pairs & has_image(image_mask)
+        ids = self._image_ids(inputs, pairs)
         if self.config.alignment_level == "sentence":
             return alignment.sentence_loss(encoded.text_embeds, encoded.image_embeds, pairs, ids)
         outside = self.config.labels.index("O")
         known = labels.masked_fill(labels == UNKNOWN, outside)
         entity_index = torch.where(known == outside, -1, self.crf.begins[known].cumsum(1) - 1)
+        patch_mask = None
+        if encoded.patch_states is not None and image_mask is not None and image_mask.ndim > 1:
+            count = encoded.patch_states.shape[1] // image_mask.shape[1]
+            patch_mask = patch_mask_of(image_mask, count)
         return alignment.entity_loss(
-            encoded.word_states, encoded.patch_states, entity_index, pairs, ids
+            encoded.word_states, encoded.patch_states, entity_index, pairs, ids, patch_mask
         )
+
+    def _image_ids(self, inputs: TwoMNERInputs, pairs: Tensor) -> Tensor:
+        """A number for the content of each image of a batch, 0 for none: `[B, I]`, or `[B, 1]`."""
+        # Of what the encoder is given: its output may differ in the last bits.
+        images, one = inputs.get("pixel_values"), 3
+        if images is None and (features := inputs.get("vision_features")) is not None:
+            images, one = features["image_vectors"], 1
+        if images is None:
+            return torch.zeros_like(pairs[:, None], dtype=torch.long)
+        places = images.shape[: images.ndim - one]
+        ids = content_ids(images.flatten(0, len(places) - 1)).view(len(pairs), -1)
+        image_mask = inputs.get("image_mask")
+        return ids if image_mask is None else ids * image_mask.view_as(ids)

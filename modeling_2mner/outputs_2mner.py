@@ -1,7 +1,8 @@
 """What the models take and give.
 
-Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words, `K` labels, `P` patches, `C`
-the feature size of a vision encoder, `H` hidden size, `D` the alignment space.
+Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words, `K` labels, `I` places for
+images, `P` patches, `C` the feature size of a vision encoder, `H` hidden size, `D` the alignment
+space.
 """
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
@@ -27,11 +28,13 @@ class TwoMNERInputs(TypedDict):
         word_index: `[B, W]` where each word's first sub-word is among the `N * L` positions; a
             sentence without words has the first position of its window.
         word_mask: `[B, W]` bool, true on words.
-        pixel_values: `[B, 3, h, w]` images; the rows of missing ones may hold anything.
-        image_mask: `[B]` bool, true where there is an image; by default everywhere.
+        pixel_values: `[B, 3, h, w]` images, or `[B, I, 3, h, w]` with several for a sentence; the
+            rows of missing ones may hold anything.
+        image_mask: `[B]` or `[B, I]` bool, true where there is an image; by default everywhere.
         context_mask: `[N, L]` bool, true on visual context and the special sub-words that close it;
             by default nowhere.
-        vision_features: the result of `read_images`, in place of `pixel_values`.
+        vision_features: the result of `read_images`, in place of `pixel_values`; with several
+            images for a sentence each tensor is `[B, I, ...]`.
         view: "image_text", or "text", which ignores images and visual context.
         dropped_words: `[B, W]` bool, words whose hidden state is zeroed.
         inputs_embeds: `[N, L, H]` the embedded sub-words, in place of `input_ids`, which is then
@@ -72,10 +75,11 @@ class TwoMNERModelOutput(ModelOutput):
         last_hidden_state: `[B, W, H]` the fused words.
         word_states: `[B, W, H]` the words before fusion.
         patch_states: `[B, P, C]` the patches of the first vision encoder; zeros where there is no
-            image.
+            image. Here and below those of several images stand side by side, in their order, `P`
+            of each: `[B, I * P, C]`.
         text_embeds: `[B, D]` the sentences in the alignment space, unit vectors.
         image_embeds: `[B, D]` the images in the alignment space, unit vectors; zeros where there is
-            no image.
+            no image. That of several is made from the mean of their vectors.
         patch_attentions: with `output_attentions`, for each vision encoder `[B, heads, W, P]`, the
             attention from words to patches; with `attending_words` that of the first words.
         attentions, hidden_states: those of the text encoder, over `[N, L]`, when asked for.

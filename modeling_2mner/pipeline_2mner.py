@@ -52,8 +52,9 @@ class MultimodalNERPipeline(EntityTagger, Pipeline):  # type: ignore[misc]  # a 
 
     * a text;
     * a dictionary with `text` or `words`, and optionally `image` (a path, bytes, a PIL image, an
-      array or tensor, or an http or https address, which is fetched) and visual context, lists of
-      strings under `objects`, `captions` and `ocr`;
+      array or tensor, or an http or https address, which is fetched; or a list of such, for a
+      sentence with several images) and visual context, lists of strings under `objects`, `captions`
+      and `ocr`;
     * a row of a data set, with `tokens` and optionally any of these. No address in it is fetched.
 
     Several inputs may be a list, tuple or array, a data set (of `datasets` or torch), a generator
@@ -63,7 +64,8 @@ class MultimodalNERPipeline(EntityTagger, Pipeline):  # type: ignore[misc]  # a 
 
     If an image cannot be fetched or read, an input that is given alone raises an error. Among
     several inputs, and in a row of a data set, the sentence is read without its image, and a
-    warning in the log names the image and the reason.
+    warning in the log names the image and the reason. So it is with one of several images of a
+    sentence: the others are read.
 
     Args:
         precision: the precision of the encoders; by default that of the model. "float32";
@@ -149,7 +151,7 @@ class MultimodalNERPipeline(EntityTagger, Pipeline):  # type: ignore[misc]  # a 
     def _decode(
         self, sentences: list[Sentence], max_tokens: int, view: str, attention: bool = False
     ) -> tuple[np.ndarray, Decoding, list[dict[str, Any] | None]]:
-        pixels = [sentence.pixels if view == "image_text" else None for sentence in sentences]
+        pixels = [sentence.pixels if view == "image_text" else [] for sentence in sentences]
         encoded = [sentence.encoded for sentence in sentences]
         batch = self.processor.collate(encoded, pixels).to(self.device)
         autocast = torch.autocast(self.device.type, torch.bfloat16)
@@ -169,14 +171,20 @@ class MultimodalNERPipeline(EntityTagger, Pipeline):  # type: ignore[misc]  # a 
     ) -> list[dict[str, Any] | None]:
         """What the words of each sentence attended to; None without an image."""
         found: list[dict[str, Any] | None] = [None] * len(sentences)
+        patch_size = getattr(self.model.config.vision_config, "patch_size", None)
+        places = max([1, *(len(sentence.pixels) for sentence in sentences)])
         for row, sentence in enumerate(sentences):
-            if weights is None or sentence.pixels is None:
+            if weights is None or not sentence.images_read:
                 continue
-            own = weights[0][row].float().mean(0).cpu()  # [heads, W, P] -> [W, P]
-            patch_size = getattr(self.model.config.vision_config, "patch_size", None)
-            grid = patch_grid(patch_size, own.shape[1], *sentence.pixels.shape[1:])
-            box = seen_part(self.processor, sentence.image_size)
-            found[row] = attention_of(sentence, own, grid, box)
+            own = weights[0][row].float().mean(0).cpu()  # [heads, W, I * P] -> [W, I * P]
+            own = own.unflatten(1, (places, -1))[:, : len(sentence.pixels)]  # [W, I, P]
+            shown = next(pixels for pixels in sentence.pixels if pixels is not None)
+            grid = patch_grid(patch_size, own.shape[2], *shown.shape[1:])
+            boxes = [
+                None if pixels is None else seen_part(self.processor, size)
+                for pixels, size in zip(sentence.pixels, sentence.image_sizes, strict=True)
+            ]
+            found[row] = attention_of(sentence, own, grid, boxes)
         return found
 
     def _span_scores(

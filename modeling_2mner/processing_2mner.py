@@ -6,8 +6,9 @@
   label and no loss.
 * An image that is missing or cannot be read is a mask: the sentence is read without it, and the log
   names the image and the reason.
+* A sentence may have several images, as a list. A list of one image is that image.
 
-Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words.
+Shapes: `B` sentences, `N` >= `B` windows of `L` sub-words, `W` words, `I` places for images.
 """
 
 from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it checks the version
@@ -36,7 +37,7 @@ from .checks_2mner import check_labels, check_whole
 from .configuration_2mner import TwoMNERConfig
 from .decoding_2mner import decoded_entities
 from .encoding_2mner import SentenceEncoder
-from .images_2mner import ImageError, ImageSource, crop_strip, load_image
+from .images_2mner import ImageError, ImageSource, crop_strip, images_of, load_image
 from .labels_2mner import UNKNOWN
 from .processor_files_2mner import naming_files, read_processor_files
 from .quoting_2mner import described, quoted
@@ -82,6 +83,7 @@ class TwoMNERProcessor(ProcessorMixin):
         word_rules: the version of the rules by which the pipeline splits a text into words. It is
             saved, so that a published model splits as in training; a processor that was saved
             without it has version 1.
+        max_images: images of a sentence, at most; more are an error.
 
     Raises:
         TypeError: if `word_rules` is not an integer.
@@ -102,6 +104,7 @@ class TwoMNERProcessor(ProcessorMixin):
         context_separator: str = " ; ",
         context_budget: int = 0,
         word_rules: int = 1,
+        max_images: int = 8,
     ):
         super().__init__(image_processor, tokenizer)
         if not isinstance(labels, Sequence) or len(labels) > 0:
@@ -109,6 +112,7 @@ class TwoMNERProcessor(ProcessorMixin):
         check_whole("max_length", max_length, 1, 2**24)
         check_whole("window_overlap", window_overlap, 0, 2**24)
         check_whole("context_budget", context_budget, 0, 2**24)
+        check_whole("max_images", max_images, 1, 2**10)
         if not isinstance(reads_images, bool):
             raise ValueError(f"reads_images is {quoted(reads_images)}, expected true or false")
         if not isinstance(context_separator, str):
@@ -130,6 +134,7 @@ class TwoMNERProcessor(ProcessorMixin):
         self.context_separator = context_separator
         self.context_budget = context_budget
         self.word_rules = word_rules
+        self.max_images = max_images
         check_word_rules(word_rules)
         unknown = [name for name in self.context_fields if name not in CONTEXT_FIELDS]
         if unknown:
@@ -223,7 +228,9 @@ class TwoMNERProcessor(ProcessorMixin):
     def __call__(
         self,
         words: Sequence[str] | Sequence[Sequence[str]],
-        images: ImageSource | Sequence[ImageSource | None] | None = None,
+        images: ImageSource
+        | Sequence[ImageSource | Sequence[ImageSource | None] | None]
+        | None = None,
         labels: Sequence | None = None,
         context: VisualContext | Sequence[VisualContext | None] | None = None,
         return_tensors: str = "pt",
@@ -232,8 +239,8 @@ class TwoMNERProcessor(ProcessorMixin):
 
         Args:
             words: a sentence as a list of words, or a list of sentences.
-            images: an image or None for each sentence: a path, bytes, `datasets`' {"bytes",
-                "path"}, a PIL image, an array of NumPy or a tensor (see `load_image`).
+            images: an image, a list of images or None for each sentence: a path, bytes, `datasets`'
+                {"bytes", "path"}, a PIL image, an array of NumPy or a tensor (see `load_image`).
             labels: for each sentence a label for each word, by name in BIO or BIOES, or by number;
                 -100 is unknown.
             context: for each sentence None or its visual context: lists of strings under "objects",
@@ -244,14 +251,16 @@ class TwoMNERProcessor(ProcessorMixin):
             `input_ids`, `attention_mask` `[N, L]`; `word_index`, `word_mask` `[B, W]`; for a model
             with visual context `context_mask` `[N, L]`, true on it and on the special sub-words
             that close it; for a model with images `pixel_values` `[B, 3, h, w]` and `image_mask`
-            `[B]`; with labels `labels` `[B, W]`, padded with -100.
+            `[B]`, or, where some sentence has several, `[B, I, 3, h, w]` and `[B, I]`; with labels
+            `labels` `[B, W]`, padded with -100.
 
         Raises:
             TypeError: if an argument, or a value in it, is of another type: a sentence that is a
                 string, a label that is a float or a boolean. The message names it.
             ValueError: if there are no sentences, the numbers of sentences, images, contexts,
                 words and labels do not agree, a label is not in the set, a visual context has an
-                unknown field, or `return_tensors` is not "pt".
+                unknown field, a sentence has more than `max_images` images, or `return_tensors`
+                is not "pt".
         """
         if return_tensors != "pt":
             raise ValueError(f"return_tensors is {described(return_tensors)}, expected 'pt'")
@@ -265,10 +274,12 @@ class TwoMNERProcessor(ProcessorMixin):
             given = [context] if alone else context
             contexts = one_each(given, count, "context", "a dictionary or None")
         encoded = self.encode(sentences, contexts)
-        pixels: list[Tensor | None] = [None] * count
+        pixels: list[list[Tensor | None]] = [[]] * count
         if self.reads_images and images is not None:
-            sources = one_each([images] if alone else images, count, "images", "an image or None")
-            pixels = [self._read_image(row, source) for row, source in enumerate(sources)]
+            sources = one_each(
+                [images] if alone else images, count, "images", "an image, a list of images or None"
+            )
+            pixels = [self._read_images(row, source) for row, source in enumerate(sources)]
         batch = self.collate(encoded, pixels)
         if labels is not None:
             rows = one_each([labels] if alone else labels, count, "labels", "a list of labels")
@@ -289,22 +300,21 @@ class TwoMNERProcessor(ProcessorMixin):
         return self.encoder.encode(sentences, contexts)
 
     def collate(
-        self, sentences: Sequence[EncodedSentence], pixels: Sequence[Tensor | None]
+        self,
+        sentences: Sequence[EncodedSentence],
+        pixels: Sequence[Tensor | Sequence[Tensor | None] | None],
     ) -> BatchFeature:
         """Pad encoded sentences to a batch: the second half of a call.
 
         Args:
             sentences: at least one.
-            pixels: for each sentence None or the result of `read_image`, `[3, h, w]`.
+            pixels: for each sentence None or the result of `read_image`, `[3, h, w]`; with several
+                images a list of such.
         """
         arrays = pad_windows(sentences, self.tokenizer.pad_token_id, self.reads_context)
         batch = {name: torch.from_numpy(values) for name, values in arrays.items()}
         if self.reads_images:
-            values = torch.zeros(len(pixels), *self._pixel_shape)
-            image_mask = torch.tensor([image is not None for image in pixels])
-            for row, image in enumerate(pixels):
-                if image is not None:
-                    values[row] = image
+            values, image_mask = _stacked(pixels, self._pixel_shape)
             batch |= {"pixel_values": values, "image_mask": image_mask}
         return BatchFeature(batch)
 
@@ -363,12 +373,22 @@ class TwoMNERProcessor(ProcessorMixin):
             )
         return outer[:start], outer[start + len(inner) :]
 
-    def _read_image(self, row: int, source: ImageSource | None) -> Tensor | None:
+    def _read_images(self, row: int, source: Any) -> list[Tensor | None]:
+        """The images of a sentence of a batch, each None where it cannot be read."""
+        images = images_of(source, f"images[{row}]", self.max_images)
+        several = len(images) > 1
+        names = [
+            f"images[{row}][{place}]" if several else f"images[{row}]"
+            for place in range(len(images))
+        ]
+        return [self._read_image(*named) for named in zip(names, images, strict=True)]
+
+    def _read_image(self, name: str, source: ImageSource | None) -> Tensor | None:
         """An image of a batch; None if there is none, or it cannot be read."""
         if source is None:
             return None
         try:
-            return self.read_image(source, name=f"images[{row}]")
+            return self.read_image(source, name=name)
         except ImageError as error:
             logger.warning_once(f"Read without its image: {error}")
             return None
@@ -431,3 +451,28 @@ class TwoMNERProcessor(ProcessorMixin):
             ]
             for sentence, entities in zip(sentences, found, strict=True)
         ]
+
+
+def _stacked(
+    images: Sequence[Tensor | Sequence[Tensor | None] | None], shape: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Images of sentences as one tensor, and its mask.
+
+    Args:
+        images: of each sentence: None, one `[3, h, w]`, or a list of such and None.
+        shape: `(3, h, w)`.
+
+    Returns:
+        `pixel_values` and `image_mask`: `[B, 3, h, w]` and `[B]`; or, if some sentence has a list
+        of several, `[B, I, 3, h, w]` and `[B, I]`.
+    """
+    rows = [list(own) if isinstance(own, list) else [own] for own in images]
+    most = max([1, *map(len, rows)])
+    values = torch.zeros(len(rows), most, *shape)
+    image_mask = torch.zeros(len(rows), most, dtype=torch.bool)
+    for row, own in enumerate(rows):
+        for place, image in enumerate(own):
+            if image is not None:
+                values[row, place] = image
+                image_mask[row, place] = True
+    return (values[:, 0], image_mask[:, 0]) if most == 1 else (values, image_mask)

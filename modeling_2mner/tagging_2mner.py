@@ -14,7 +14,7 @@ import numpy as np
 
 from .answers_2mner import ScoredSpan, details_of, entities_of, labelled_words_of
 from .decoding_2mner import Decoding, decoded_entities
-from .inputs_2mner import Reader, Sentence, as_several, load_image_of, read_input
+from .inputs_2mner import Reader, Sentence, as_several, load_images_of, read_input
 from .quoting_2mner import described
 from .streaming_2mner import answers_in_order, batches_by_length
 from .thresholds_2mner import Limits, limits_from_numbers, parse_wish
@@ -224,17 +224,21 @@ class EntityTagger(ABC):
                 explain: give each entity of a sentence whose image or visual context was read
                     `score_without_image`, the probability of the same entity in the text view; and
                     `typed_from`: "text" if the text view gives the same type a probability of at
-                    least 0.5, "disagree" if it gives that to another type, "image" otherwise.
+                    least 0.5, "disagree" if it gives that to another type, "image" otherwise. For a
+                    sentence with several images also `images`: for each the share, 0 to 1, of the
+                    attention of the entity's words that it has, among the first 512 words.
                 attention: with `return_details`, give the details `attention`: None for an input
                     without an image, else which patches of the first vision encoder its words
                     attended to, at most the first 512 of them. `words` has of each `word`, `start`,
                     `end` and `patches`, the weights as rows of columns, a mean over the heads; what
                     they lack to a sum of 1 went to special patches, such as a class token. `box`
                     is the part of the image that the grid covers, left, top, right and bottom as
-                    fractions of the image's width and height: an image processor may crop.
+                    fractions of the image's width and height: an image processor may crop. With
+                    several images `boxes` has one for each, None if it was not readable; `images`
+                    of a word are the shares of the images, and `patches` those of each image.
                 return_details: for each input a dictionary of its `entities`, the number of
-                    `windows`, `image` ("read", "unreadable" or "none"), and `image_error`, the
-                    reason if it was not readable.
+                    `windows`, `image` ("read", "unreadable" or "none"; of several images "read" if
+                    one was), and `image_error`, the reason if one was not readable.
 
         Returns:
             A list of entities; for a list or tuple of inputs a list of such lists; for a data set
@@ -301,7 +305,8 @@ class EntityTagger(ABC):
     ) -> list[dict[str, Any]] | dict[str, Any]:
         """Answer an input that is given alone."""
         sentence = self._prepare(inputs, alone=True, **preprocess_params)
-        load_image_of(sentence, self.reader, self._fetch)
+        load_images_of(sentence, self.reader, self._fetch)
+        _warn_of_images([sentence])
         return self._run([sentence], forward_params, postprocess_params)[0]
 
     def get_iterator(
@@ -321,7 +326,7 @@ class EntityTagger(ABC):
             return answers_in_order(
                 self._each_of(inputs),
                 prepare=partial(self._prepare, **preprocess_params),
-                load=partial(load_image_of, reader=self.reader, download=self._fetch),
+                load=partial(load_images_of, reader=self.reader, download=self._fetch),
                 cost=_places,
                 plan=partial(
                     self._plan,
@@ -346,15 +351,13 @@ class EntityTagger(ABC):
         self, sentences: list[Sentence], max_tokens: int, most: int | None
     ) -> list[list[int]]:
         """Encode the sentences of a buffer, and form batches."""
-        for sentence in sentences:
-            if sentence.image_error is not None:
-                logger.warning(f"Read without its image: {sentence.image_error}")
+        _warn_of_images(sentences)
         self._encode(sentences)
         sizes = [
             (
                 len(sentence.encoded.windows),
                 sentence.encoded.length,
-                0 if sentence.pixels is None else IMAGE_TOKENS,
+                IMAGE_TOKENS * sentence.images_read,
             )
             for sentence in sentences
         ]
@@ -375,7 +378,7 @@ class EntityTagger(ABC):
     def preprocess(self, input_: Any, **options: Any) -> dict[str, Any]:
         """One input as a batch of one sentence."""
         sentence = self._prepare(input_, **options)
-        load_image_of(sentence, self.reader, self._fetch)
+        load_images_of(sentence, self.reader, self._fetch)
         return {"sentences": [sentence]}
 
     def _forward(
@@ -395,7 +398,10 @@ class EntityTagger(ABC):
         max_tokens = max_tokens or self._max_tokens
         self._encode([sentence for sentence in sentences if sentence.encoding is None])
         emissions, decoding, attended = self._decode(
-            sentences, max_tokens, "image_text", attention=attention
+            sentences,
+            max_tokens,
+            "image_text",
+            attention=attention or (explain and any(len(one.pixels) > 1 for one in sentences)),
         )
         predictions = decoding.labels.tolist()
         lengths = [len(sentence.words) for sentence in sentences]
@@ -423,6 +429,10 @@ class EntityTagger(ABC):
                 span.label = self.types[by_type.index(span.score)]
         if explain:
             self._compare_with_text(sentences, spans, max_tokens)
+            for sentence, own, found_in in zip(sentences, spans, attended, strict=True):
+                if len(sentence.pixels) > 1 and found_in is not None:
+                    for span in own:
+                        span.images = _shares_of_images(found_in["words"][span.start : span.end])
         return {**found, "spans": spans}
 
     def _compare_with_text(
@@ -432,7 +442,7 @@ class EntityTagger(ABC):
         rows = [
             number
             for number, sentence in enumerate(sentences)
-            if spans[number] and (sentence.pixels is not None or sentence.encoded.has_context)
+            if spans[number] and (sentence.images_read or sentence.encoded.has_context)
         ]
         if rows:
             chosen = [sentences[row] for row in rows]
@@ -487,8 +497,23 @@ class EntityTagger(ABC):
 
 def _places(sentence: Sentence) -> int:
     """The places that a sentence takes in the buffer."""
-    of_image = 0 if sentence.image is None else PLACES_OF_AN_IMAGE
-    return 1 + len(sentence.words) // WORDS_OF_A_PLACE + of_image
+    of_images = PLACES_OF_AN_IMAGE * len(sentence.images)
+    return 1 + len(sentence.words) // WORDS_OF_A_PLACE + of_images
+
+
+def _warn_of_images(sentences: Iterable[Sentence]) -> None:
+    for sentence in sentences:
+        if sentence.image_error is not None:
+            which = "one of its images" if sentence.images_read else "its image"
+            logger.warning(f"Read without {which}: {sentence.image_error}")
+
+
+def _shares_of_images(words: Sequence[dict[str, Any]]) -> list[float] | None:
+    """The share of each image in the attention of some words, of which none may have been asked."""
+    if not words:
+        return None
+    shares = np.array([word["images"] for word in words]).mean(0)
+    return [round(share, 6) for share in shares.tolist()]
 
 
 def _check_count(name: str, value: Any, least: int = 1) -> None:

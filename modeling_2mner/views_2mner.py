@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .image_sets_2mner import has_image
+
 __all__ = ["VIEWS", "illustrated", "parts_of_sentence", "select_sentences", "text_view"]
 
 VIEWS = ("image_text", "text")
@@ -55,7 +57,7 @@ def illustrated(
 
     Args:
         word_index: `[B, W]`.
-        image_mask: `[B]` bool; None where no sentence has an image.
+        image_mask: `[B]` or `[B, I]` bool; None where no sentence has an image.
         context_mask: `[N, L]` bool; None where no sentence has visual context.
 
     Returns:
@@ -63,7 +65,7 @@ def illustrated(
     """
     found = torch.zeros_like(word_index[:, 0], dtype=torch.bool)
     if image_mask is not None:
-        found = found | image_mask
+        found = found | has_image(image_mask)
     if context_mask is not None:
         # A sentence with context has it in its first window.
         first_window = word_index[:, 0] // context_mask.shape[1]

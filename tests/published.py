@@ -19,6 +19,7 @@ MODEL_CODE = [
     "encoding_2mner.py",
     "fetch_2mner.py",
     "hardware_2mner.py",
+    "image_sets_2mner.py",
     "images_2mner.py",
     "inputs_2mner.py",
     "labels_2mner.py",

@@ -127,11 +127,11 @@ def test_fewer_than_two_images_give_zero_and_no_nan(level, images):
     if level == "sentence":
         text = alignment.embed_text(torch.randn(3, 8))
         image = alignment.embed_image(torch.randn(3, 6))
-        loss = alignment.sentence_loss(text, image, pairs, torch.arange(3))
+        loss = alignment.sentence_loss(text, image, pairs, torch.arange(1, 4)[:, None])
     else:
         entities = torch.tensor([[0, -1], [-1, 0], [0, 0]])
         words, patches = torch.randn(3, 2, 8), torch.randn(3, 5, 6)
-        loss = alignment.entity_loss(words, patches, entities, pairs, torch.arange(3))
+        loss = alignment.entity_loss(words, patches, entities, pairs, torch.arange(1, 4)[:, None])
     loss.backward()
     assert loss == 0
     assert all(parameter.grad.isfinite().all() for parameter in alignment.parameters())
@@ -151,7 +151,7 @@ def test_entity_vectors_are_means_over_their_words():
         all_different(2),
         0.5,
     ).mean()
-    loss = alignment.entity_loss(words, patches, entities, pairs, torch.arange(2))
+    loss = alignment.entity_loss(words, patches, entities, pairs, torch.arange(1, 3)[:, None])
     torch.testing.assert_close(loss, expected)
 
 
@@ -159,16 +159,16 @@ def test_no_entities_give_zero():
     entities = torch.full((2, 4), -1)
     pairs = torch.ones(2, dtype=torch.bool)
     words, patches = torch.randn(2, 4, 8), torch.randn(2, 5, 6)
-    assert module().entity_loss(words, patches, entities, pairs, torch.arange(2)) == 0
+    assert module().entity_loss(words, patches, entities, pairs, torch.arange(2)[:, None]) == 0
 
 
 @pytest.mark.parametrize("objective", [nt_xent, info_nce])
 def test_sentences_with_equal_images_are_not_negatives(objective):
     """16 sentences on 4 images, each with the vector of its image: nothing is left to learn."""
-    ids = torch.arange(16) % 4
-    vectors = torch.eye(4)[ids]
+    ids = torch.arange(16) % 4 + 1
+    vectors = torch.eye(4)[ids - 1]
     pairs = torch.ones(16, dtype=torch.bool)
-    assert objective(vectors, vectors, pairs, differ(ids), 0.05).max() < 1e-6
+    assert objective(vectors, vectors, pairs, differ(ids[:, None]), 0.05).max() < 1e-6
     assert objective(vectors, vectors, pairs, all_different(16), 0.05).min() > 1
 
 
@@ -177,7 +177,7 @@ def test_an_equal_image_is_no_negative_of_an_entity():
     patches = torch.eye(6)[[0, 1, 2, 3, 0, 1]].view(3, 2, 6)
     pairs = torch.ones(3, dtype=torch.bool)
     entity = patches[0, 0][None]
-    assert entity_nce(entity, torch.tensor([0]), patches, pairs, differ(ids), 0.05) < 1e-6
+    assert entity_nce(entity, torch.tensor([0]), patches, pairs, differ(ids[:, None]), 0.05) < 1e-6
     assert entity_nce(entity, torch.tensor([0]), patches, pairs, all_different(3), 0.05) > 0.5
 
 
@@ -206,17 +206,22 @@ TWO_PROCESSES = textwrap.dedent(
     torch.manual_seed(0)
     alignment = Alignment(8, 6, 4, 0.5, "nt_xent")
     torch.manual_seed(1)
-    words, patches = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
+    words, patches = torch.randn(5, 3, 8), torch.randn(5, 4, 6)
     entities = torch.tensor([[0, -1, 1], [0, 0, -1], [-1, -1, -1], [0, 1, 2], [-1, 0, -1]])
     pairs = torch.tensor([True, True, True, False, True])
-    ids = torch.tensor([7, 9, 4, 0, 9])  # the second and the last have equal images
+    # The second and the last have equal images; some sentences of the first process have two.
+    ids = torch.tensor([[7, 0], [8, 9], [4, 3], [0, 0], [9, 0]])
+    mask = (ids != 0).repeat_interleave(2, 1)
     mine = slice(0, 3) if rank == 0 else slice(3, 5)  # unequal shares
+    if rank == 1:
+        ids, mask = ids[:, :1], mask[:, :2]
+        patches = patches[:, :2] if level == "entity" else patches
     if level == "sentence":
         text = alignment.embed_text(words[mine].mean(1))
         image = alignment.embed_image(patches[mine].mean(1))
         loss = alignment.sentence_loss(text, image, pairs[mine], ids[mine])
     else:
-        own = words[mine], patches[mine], entities[mine], pairs[mine], ids[mine]
+        own = words[mine], patches[mine], entities[mine], pairs[mine], ids[mine], mask[mine]
         loss = alignment.entity_loss(*own)
     loss.backward()
     gradients = {}
@@ -255,15 +260,16 @@ def test_two_processes_give_the_loss_and_gradient_of_one(level, tmp_path):
 
     alignment = module()
     torch.manual_seed(1)
-    words, patches = torch.randn(5, 3, 8), torch.randn(5, 2, 6)
+    words, patches = torch.randn(5, 3, 8), torch.randn(5, 4, 6)
     entities = torch.tensor([[0, -1, 1], [0, 0, -1], [-1, -1, -1], [0, 1, 2], [-1, 0, -1]])
     pairs = torch.tensor([True, True, True, False, True])
-    ids = torch.tensor([7, 9, 4, 0, 9])
+    ids = torch.tensor([[7, 0], [8, 9], [4, 3], [0, 0], [9, 0]])
+    mask = (ids != 0).repeat_interleave(2, 1)
     if level == "sentence":
         text = alignment.embed_text(words.mean(1))
         loss = alignment.sentence_loss(text, alignment.embed_image(patches.mean(1)), pairs, ids)
     else:
-        loss = alignment.entity_loss(words, patches, entities, pairs, ids)
+        loss = alignment.entity_loss(words, patches, entities, pairs, ids, mask)
     loss.backward()
     torch.testing.assert_close(found.pop("loss"), loss.detach())
     for name, parameter in alignment.named_parameters():
