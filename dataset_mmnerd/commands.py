@@ -22,6 +22,7 @@ from .columns import parse_columns
 from .context_folder import fill_context
 from .extractors import Captioner, Extractor, ObjectTagger, TesseractReader
 from .files import check_replaceable, recover_folder, write_text
+from .ppocr import PPOCRReader
 from .push import push
 from .sources import SOURCES, ReadOptions
 
@@ -92,7 +93,14 @@ def parser(prog: str = "2mner data") -> argparse.ArgumentParser:
     )
     command.add_argument("--captions", metavar="MODEL", help="an image-text-to-text model")
     command.add_argument("--caption-count", type=int, metavar="N", help="captions an image")
-    command.add_argument("--ocr", choices=["tesseract"], help="the program that reads text")
+    command.add_argument("--ocr", choices=["tesseract", "ppocr"], help="what reads text")
+    command.add_argument(
+        "--ocr-model",
+        type=Path,
+        default=Path("backbones/ppocr"),
+        metavar="FOLDER",
+        help="of ppocr (default: %(default)s)",
+    )
 
     command = commands.add_parser(
         "audit",
@@ -161,8 +169,11 @@ def _context(options: argparse.Namespace) -> int:
 
     def extractors(languages: Sequence[str], device: str | None) -> list[Extractor]:
         found: list[Extractor] = []
-        if options.ocr is not None:  # first: a missing program is an error before a model is loaded
+        # First: a missing program is an error before a large model is loaded.
+        if options.ocr == "tesseract":
             found.append(TesseractReader(languages))
+        elif options.ocr == "ppocr":
+            found.append(PPOCRReader(options.ocr_model))
         if options.objects is not None:
             found.append(ObjectTagger(options.objects, device=device, **_given(objects)))
         if options.captions is not None:

