@@ -247,10 +247,13 @@ class TwoMNERTrainingArguments(TrainingArguments):
 
     new_parts_learning_rate: float | None = field(
         default=None,
-        metadata={"help": "Rate of what no encoder brings: fusion, projectors, classifier."},
+        metadata={"help": "Rate of what no encoder brings: collaboration, fusion, projectors."},
+    )
+    classifier_learning_rate: float | None = field(
+        default=None, metadata={"help": "Rate of the linear layer; else as the new parts."}
     )
     crf_learning_rate: float | None = field(
-        default=None, metadata={"help": "Rate of the CRF's transitions; else as the new parts."}
+        default=None, metadata={"help": "Rate of the CRF's transitions; else as the linear layer."}
     )
     adapter_learning_rate: float | None = field(
         default=None,
@@ -369,8 +372,10 @@ class TwoMNERTrainingArguments(TrainingArguments):
         self.bf16 = bf16  # type: ignore[assignment]
         if self.new_parts_learning_rate is None:
             self.new_parts_learning_rate = self.learning_rate
+        if self.classifier_learning_rate is None:
+            self.classifier_learning_rate = self.new_parts_learning_rate
         if self.crf_learning_rate is None:
-            self.crf_learning_rate = self.new_parts_learning_rate
+            self.crf_learning_rate = self.classifier_learning_rate
         if self.adapter_learning_rate is None:
             self.adapter_learning_rate = ADAPTER_RATE * self.learning_rate
         super().__post_init__()

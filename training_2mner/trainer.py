@@ -58,15 +58,17 @@ logger = logging.getLogger(__name__)
 
 
 def part_of(name: str) -> str:
-    """The part that gives a parameter its learning rate: "encoders", "adapter", "crf",
-    "new_parts"."""
+    """The part that gives a parameter its learning rate: "encoders", "adapter", "classifier",
+    "crf", "new_parts"."""
     pieces = name.split(".")
     if any(piece.startswith("lora_") for piece in pieces):
         return "adapter"
     if "crf" in pieces:
         return "crf"
     encoders = {"text_model", "vision_model", "global_vision_model"}
-    return "encoders" if encoders.intersection(pieces) else "new_parts"
+    if encoders.intersection(pieces):
+        return "encoders"
+    return "classifier" if "classifier" in pieces else "new_parts"
 
 
 def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[str]:
@@ -197,6 +199,7 @@ class TwoMNERTrainer(Trainer):
                 "encoders": self.args.learning_rate,
                 "adapter": self.args.adapter_learning_rate,
                 "new_parts": self.args.new_parts_learning_rate,
+                "classifier": self.args.classifier_learning_rate,
                 "crf": self.args.crf_learning_rate,
             }
             decayed = set(self.get_decay_parameter_names(model))

@@ -73,9 +73,12 @@ def test_model_switches_keep_their_types_from_file_and_command_line(recipe):
 
 def test_rates_of_the_other_parts_follow_the_one_before(recipe):
     *_, training = read_recipe(recipe("learning_rate: 1e-5"))
-    assert training.new_parts_learning_rate == training.crf_learning_rate == 1e-5
+    assert training.new_parts_learning_rate == training.classifier_learning_rate == 1e-5
+    assert training.crf_learning_rate == 1e-5
     *_, training = read_recipe(recipe("learning_rate: 1e-5", "new_parts_learning_rate: 1e-3"))
-    assert training.crf_learning_rate == 1e-3
+    assert training.classifier_learning_rate == training.crf_learning_rate == 1e-3
+    *_, training = read_recipe(recipe("learning_rate: 1e-5", "classifier_learning_rate: 2e-2"))
+    assert (training.new_parts_learning_rate, training.crf_learning_rate) == (1e-5, 2e-2)
 
 
 @pytest.mark.parametrize(("wish", "expected"), [("yes", True), ("no", False), ("true", True)])

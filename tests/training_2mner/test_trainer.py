@@ -75,7 +75,8 @@ def test_the_parts_of_the_loss_are_logged_and_add_up(trainer_for):
         ("model.global_vision_model.encoder.weight", "encoders"),
         ("model.fusion.gates.0.weight", "new_parts"),
         ("model.alignment.text.0.weight", "new_parts"),
-        ("classifier.weight", "new_parts"),
+        ("classifier.weight", "classifier"),
+        ("base_model.model.classifier.modules_to_save.default.weight", "classifier"),
         ("crf.transitions", "crf"),
         ("base_model.model.crf.transitions", "crf"),
     ],
@@ -88,6 +89,7 @@ def test_rates_are_by_part_and_only_weights_decay(trainer_for):
     trainer = trainer_for(
         learning_rate=1e-5,
         new_parts_learning_rate=1e-3,
+        classifier_learning_rate=5e-3,
         crf_learning_rate=1e-2,
         weight_decay=0.1,
         eval_strategy="no",
@@ -96,7 +98,7 @@ def test_rates_are_by_part_and_only_weights_decay(trainer_for):
     groups = trainer.create_optimizer().param_groups
     rate_of = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
     parameters = dict(trainer.model.named_parameters())
-    rates = {"encoders": 1e-5, "new_parts": 1e-3, "crf": 1e-2}
+    rates = {"encoders": 1e-5, "new_parts": 1e-3, "classifier": 5e-3, "crf": 1e-2}
     for name, parameter in parameters.items():
         if ".vision_model." in name:
             assert id(parameter) not in rate_of
