@@ -27,6 +27,7 @@ from .audit_hashes import (
     read_folder,
 )
 from .card_reading import missing_files
+from .image_lists import images_of_row
 from .images import MAX_PIXELS
 from .schema import SPLITS
 
@@ -258,7 +259,7 @@ class _Auditor:
         """Images that are missing, broken or enormous."""
         images = self.images
         distinct = len(images.look) + sum(map(len, images.faults.values()))
-        check, meaning = "images missing", "sentences name an image that is missing"
+        check, meaning = "images missing", "images that sentences name are missing"
         self.add(check, WARNING, images.missing_count, images.named, meaning, images.missing)
         for kind, meaning in (
             ("broken", "distinct images cannot be decoded"),
@@ -329,7 +330,8 @@ class _Auditor:
         if wanted:
             for number, split, row in self.shards.rows("id", "tokens", "image_id"):
                 if number in wanted:
-                    image = f" [{row['image_id']}]" if row["image_id"] else ""
+                    names = ", ".join(images_of_row(row["image_id"]))
+                    image = f" [{names}]" if names else ""
                     text = " ".join(row["tokens"])
                     text = text if len(text) <= 100 else f"{text[:97]}..."
                     texts[number] = f"{split} {row['id']}{image}: {text}"

@@ -15,12 +15,15 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from .image_lists import images_of_row
 from .images import ImageError, load_image
 from .labels import repair_labels
 from .quoting import quoted
@@ -231,11 +234,17 @@ class Images:
     )
 
     def read(self, number: int, split: str, row: Row) -> None:
-        """Add a row with `image`, `image_id`."""
-        self.named += row["image_id"] is not None
-        image = row["image"]
+        """Add a row with `image`, `image_id`, one or lists."""
+        names, images = images_of_row(row["image_id"]), images_of_row(row["image"])
+        for name, image in zip_longest(names, images):
+            self._read_one(number, split, name, image)
+
+    def _read_one(
+        self, number: int, split: str, name: str | None, image: dict[str, Any] | None
+    ) -> None:
+        self.named += name is not None
         if image is None or image["bytes"] is None:
-            if row["image_id"] is not None:
+            if name is not None:
                 self.missing_count += 1
                 self.missing = [*self.missing, number][:MOST_EXAMPLES]
             return

@@ -17,15 +17,17 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 from .archives import unpacked
 from .audit import audit
 from .build_report import BuildReport
 from .card import CardFacts, write_card
 from .files import recover_folder, replace_folder, written_for
+from .image_lists import images_of_row
 from .images import ImageError, load_image, read_image
 from .quoting import quoted, shorten
-from .schema import Row, features
+from .schema import Row
 from .shards import ShardWriters
 from .sources import DEFAULT_SHARES, OpenSource, ReadOptions, SourceError
 
@@ -48,9 +50,8 @@ class _Images:
         self._recent: dict[str | bytes, bytes | tuple[str, str]] = {}
         self._held = 0
 
-    def of(self, row: Row) -> bytes | tuple[str, str] | None:
-        """The image of a row as bytes; kind and reason of its fault; or None without an image."""
-        image = row["image"]
+    def of(self, image: Any) -> bytes | tuple[str, str] | None:
+        """An image of a row as bytes; kind and reason of its fault; or None without an image."""
         if isinstance(image, dict):
             image = image["bytes"]
         if image is None:
@@ -177,14 +178,13 @@ def write_rows(
         if unknown:
             expected = f"some of {shorten(', '.join(known))}"
             raise SourceError(f"languages: found {quoted(unknown[0])}, expected {expected}")
-    columns = features(opened.labels, sample=opened.source.is_sample)
     report = BuildReport(opened.labels)
-    writers = ShardWriters(folder, columns)
+    writers = ShardWriters(folder, opened.features)
     images = _Images()
     for split, row in opened.rows(languages):
-        image = _image(row, images, report)
-        report.count(split, row, image)
-        writers.add(row["lang"], split, row, image)
+        contents = _contents(row, images, report)
+        report.count(split, row, contents)
+        writers.add(row["lang"], split, row, contents)
     if not report.parts:
         files = {part.path.name for part in opened.parts if part.path is not None}
         found = f"no sentence in {shorten(', '.join(sorted(files)))}"
@@ -194,16 +194,28 @@ def write_rows(
     return report
 
 
-def _image(row: Row, images: _Images, report: BuildReport) -> bytes | None:
-    """The image of a row as bytes; None, with a warning, if it is missing or has a fault."""
-    if row["image"] is None and row["image_id"] is not None:
-        report.warn("images are missing", f"{row['image_id']} of {row['id']}")
-    found = images.of(row)
+def _contents(row: Row, images: _Images, report: BuildReport) -> list[bytes | None]:
+    """The images of a row as bytes; None, with a warning, where one is missing or has a fault."""
+    given, names = images_of_row(row["image"]), images_of_row(row["image_id"])
+    given = given or [None] * len(names)
+    names = names or [None] * len(given)
+    return [
+        _image(image, name, row["id"], images, report)
+        for image, name in zip(given, names, strict=True)
+    ]
+
+
+def _image(
+    image: Any, name: str | None, row: str, images: _Images, report: BuildReport
+) -> bytes | None:
+    if image is None and name is not None:
+        report.warn("images are missing", f"{name} of {row}")
+    found = images.of(image)
     if not isinstance(found, tuple):
         return found
     kind, reason = found
     # The name without its folders: local paths are no part of the data.
-    path = row["image"] if isinstance(row["image"], str) else row["image_id"] or row["id"]
+    path = image if isinstance(image, str) else name or row
     report.warn(f"images are {kind} and left out", f"{PurePath(path).name}: {reason}")
     return None
 

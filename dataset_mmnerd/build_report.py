@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .audit import AuditReport
@@ -48,8 +49,9 @@ class BuildReport:
         self.warnings[kind] += 1
         self.first.setdefault(kind, shorten(example))
 
-    def count(self, split: str, row: Row, image: bytes | None) -> None:
-        """Count a row and its image."""
+    def count(self, split: str, row: Row, images: Sequence[bytes | None]) -> None:
+        """Count a row and its images. An example has the first of them."""
+        image = next((one for one in images if one is not None), None)
         part = self.parts.setdefault((row["lang"], split), PartSummary())
         tags = row["ner_tags"]
         types = [tag[2:] for tag in tags if tag.startswith("B-")]

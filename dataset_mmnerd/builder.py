@@ -23,7 +23,7 @@ from datasets import (
 )
 
 from .quoting import quoted, shorten
-from .schema import ALL_LANGUAGES, Row, features
+from .schema import ALL_LANGUAGES, Row
 from .sources import DEFAULT_SHARES, OpenSource, ReadOptions, SourceError
 
 
@@ -44,6 +44,7 @@ class MMNERDConfig(BuilderConfig):
     columns: dict[str, str] = field(default_factory=dict)
     tag_names: tuple[str, ...] | None = None
     config: str | None = None
+    several_images: bool = False
 
     def open(self) -> OpenSource:
         return OpenSource(
@@ -57,6 +58,7 @@ class MMNERDConfig(BuilderConfig):
                 columns=self.columns,
                 tag_names=self.tag_names,
                 config=self.config,
+                several_images=self.several_images,
             ),
         )
 
@@ -86,8 +88,7 @@ class MMNERD(GeneratorBasedBuilder):
         if self.config.name not in (ALL_LANGUAGES, *languages):
             there = shorten(", ".join((ALL_LANGUAGES, *languages)))
             raise SourceError(f"config: found {quoted(self.config.name)}, expected one of {there}")
-        columns = features(opened.labels, sample=opened.source.is_sample)
-        return DatasetInfo(features=columns, description=opened.source.about)
+        return DatasetInfo(features=opened.features, description=opened.source.about)
 
     def _split_generators(self, dl_manager: Any) -> list[SplitGenerator]:
         splits = self.config.open().splits

@@ -21,7 +21,7 @@ from .card_images import image_strip, label_chart
 from .card_reading import dataset_infos, read_card
 from .files import write_text
 from .markdown import code, escaped, listed, table
-from .schema import ALL_LANGUAGES, LANGUAGES, SPLITS, Row, entity_types, features
+from .schema import ALL_LANGUAGES, LANGUAGES, SPLITS, Row, entity_types
 from .sources import OpenSource
 
 _CONTEXT_HEADING = "\n## Text made from the images\n"
@@ -74,6 +74,7 @@ def write_card(
         languages=listed([LANGUAGES.get(lang, escaped(lang)) for lang in languages]),
         about=opened.source.about,
         is_sample=opened.source.is_sample,
+        several_images=opened.several_images,
         license=escaped(facts.license or "not stated"),
         origin=escaped(facts.origin or "not stated"),
         labels=", ".join(map(code, report.labels)),
@@ -132,7 +133,6 @@ def _metadata(
     opened: OpenSource, report: BuildReport, languages: Sequence[str], facts: CardFacts
 ) -> DatasetCardData:
     """The YAML metadata: configurations, splits, sizes and features."""
-    columns = features(report.labels, sample=opened.source.is_sample)
     infos, configs = {}, []
     for name in (ALL_LANGUAGES, *languages):
         chosen = languages if name == ALL_LANGUAGES else [name]
@@ -153,7 +153,7 @@ def _metadata(
             by_name.add(split)
         infos[name] = DatasetInfo(
             config_name=name,
-            features=columns,
+            features=opened.features,
             splits=by_name,
             dataset_size=sum(split.num_bytes for split in splits),
             download_size=sum(stored),

@@ -59,6 +59,9 @@ def parser(prog: str = "2mner data") -> argparse.ArgumentParser:
     )
     command.add_argument("--config", help="of a data set (--source dataset)")
     command.add_argument("--image-dir", type=Path, help="the images, if elsewhere")
+    command.add_argument(
+        "--several-images", action="store_true", help="of the sample: three images a sentence"
+    )
     command.add_argument("--out", type=Path, required=True, help="the new folder")
     command.add_argument("--languages", nargs="+", metavar="LANG", help="take only these")
     command.add_argument("--language", metavar="LANG", help="of data that does not name its own")
@@ -137,6 +140,7 @@ def _build(options: argparse.Namespace) -> int:
             columns=parse_columns(options.columns or ()),
             tag_names=None if options.tag_names is None else tuple(options.tag_names),
             config=options.config,
+            several_images=options.several_images,
         ),
         languages=options.languages,
         entity_types=options.entity_types,

@@ -1,4 +1,5 @@
-"""The columns `objects`, `captions` and `ocr` of a data set folder, filled from its images.
+"""The columns `objects`, `captions` and `ocr` of a data set folder, filled from its images. The
+strings of several images of a sentence follow one another, in the order of the images.
 
     2mner data context mmnerd/ --objects backbones/tagger --ocr tesseract
 
@@ -17,6 +18,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from tqdm import tqdm
 
 from .card import update_card
 from .card_reading import dataset_infos, read_card
-from .context_store import Reading, ReadingKey, Readings, StoredReadings, read_images
+from .context_store import Reading, ReadingKey, Readings, StoredReadings, joined, read_images
 from .extractors import ContextError, Extractor
 from .files import check_inside, check_size, write_text
 from .markdown import table
@@ -78,10 +80,10 @@ class _Shard:
 
     Attributes:
         rows: the rows.
-        images: of each row its image, as a dictionary of the distinct ones.
+        images: of all rows, as a dictionary of the distinct ones.
         contents: the distinct images.
         digests: their digests.
-        numbers: of each row the number of its image, or None.
+        numbers: of each row the numbers of its images, in their order.
         langs: the language of each row.
     """
 
@@ -89,35 +91,43 @@ class _Shard:
     images: pa.DictionaryArray
     contents: list[bytes]
     digests: list[str]
-    numbers: list[int | None]
+    numbers: list[list[int]]
     langs: list[str]
 
     @classmethod
     def of(cls, path: Path) -> _Shard:
-        rows, images = read_shard(path)
+        rows, images, counts = read_shard(path)
         contents = images.dictionary.to_pylist()
+        left = iter(images.indices.to_pylist())
         return cls(
             rows,
             images,
             contents,
             [content_digest(content) for content in contents],
-            images.indices.to_pylist(),
+            [[n for n in islice(left, count) if n is not None] for count in counts],
             rows["lang"].to_pylist(),
         )
 
     def shown(self) -> Iterator[tuple[int, str]]:
         """Each distinct pair of an image's number and a language."""
         pairs = zip(self.numbers, self.langs, strict=True)
-        return iter(dict.fromkeys((number, lang) for number, lang in pairs if number is not None))
+        return iter(dict.fromkeys((number, lang) for own, lang in pairs for number in own))
 
     def column(self, name: str, extractor: Extractor, readings: Readings) -> list[list[str] | None]:
         """The new values of a column. A row without an image keeps its value."""
         values: list[list[str] | None] = self.rows[name].to_pylist()
-        for row, (number, lang) in enumerate(zip(self.numbers, self.langs, strict=True)):
-            if number is not None:
-                key = Readings.key(extractor, self.digests[number], lang)
-                values[row] = _reading(readings, key).strings
+        for row, (own, lang) in enumerate(zip(self.numbers, self.langs, strict=True)):
+            if own:
+                keys = (Readings.key(extractor, self.digests[number], lang) for number in own)
+                values[row] = joined(_reading(readings, key).strings for key in keys)
         return values
+
+    def names(self) -> dict[int, str]:
+        """A name of each distinct image."""
+        images = self.rows["image"].combine_chunks()
+        images = images.flatten() if pa.types.is_list(images.type) else images
+        numbers, names = self.images.indices.to_pylist(), images.field("path").to_pylist()
+        return {n: name for n, name in zip(numbers, names, strict=True) if n is not None}
 
 
 def _reading(readings: Readings, key: ReadingKey) -> Reading:
@@ -234,8 +244,7 @@ def _count(
     summary: ColumnSummary,
 ) -> None:
     """Count the readings of a shard's images that are not among those `counted`."""
-    names = shard.rows["image"].combine_chunks().field("path").to_pylist()
-    rows = {number: row for row, number in enumerate(shard.numbers)}
+    names = shard.names()
     for number, lang in shard.shown():
         key = Readings.key(extractor, shard.digests[number], lang)
         if key in counted:
@@ -244,7 +253,7 @@ def _count(
         reading = _reading(readings, key)
         summary.images += 1
         if reading.strings is None:
-            summary.failed.append((names[rows[number]], reading.fault or ""))
+            summary.failed.append((names[number], reading.fault or ""))
         else:
             summary.strings += len(reading.strings)
             summary.nothing_found += not reading.strings

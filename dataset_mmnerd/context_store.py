@@ -23,6 +23,7 @@ from PIL import Image
 
 from .extractors import ContextError, Extractor
 from .files import check_inside
+from .image_lists import images_of_row
 from .images import ImageError, load_image, read_image
 from .schema import UNKNOWN_LANGUAGE
 from .shards import content_digest
@@ -244,7 +245,9 @@ ImageValue = str | Path | bytes | Mapping[str, Any] | None
 
 
 def visual_context(
-    images: Sequence[ImageValue], langs: Sequence[str], extractors: Sequence[Extractor]
+    images: Sequence[ImageValue | list[ImageValue]],
+    langs: Sequence[str],
+    extractors: Sequence[Extractor],
 ) -> dict[str, list[list[str] | None]]:
     """The columns that extractors make of images in memory. Each distinct image is read once.
 
@@ -252,7 +255,8 @@ def visual_context(
     >>> context["objects"][0], context["ocr"][0]
 
     Args:
-        images: the image of each row: a path, the bytes of a file, `{"bytes", "path"}`, or None.
+        images: the image of each row: a path, the bytes of a file, `{"bytes", "path"}`, or None; or
+            a list of such, whose strings follow one another.
         langs: the language of each row.
         extractors: the extractors.
 
@@ -264,35 +268,42 @@ def visual_context(
         ContextError: if an extractor cannot work at all.
     """
     readings = Readings()
-    digests: list[str | None] = []
+    digests: list[list[str]] = []  # of each row those of its images
     faults: dict[str, tuple[int, str]] = {}  # of each distinct image its first row and the reason
 
     def contents() -> Iterable[tuple[bytes, str]]:
-        for row, (image, lang) in enumerate(zip(images, langs, strict=True)):
-            content = None
-            try:
-                content = _content(image)
-            except ImageError as error:
-                faults.setdefault(str(image), (row, str(error)))
-            digests.append(None if content is None else content_digest(content))
-            if content is not None:
-                yield content, lang
+        for row, (given, lang) in enumerate(zip(images, langs, strict=True)):
+            digests.append([])
+            for image in images_of_row(given):
+                content = None
+                try:
+                    content = _content(image)
+                except ImageError as error:
+                    faults.setdefault(str(image), (row, str(error)))
+                if content is not None:
+                    digests[row].append(content_digest(content))
+                    yield content, lang
 
     read_images(contents(), extractors, readings)
     columns: dict[str, list[list[str] | None]] = {}
     for extractor in extractors:
         values = columns[extractor.column] = []
-        for row, (digest, lang) in enumerate(zip(digests, langs, strict=True)):
-            reading = None
-            if digest is not None:
-                reading = readings.get(Readings.key(extractor, digest, lang))
+        for row, (own, lang) in enumerate(zip(digests, langs, strict=True)):
+            found = [readings.get(Readings.key(extractor, digest, lang)) for digest in own]
+            for digest, reading in zip(own, found, strict=True):
                 if reading is not None and reading.fault is not None:
                     faults.setdefault(digest, (row, reading.fault))
-            values.append(None if reading is None else reading.strings)
+            values.append(joined(None if reading is None else reading.strings for reading in found))
     if faults:
         message = "%d images cannot be read, the first: row %d: %s"
         logger.warning(message, len(faults), *min(faults.values()))
     return columns
+
+
+def joined(strings: Iterable[Sequence[str] | None]) -> list[str] | None:
+    """The strings of several images, in their order; None if none of them could be read."""
+    read = [own for own in strings if own is not None]
+    return [string for own in read for string in own] if read else None
 
 
 def _content(image: ImageValue) -> bytes | None:
@@ -309,6 +320,7 @@ __all__ = [
     "Readings",
     "StoredReadings",
     "decoded",
+    "joined",
     "read_images",
     "visual_context",
 ]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from datasets import Image, load_dataset
+from datasets import load_dataset
 from datasets.exceptions import DatasetsError
 
+from .image_lists import undecoded
 from .quoting import shorten
 from .shards import ShardError, reading_shard
 
@@ -44,10 +45,7 @@ def load_named(name: str, config: str | None = None, *, streaming: bool = False)
     with reading_data_set(name):
         found = load_dataset(name, config, streaming=streaming)
     for split, rows in found.items():
-        for column, feature in (rows.features or {}).items():
-            if isinstance(feature, Image):
-                rows = rows.cast_column(column, Image(decode=False))
-        found[split] = rows
+        found[split] = undecoded(rows)
     return found
 
 

@@ -7,8 +7,8 @@ The format is recognised by the file's content:
   three, Universal NER's `.iob2` five); `#` begins a comment, of which `# sent_id = ...` names the
   sentence and `# newdoc id = ...` its document.
 * **jsonl**: one JSON object a line with `tokens` and `ner_tags`. Optional fields are `image` (a
-  path below the image folder), `image_id`, `lang`, `id`, `objects`, `captions`, `ocr`, and one of
-  `group`, `document`, `story`.
+  path below the image folder, or a list of such), `image_id`, `lang`, `id`, `objects`, `captions`,
+  `ocr`, and one of `group`, `document`, `story`.
 
 A row has the columns of `schema.py`, with label names in `ner_tags` and a path in `image`, and two
 more: `group`, a document or story whose sentences stay in one split (or None), and `repaired`,
@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -33,6 +33,7 @@ from typing import Any
 from datasets import Dataset, concatenate_datasets
 
 from .files import find_image, is_safe_name
+from .image_lists import images_of_row
 from .labels import repair_labels
 from .quoting import quoted, shorten
 from .schema import (
@@ -76,7 +77,7 @@ class _Sentence:
     line: int
     tokens: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
-    image: str | None = None
+    image: str | list[str] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -225,14 +226,22 @@ def _sentence_from_json(
     extra: dict[str, Any] = {
         key: _json_strings(record, key, path, number) for key in CONTEXT_COLUMNS
     }
-    for key in ("id", "lang", "image_id"):
+    for key in ("id", "lang"):
         extra[key] = _json_name(record, key, path, number)
+    image, extra["image_id"] = (
+        _json_names(record, key, path, number) for key in ("image", "image_id")
+    )
+    if isinstance(image, list) or isinstance(extra["image_id"], list):
+        image, ids = images_of_row(image), images_of_row(extra["image_id"])
+        if ids and len(ids) != len(image):
+            found = f"{len(image)} images and {len(ids)} image_ids"
+            raise MalformedLineError(path, number, found, "one image_id an image")
     if extra["lang"] is not None and not is_language(extra["lang"]):
         found = f"'lang': {quoted(extra['lang'])}"
         raise MalformedLineError(path, number, found, LANGUAGE_FORM)
     groups = (_json_name(record, key, path, number) for key in ("group", "document", "story"))
     extra["group"] = next((group for group in groups if group is not None), None)
-    return _Sentence(number, tokens, tags, _json_name(record, "image", path, number), extra)
+    return _Sentence(number, tokens, tags, image, extra)
 
 
 def _lone_surrogate(record: dict[str, Any]) -> str | None:
@@ -268,6 +277,20 @@ def _json_name(record: dict[str, Any], key: str, path: Path, number: int) -> str
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise MalformedLineError(path, number, f"{key!r}: {quoted(value)}", "a string or null")
     return str(value)
+
+
+def _json_names(
+    record: dict[str, Any], key: str, path: Path, number: int
+) -> str | list[str] | None:
+    """A name, or a list of names."""
+    value = record.get(key)
+    if not isinstance(value, list):
+        return _json_name(record, key, path, number)
+    wrong = next((item for item in value if not isinstance(item, str) or not item), None)
+    if wrong is not None:
+        found = f"{key!r}: {quoted(value)}"
+        raise MalformedLineError(path, number, found, "a string, a list of strings or null")
+    return value or None
 
 
 _PARSERS = {"conll": _parse_conll, "conllu": _parse_conllu}
@@ -337,6 +360,7 @@ def read_file(
     name: str | None = None,
     columns: Mapping[str, str] | None = None,
     tag_names: Sequence[str] | None = None,
+    image_path: Callable[[str], str] = str,
 ) -> Iterator[Row]:
     """The rows of one file of any format, in the file's order.
 
@@ -351,6 +375,7 @@ def read_file(
         name: the prefix of the ids of sentences without `id`; by default language and file name.
         columns: other names of the fields of JSON lines, such as `{"tokens": "words"}`.
         tag_names: the labels by number, for JSON lines whose `ner_tags` are numbers.
+        image_path: from the name of an image to its path below `image_dir`.
 
     Raises:
         MalformedLineError: at the first line that does not fit.
@@ -364,16 +389,17 @@ def read_file(
     sentences = _parse(path, allowed, columns, tag_names)
     named, missing, repaired = 0, [], 0
     for index, sentence in islice(enumerate(sentences), start, stop):
-        image = None
-        if sentence.image is not None:
-            if not is_safe_name(sentence.image):
+        images: list[str | None] = []
+        for image in images_of_row(sentence.image):
+            if not is_safe_name(image):
                 expected = "a relative name inside the image folder"
-                found = f"image {quoted(sentence.image)}"
-                raise MalformedLineError(path, sentence.line, found, expected)
-            image = find_image(sentence.image, folder)
+                raise MalformedLineError(path, sentence.line, f"image {quoted(image)}", expected)
+            file = find_image(image_path(image), folder)
+            images.append(None if file is None else str(file.absolute()))
             named += 1
-            if image is None:
-                missing.append(sentence.image)
+            if file is None:
+                missing.append(image)
+        several = isinstance(sentence.image, list)
         extra = sentence.extra
         tags = repair_labels(sentence.tags)
         repaired += tags != sentence.tags
@@ -382,7 +408,7 @@ def read_file(
             "tokens": sentence.tokens,
             "ner_tags": tags,
             "lang": extra.get("lang") or lang,
-            "image": None if image is None else str(image.absolute()),
+            "image": images if several else next(iter(images), None),
             "image_id": extra.get("image_id") or sentence.image,
             **{key: extra.get(key) for key in CONTEXT_COLUMNS},
             "group": extra.get("group"),
@@ -438,6 +464,24 @@ def labels_of(
     return bio_labels(entity_types(found))
 
 
+def name_image_lists(
+    files: Iterable[Path | str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    tag_names: Sequence[str] | None = None,
+) -> bool:
+    """Whether a line of some files has a list of images. `columns` and `tag_names` are as in
+    `read_file`.
+    """
+    paths = (_slice_of(file, columns, tag_names)[0] for file in files)
+    return any(
+        isinstance(sentence.image, list)
+        for path in paths
+        if recognise(path) == "jsonl"
+        for sentence in _parse_jsonl(path, None, columns, tag_names)
+    )
+
+
 def dataset_from_files(
     files: Iterable[Path | str] | Path | str,
     image_dir: Path | str | None = None,
@@ -447,7 +491,8 @@ def dataset_from_files(
     columns: Mapping[str, str] | None = None,
     tag_names: Sequence[str] | None = None,
 ) -> Dataset:
-    """One data set of files of any format, read as by `read_file`.
+    """One data set of files of any format, read as by `read_file`. If one of them has a list of
+    images, all sentences have lists.
 
     Words and labels are held in memory, images as paths. No cache is written.
 
@@ -463,11 +508,15 @@ def dataset_from_files(
     if labels is None:
         labels = labels_of(files, columns=columns, tag_names=tag_names)
     read = partial(read_file, labels=labels, lang=lang, columns=columns, tag_names=tag_names)
-    schema = features(labels)
+    several = name_image_lists(files, columns=columns, tag_names=tag_names)
+    schema = features(labels, several=several)
     rows = (row for file in files for row in read(file, image_dir))
     parts = []
     while batch := list(islice(rows, _ROWS_AT_A_TIME)):
         table = {key: [row[key] for row in batch] for key in schema}
+        if several:
+            for key in ("image", "image_id"):
+                table[key] = [images_of_row(value) or None for value in table[key]]
         parts.append(Dataset.from_dict(table, features=schema))
     if not parts:
         return Dataset.from_dict({key: [] for key in schema}, features=schema)
@@ -481,6 +530,7 @@ __all__ = [
     "is_language",
     "labels_of",
     "language_of",
+    "name_image_lists",
     "read_file",
     "recognise",
 ]

@@ -10,11 +10,17 @@
     captions            [str] | null   sentences about the image, null until filled
     ocr                 [str] | null   lines of text on the image, null until filled
 
+Where sentences have several images (`features(labels, several=True)`) these two are
+
+    image               [Image | null] | null  in the order of the source, null for a missing one
+    image_id            [str] | null           their names
+
 The embedded sample also has (`features(labels, sample=True)`)
 
     decidable_from_text bool           false: only the image tells the type of the one entity
     object_box          [float] | null where the object lies that the image shows: left, top, right
                                        and bottom, 0 to 1; null without an image
+    object_image        int | null     the number of that image, from 0, where there are several
 """
 
 from __future__ import annotations
@@ -97,25 +103,29 @@ def entity_types(labels: Iterable[str]) -> list[str]:
     return known + [name for name in found if name not in DEFAULT_ENTITY_TYPES]
 
 
-def features(labels: Sequence[str], *, sample: bool = False) -> Features:
+def features(labels: Sequence[str], *, sample: bool = False, several: bool = False) -> Features:
     """The columns as `datasets` types.
 
     Args:
         labels: the label names, in the order of their ids.
-        sample: add the columns of the embedded sample, `decidable_from_text` and `object_box`.
+        sample: add the columns of the embedded sample, `decidable_from_text` and `object_box`; and
+            `object_image` with several images.
+        several: sentences have several images.
     """
     columns = {
         "id": Value("string"),
         "tokens": List(Value("string")),
         "ner_tags": List(ClassLabel(names=list(labels))),
         "lang": Value("string"),
-        "image": Image(),
-        "image_id": Value("string"),
+        "image": List(Image()) if several else Image(),
+        "image_id": List(Value("string")) if several else Value("string"),
         **{column: List(Value("string")) for column in CONTEXT_COLUMNS},
     }
     if sample:
         columns["decidable_from_text"] = Value("bool")
         columns["object_box"] = List(Value("float64"))
+    if sample and several:
+        columns["object_image"] = Value("int32")
     return Features(columns)
 
 

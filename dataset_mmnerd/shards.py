@@ -1,9 +1,9 @@
 """Parquet shards of rows with images, written and read in bounded memory.
 
 A shard is one row group. Its images are a dictionary column: each distinct image once, and for each
-row the number of its image. This is ordinary Parquet dictionary encoding, which every reader
-decodes, so an image of a thousand sentences is stored once a shard. Images are the same if their
-bytes are.
+row the number of its image, or a list of such numbers. This is ordinary Parquet dictionary
+encoding, which every reader decodes, so an image of a thousand sentences is stored once a shard.
+Images are the same if their bytes are.
 
 A shard is closed at 12 MiB of distinct images, at 96 MiB of images repeated for each row (the size
 for a reader of the row group), or at 20,000 rows. Writing one takes about four times the size of
@@ -20,11 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Features
 
 from .files import check_inside, replaced
+from .image_lists import has_image_lists, images_of_row
 from .images import ImageError, load_image, read_image
 from .quoting import shorten
 from .schema import SPLITS, Row, features
@@ -38,6 +41,9 @@ _SHARD_ROWS = 20_000
 _BATCH_ROWS = 1000
 _HELD_BYTES = 64 * 2**20
 _WORD_BYTES = 200  # approximate size of a word and its label as Python objects
+
+Images = bytes | None | list[bytes | None]
+"""The image of a row, or the list of its images."""
 
 
 def content_digest(content: bytes) -> str:
@@ -107,6 +113,7 @@ class ShardWriter:
         self._folder, self._stem, self._columns = folder, stem, columns
         self._label_ids = {name: i for i, name in enumerate(columns["ner_tags"].feature.names)}
         self._schema = columns.arrow_schema
+        self._several = has_image_lists(columns)
         self._text_schema = pa.schema([part for part in self._schema if part.name != "image"])
         self._start_shard()
 
@@ -114,7 +121,8 @@ class ShardWriter:
         self._rows: list[Row] = []
         self._batches: list[pa.RecordBatch] = []
         self._images: dict[bytes, int] = {}
-        self._numbers: list[int | None] = []
+        self._numbers: list[int | None] = []  # of all places for images
+        self._places: list[int] = []  # of each row
         self._distinct_bytes = self._image_bytes = self._text_bytes = self._row_bytes = 0
 
     @property
@@ -122,16 +130,11 @@ class ShardWriter:
         """The approximate size in memory of the rows that are not written yet."""
         return self._distinct_bytes + self._text_bytes + self._row_bytes
 
-    def add(self, row: Row, image: bytes | None) -> None:
-        """Add a row, with label names, and the bytes of its image."""
-        number = None
-        if image is not None:
-            number = self._images.get(image)
-            self._image_bytes += len(image)
-            if number is None:
-                number = self._images[image] = len(self._images)
-                self._distinct_bytes += len(image)
-        self._numbers.append(number)
+    def add(self, row: Row, image: Images) -> None:
+        """Add a row, with label names, and the bytes of its image or images."""
+        images = images_of_row(image) or ([] if self._several else [None])
+        self._numbers += [None if image is None else self._number(image) for image in images]
+        self._places.append(len(images))
         self._rows.append(row)
         self._row_bytes += _WORD_BYTES * (len(row["tokens"]) + 10)
         if len(self._rows) == _BATCH_ROWS:
@@ -139,9 +142,17 @@ class ShardWriter:
         if (
             self._distinct_bytes >= _DISTINCT_BYTES
             or self._image_bytes >= _EXPANDED_BYTES
-            or len(self._numbers) >= _SHARD_ROWS
+            or len(self._places) >= _SHARD_ROWS
         ):
             self.write()
+
+    def _number(self, image: bytes) -> int:
+        number = self._images.get(image)
+        self._image_bytes += len(image)
+        if number is None:
+            number = self._images[image] = len(self._images)
+            self._distinct_bytes += len(image)
+        return number
 
     def _batch(self) -> None:
         """Convert the added rows to Arrow, which takes a tenth of the memory."""
@@ -151,13 +162,7 @@ class ShardWriter:
             if part.name == "ner_tags":
                 values = [[self._label_ids[tag] for tag in tags] for tags in values]
             columns.append(pa.array(values, part.type))
-        names = [
-            None if number is None else PurePath(row["image_id"] or row["id"]).name
-            for row, number in zip(self._rows, self._numbers[-len(self._rows) :], strict=True)
-        ]
-        columns.append(pa.array(names, pa.string()))
-        schema = self._text_schema.append(pa.field("image name", pa.string()))
-        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        self._batches.append(pa.RecordBatch.from_arrays(columns, schema=self._text_schema))
         self._text_bytes += self._batches[-1].nbytes
         self._rows, self._row_bytes = [], 0
 
@@ -167,26 +172,46 @@ class ShardWriter:
             self._batch()
         if not self._batches:
             return
-        texts = pa.Table.from_batches(self._batches)
+        table = pa.Table.from_batches(self._batches)
         numbers = pa.array(self._numbers, pa.int32())
         images = pa.DictionaryArray.from_arrays(numbers, pa.array(self._images, pa.binary()))
         self._images = {}  # they are in Arrow: do not hold them twice while the file is written
-        names = texts["image name"].combine_chunks()
         image = pa.StructArray.from_arrays(
-            [images, names], names=["bytes", "path"], mask=numbers.is_null()
+            [images, self._names(table)], names=["bytes", "path"], mask=numbers.is_null()
         )
-        table = texts.drop_columns("image name").append_column("image", image)
-        table = table.select(self._schema.names)
+        if self._several:
+            ends = np.cumsum(self._places)
+            # A row without images is null: its offset is.
+            starts = [
+                None if count == 0 else end - count
+                for end, count in zip(ends.tolist(), self._places, strict=True)
+            ]
+            offsets = pa.array([*starts, len(self._numbers)], pa.int32())
+            image = pa.ListArray.from_arrays(offsets, image)
+        table = table.append_column("image", image).select(self._schema.names)
         path = self._folder / f"{self._stem}-{len(self.written.shards):05d}.parquet"
         _write(path, table, self._schema.metadata)
         self._count(table.nbytes - image.nbytes, path)
         self._start_shard()
-        del texts, images, image, table
+        del images, image, table
         pa.default_memory_pool().release_unused()
+
+    def _names(self, rows: pa.Table) -> pa.Array:
+        """The name of each image, without folders; null where there is none."""
+        names: list[str | None] = []
+        given = zip(rows["id"].to_pylist(), rows["image_id"].to_pylist(), strict=True)
+        for (name, images), count in zip(given, self._places, strict=True):
+            own = images_of_row(images) or [name] * count
+            names += [PurePath(image or name).name for image in own]
+        shown = [
+            None if number is None else name
+            for number, name in zip(self._numbers, names, strict=True)
+        ]
+        return pa.array(shown, pa.string())
 
     def _count(self, text_bytes: int, path: Path) -> None:
         written = self.written
-        written.rows += len(self._numbers)
+        written.rows += len(self._places)
         written.shards.append(path)
         written.stored_bytes += path.stat().st_size
         written.expanded_bytes += text_bytes + self._image_bytes
@@ -218,7 +243,7 @@ class ShardWriters:
         self._writers: dict[tuple[str, str], ShardWriter] = {}
         self.held_bytes = 0
 
-    def add(self, lang: str, split: str, row: Row, image: bytes | None) -> None:
+    def add(self, lang: str, split: str, row: Row, image: Images) -> None:
         """Add a row of a language and split: see `ShardWriter.add`."""
         writer = self._writers.get((lang, split))
         if writer is None:
@@ -297,29 +322,40 @@ def label_names(file: pq.ParquetFile) -> list[str]:
     labels = getattr(getattr(tags, "feature", None), "names", None)
     if labels is None:
         raise ValueError("no column ner_tags of class labels")
-    for column in features(labels).arrow_schema:
+    several = pa.types.is_list(schema.field("image").type)
+    for column in features(labels, several=several).arrow_schema:
         found = schema.field(column.name).type
         if column.name != "image" and found != column.type:
             raise ValueError(f"column {column.name} of type {found}")
     return labels
 
 
-def read_shard(path: Path) -> tuple[pa.Table, pa.DictionaryArray]:
-    """A shard's rows, and for each row its image, as a dictionary of the distinct ones.
+def read_shard(path: Path) -> tuple[pa.Table, pa.DictionaryArray, list[int]]:
+    """A shard's rows; the images of all rows, one after the other, as a dictionary of the distinct
+    ones; and how many of them each row has. A row of one image or none has one, or null.
 
     Raises:
         ShardError: if it is damaged, or lacks a column that `build` writes.
     """
-    with (
-        reading_shard(path),
-        pq.ParquetFile(path, read_dictionary=["image.bytes"]) as file,
-    ):
-        rows = file.read()
-        rows.validate(full=True)
-        label_names(file)
-        chunks = [chunk.field("bytes") for chunk in rows["image"].chunks]
-        images = pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.binary()))
-        return rows, images.unify_dictionaries().combine_chunks()
+    with reading_shard(path):
+        content = f"{_image_path(pq.read_schema(path))}.bytes"
+        with pq.ParquetFile(path, read_dictionary=[content]) as file:
+            rows = file.read()
+            rows.validate(full=True)
+            label_names(file)
+        chunks, counts = rows["image"].chunks, [1] * len(rows)
+        if pa.types.is_list(rows["image"].type):
+            lengths = pc.fill_null(pc.list_value_length(rows["image"]), 0)
+            chunks, counts = [chunk.flatten() for chunk in chunks], lengths.to_pylist()
+        images = pa.chunked_array(
+            [chunk.field("bytes") for chunk in chunks], pa.dictionary(pa.int32(), pa.binary())
+        )
+        return rows, images.unify_dictionaries().combine_chunks(), counts
+
+
+def _image_path(schema: pa.Schema) -> str:
+    """Where Parquet has the fields of an image."""
+    return "image.list.element" if pa.types.is_list(schema.field("image").type) else "image"
 
 
 def replace_shard(path: Path, rows: pa.Table) -> None:
@@ -341,13 +377,14 @@ def _write(path: Path, rows: pa.Table, metadata: dict[bytes, bytes]) -> None:
     for part in rows.schema:
         if pa.types.is_list(part.type):
             compressed[part.name] = f"{part.name}.list.element"
-    compressed["image"] = "image.path"
+    image = _image_path(rows.schema)
+    compressed["image"] = f"{image}.path"
     rows = rows.replace_schema_metadata(None)
     with pq.ParquetWriter(
         path,
         rows.schema,
         store_schema=False,  # or readers would see a dictionary type where `Image` has bytes
-        compression=dict.fromkeys(compressed.values(), "zstd") | {"image.bytes": "none"},
+        compression=dict.fromkeys(compressed.values(), "zstd") | {f"{image}.bytes": "none"},
         write_page_index=True,
     ) as writer:
         writer.write_table(rows, row_group_size=len(rows))

@@ -10,19 +10,27 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from .columns import ColumnReader
 from .files import IMAGE_SUFFIXES, find_image, is_safe_name
+from .image_lists import has_image_lists, images_of_row
 from .loading import LoadingError, load_named
 from .quoting import quoted, shorten
-from .readers import LANGUAGE_FORM, is_language, labels_of, language_of, read_file
+from .readers import (
+    LANGUAGE_FORM,
+    is_language,
+    labels_of,
+    language_of,
+    name_image_lists,
+    read_file,
+)
 from .sample import SAMPLE_LANGUAGES, sample_rows
-from .schema import CONTEXT_COLUMNS, DEFAULT_ENTITY_TYPES, SPLITS, Row, bio_labels
+from .schema import CONTEXT_COLUMNS, DEFAULT_ENTITY_TYPES, SPLITS, Row, bio_labels, features
 from .schema import entity_types as types_of
 
 DEFAULT_SHARES = (80, 10, 10)
@@ -53,6 +61,7 @@ class Part:
         read: `read(labels)` yields the rows. A label that is not in `labels` is an error.
         path: the file; None for a data set.
         labels: the labels of a data set.
+        several: whether the rows have lists of images; None if the file tells it.
     """
 
     split: str | None
@@ -60,6 +69,7 @@ class Part:
     read: Callable[[Sequence[str]], Iterator[Row]]
     path: Path | None = None
     labels: tuple[str, ...] = ()
+    several: bool | None = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,7 @@ class ReadOptions:
         columns: the data's own column names, by those of `schema.py`.
         tag_names: the labels by number, if the data has numbers.
         config: the configuration of a data set.
+        several_images: the sample's variant with three images a sentence.
     """
 
     image_dir: Path | None = None
@@ -79,6 +90,7 @@ class ReadOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     tag_names: tuple[str, ...] | None = None
     config: str | None = None
+    several_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,13 @@ def _inside(images: Path, folder: Path) -> Path:
     return images
 
 
-def _part(path: Path, data_dir: Path, options: ReadOptions, lang: str | None) -> Part:
+def _part(
+    path: Path,
+    data_dir: Path,
+    options: ReadOptions,
+    lang: str | None,
+    image_path: Callable[[str], str] | None = None,
+) -> Part:
     name = "-".join(path.relative_to(data_dir).with_suffix("").parts)
 
     def read(labels: Sequence[str]) -> Iterator[Row]:
@@ -144,9 +162,10 @@ def _part(path: Path, data_dir: Path, options: ReadOptions, lang: str | None) ->
             name=name,
             columns=options.columns,
             tag_names=options.tag_names,
+            image_path=image_path or str,
         )
 
-    return Part(split_of(path), lang, read, path)
+    return Part(split_of(path), lang, read, path, several=None)
 
 
 def _find_files(
@@ -187,6 +206,38 @@ def _find_mmnerd(data_dir: Path, options: ReadOptions) -> list[Part]:
     return parts
 
 
+_MNER_MI_COLUMNS = {"tokens": "text", "ner_tags": "label", "image": "images"}
+
+
+def _find_mner_mi(data_dir: Path, options: ReadOptions, *, name: str) -> list[Part]:
+    """MNER-MI or MNER-MI-Plus (Huang et al., LREC-COLING 2024), in the layout that the authors'
+    page describes: https://github.com/JinFish/MNER-MI
+
+        text/MNER-MI_train.txt, MNER-MI_val.txt, MNER-MI_test.txt     (of Plus: MNER-UNI_...)
+        images/, twitter2017_images/
+
+    A file has one JSON object a line: `id`, `text` (words), `label`, `images` (names of one to four
+    files) and `url`. The image `twitter2017-X.jpg` of Plus is `twitter2017_images/X.jpg`.
+    """
+    paths = sorted([*data_dir.glob(f"{name}_*.txt"), *data_dir.glob(f"text/{name}_*.txt")])
+    if not paths:
+        expected = f"text/{name}_{{train,val,test}}.txt"
+        raise SourceError(f"{data_dir}: found none of its files, expected {expected}")
+    folder = options.image_dir or data_dir
+    below = [part for part in ("images", "twitter2017_images") if (folder / part).is_dir()]
+    for part in below:
+        _inside(folder / part, folder)
+
+    def image_path(image: str) -> str:
+        plain = image.removeprefix("twitter2017-")
+        part = "images" if plain == image else "twitter2017_images"
+        return f"{part}/{plain}" if part in below else plain
+
+    options = replace(options, image_dir=folder, columns={**_MNER_MI_COLUMNS, **options.columns})
+    parts = [_part(path, data_dir, options, "en", image_path) for path in paths]
+    return [replace(part, several=True) for part in parts]
+
+
 def _find_dataset(data_dir: Path, options: ReadOptions) -> list[Part]:
     """The splits of a data set that `load_dataset` reads: a folder, or a name on the Hub."""
     name = str(data_dir)
@@ -216,6 +267,7 @@ def _dataset_part(name: str, split: str, rows: Dataset, options: ReadOptions) ->
     )
     rows, where = reader.rows, reader.where
     folder = options.image_dir or Path(name)
+    several = has_image_lists(rows.features)
 
     def read(labels: Sequence[str]) -> Iterator[Row]:
         allowed = frozenset(labels)
@@ -230,7 +282,13 @@ def _dataset_part(name: str, split: str, rows: Dataset, options: ReadOptions) ->
             if not is_language(row["lang"]):
                 found = f"lang {quoted(row['lang'])}"
                 raise SourceError(f"{where}, row {index}: found {found}, expected {LANGUAGE_FORM}")
-            image, image_id = _image_of(row.get("image"), folder)
+            image: Any
+            image_id: Any
+            if several:
+                pairs = [_image_of(one, folder) for one in row["image"] or ()]
+                image, image_id = [list(own) for own in zip(*pairs, strict=True)] or (None, None)
+            else:
+                image, image_id = _image_of(row.get("image"), folder)
             yield {
                 "id": row["id"],
                 "tokens": row["tokens"],
@@ -243,7 +301,7 @@ def _dataset_part(name: str, split: str, rows: Dataset, options: ReadOptions) ->
                 "repaired": reader.repaired > repaired,
             }
 
-    return Part(split, None, read, labels=tuple(reader.labels))
+    return Part(split, None, read, labels=tuple(reader.labels), several=several)
 
 
 def _image_of(
@@ -269,11 +327,13 @@ def _image_of(
 
 
 def _find_sample(data_dir: Path, options: ReadOptions) -> list[Part]:
+    several = options.several_images
+
     def read(split: str, lang: str, labels: Sequence[str]) -> Iterator[Row]:
-        return sample_rows(split, languages=[lang])
+        return sample_rows(split, languages=[lang], several_images=several)
 
     return [
-        Part(split, lang, partial(read, split, lang))
+        Part(split, lang, partial(read, split, lang), several=several)
         for lang in SAMPLE_LANGUAGES
         for split in SPLITS
     ]
@@ -294,6 +354,19 @@ SOURCES: dict[str, Source] = {
         DEFAULT_ENTITY_TYPES,
         renamed={"OTHER": "MISC"},
         about="The entity type that some copies of the source call `OTHER` is called `MISC` here.",
+    ),
+    "mner_mi": Source(
+        partial(_find_mner_mi, name="MNER-MI"),
+        DEFAULT_ENTITY_TYPES,
+        renamed={"MIS": "MISC"},
+        about="The entity type that the source calls `MIS` is called `MISC` here.",
+    ),
+    "mner_mi_plus": Source(
+        partial(_find_mner_mi, name="MNER-UNI"),
+        DEFAULT_ENTITY_TYPES,
+        renamed={"MIS": "MISC"},
+        about="MNER-MI and Twitter-2017. The entity type that some sentences of the source call "
+        "`MIS` is called `MISC` here.",
     ),
     "conll": Source(partial(_find_files, suffixes=_CONLL)),
     "wikineural": Source(partial(_find_files, suffixes=(".conllu", ".iob2"))),
@@ -324,7 +397,8 @@ def split_by_group(row: Row, shares: Sequence[int]) -> str:
         row: a row of a reader.
         shares: three weights, of train, validation and test.
     """
-    group = row.get("group") or row["image_id"] or "\n".join(row["tokens"])
+    images = "\n".join(images_of_row(row["image_id"]))
+    group = row.get("group") or images or "\n".join(row["tokens"])
     digest = hashlib.sha256(group.encode()).digest()
     point = int.from_bytes(digest[:8]) / 2**64 * sum(shares)
     if point < shares[0]:
@@ -379,6 +453,10 @@ class OpenSource:
                 found = f"the language {quoted(part.lang)}"
                 raise SourceError(f"{part.path}: found {found}, expected {LANGUAGE_FORM}")
         self.shares = tuple(shares)
+        self._options = options
+        if options.several_images and not self.source.is_sample:
+            expected = "the source sample; the files of others tell it"
+            raise SourceError(f"several images: found the source {name!r}, expected {expected}")
         entity_types = entity_types or self.source.entity_types
         if entity_types is None:
             files = [part.path for part in self.parts if part.path is not None]
@@ -387,6 +465,20 @@ class OpenSource:
             self.labels = bio_labels(types_of(labels))
         else:
             self.labels = bio_labels(entity_types)
+
+    @cached_property
+    def several_images(self) -> bool:
+        """Whether the rows have lists of images; JSON lines are read to find out."""
+        if any(part.several for part in self.parts):
+            return True
+        files = [part.path for part in self.parts if part.several is None and part.path is not None]
+        fields: Any = {"columns": self._options.columns, "tag_names": self._options.tag_names}
+        return name_image_lists(files, **fields)
+
+    @property
+    def features(self) -> Features:
+        """The columns of the rows."""
+        return features(self.labels, sample=self.source.is_sample, several=self.several_images)
 
     @property
     def splits(self) -> list[str]:
@@ -410,6 +502,9 @@ class OpenSource:
                     continue
                 if self.source.renamed:
                     row["ner_tags"] = [self._renamed(tag) for tag in row["ner_tags"]]
+                if self.several_images:
+                    for column in ("image", "image_id"):
+                        row[column] = images_of_row(row[column]) or None
                 yield part.split or split_by_group(row, self.shares), row
 
     def _renamed(self, tag: str) -> str:

@@ -10,6 +10,9 @@ Sentences are frames with filled slots (`frames/*.txt`, one file a language), im
   share one pool of names. Within a split each name has every type equally often, and each language
   has the same number of each type. So the words alone give a quarter of the types.
 
+With `several_images` a sentence with an image has two more, which show no entity; the three are in
+a random order. All else is the same.
+
 Other sentences have no entity, with or without an image. Some images have a board with text in the
 sentence's language. No name of one split occurs in another.
 
@@ -25,6 +28,7 @@ from functools import lru_cache
 from importlib import resources
 from itertools import cycle, islice
 from random import Random
+from typing import Any
 
 from datasets import Dataset, DatasetDict
 
@@ -43,6 +47,9 @@ _IMAGE_DECIDES = 0.30
 _FITTING_IMAGE = 0.30
 _OTHER_IMAGE = 0.10
 _NO_ENTITY = 0.12
+
+_MORE_IMAGES = 2
+"""The images that show no entity beside each other image, in the variant with several."""
 
 # The probability that a sentence whose image decides has a tail, and an image a board with text.
 _TAIL = 0.25
@@ -210,12 +217,25 @@ class _Writer:
         }
 
 
+def _with_more_images(row: Row, random: Random) -> Row:
+    """A row with images that show no entity beside its own, at random places."""
+    if row["image"] is None:
+        return row | {"object_image": None}
+    scenes = random.sample(sorted(SCENES["O"]), _MORE_IMAGES)
+    images = [{"bytes": draw_image(scene, random, []).jpeg, "path": None} for scene in scenes]
+    place = random.randrange(len(images) + 1)
+    images.insert(place, row["image"])
+    names = [f"{row['id']}-{number}.jpg" for number in range(len(images))]
+    return row | {"image": images, "image_id": names, "object_image": place}
+
+
 def sample_rows(
     split: str,
     *,
     seed: int = 19,
     sentences: int = 300,
     languages: Sequence[str] = SAMPLE_LANGUAGES,
+    several_images: bool = False,
 ) -> Iterator[Row]:
     """The rows of one split, with label names and the bytes of images; see `load_sample`."""
     unknown = [lang for lang in languages if lang not in SAMPLE_LANGUAGES]
@@ -228,11 +248,17 @@ def sample_rows(
     for lang in languages:
         start = SAMPLE_LANGUAGES.index(lang) * of_each_type
         names = list(islice(cycle(pool), start, start + of_each_type))
-        yield from _Writer(lang, split, seed).rows(count, names)
+        for row in _Writer(lang, split, seed).rows(count, names):
+            if several_images:
+                row = _with_more_images(row, Random(f"{seed} {row['id']} images"))
+            yield row
 
 
 def load_sample(
-    seed: int = 19, sentences: int = 300, languages: Sequence[str] = SAMPLE_LANGUAGES
+    seed: int = 19,
+    sentences: int = 300,
+    languages: Sequence[str] = SAMPLE_LANGUAGES,
+    several_images: bool = False,
 ) -> DatasetDict:
     """Generate the sample. It uses no network and no cache.
 
@@ -241,14 +267,16 @@ def load_sample(
         sentences: the number of sentences a language, over all splits. A larger number repeats
             frames and names more often.
         languages: some of `SAMPLE_LANGUAGES`.
+        several_images: sentences with an image have three, of which two show no entity.
 
     Returns:
         The splits `train`, `validation` and `test`, with the columns of `features(sample=True)`.
     """
-    columns = features(bio_labels(), sample=True)
+    columns = features(bio_labels(), sample=True, several=several_images)
+    chosen: Any = {"seed": seed, "sentences": sentences, "languages": languages}
     splits = {}
     for split in SPLITS:
-        rows = list(sample_rows(split, seed=seed, sentences=sentences, languages=languages))
+        rows = list(sample_rows(split, **chosen, several_images=several_images))
         table = {key: [row[key] for row in rows] for key in columns}
         splits[split] = Dataset.from_dict(table, features=columns)
     return DatasetDict(splits)

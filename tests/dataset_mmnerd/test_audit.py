@@ -133,7 +133,7 @@ def test_a_set_whose_files_are_all_broken_is_audited(built):
 def test_a_label_number_or_a_null_that_no_build_writes_is_told_with_its_row(built):
     folder = built(train=[("Ana sings", "B-PER O")] * 3)
     (path,) = folder.glob("data/*/*.parquet")
-    rows, _ = read_shard(path)
+    rows, *_ = read_shard(path)
     changes = {
         "ner_tags": ([[1, 0], [99, 0], [1, 0]], "row 2: label [99, 0] of 3"),
         "tokens": ([["a", "b"], ["a", "b"], ["a", None]], "row 3: null in column tokens"),

@@ -195,7 +195,7 @@ def test_images_that_come_with_the_rows_are_checked_as_files_are(tmp_path):
     ]
     opened = SimpleNamespace(
         labels=bio_labels(),
-        source=SimpleNamespace(is_sample=False),
+        features=features(bio_labels()),
         rows=lambda languages: (("train", row) for row in rows),
     )
     report = builds.write_rows(opened, tmp_path)
