@@ -1,7 +1,7 @@
 """YAML 1.2, read and written: `no` and `on` are words, `010` is ten, `1e-5` a number.
 
 values, lines = read_yaml(Path("configs/demo.yaml"))
-values["seed"], lines["seed"]  # 19, and the number of the line that says so
+values["seed"], lines["seed",]  # 19, and the number of the line that says so
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import MappingNode
 from ruamel.yaml.reader import ReaderError
 
 from dataset_mmnerd.quoting import quoted, shorten
@@ -35,8 +36,9 @@ def _yaml() -> YAML:
     return yaml
 
 
-def read_yaml(path: Path) -> tuple[dict[Any, Any], dict[Any, int]]:
-    """The mapping that a file holds, and the line of each of its keys, from 1.
+def read_yaml(path: Path) -> tuple[dict[Any, Any], dict[tuple[Any, ...], int]]:
+    """The mapping that a file holds, and the line of each key, from 1, by the keys that lead to it:
+    `("model_config", "alpha")`.
 
     Raises:
         ValueError: if it is not UTF-8, not YAML, has a key twice, or is no mapping; it names the
@@ -65,8 +67,23 @@ def read_yaml(path: Path) -> tuple[dict[Any, Any], dict[Any, int]]:
         raise ValueError(f"{path}: too many values within values") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: found {quoted(values)}, expected lines of `key: value`")
-    numbers = [key.start_mark.line + 1 for key, _ in node.value]
-    return values, dict(zip(values, numbers, strict=False))
+    return values, _lines(values, node)
+
+
+def _lines(values: dict[Any, Any], node: MappingNode) -> dict[tuple[Any, ...], int]:
+    """The lines of the keys of a mapping, and of the mappings in it. An anchor's is not followed
+    again from an alias, of which there may be many."""
+    lines: dict[tuple[Any, ...], int] = {}
+    waiting: list[tuple[tuple[Any, ...], dict[Any, Any], Any]] = [((), values, node)]
+    seen = {id(node)}
+    while waiting:
+        place, mapping, node = waiting.pop()
+        for (key, value), (key_node, value_node) in zip(mapping.items(), node.value, strict=False):
+            lines[*place, key] = key_node.start_mark.line + 1
+            if isinstance(value, dict) and id(value_node) not in seen:
+                seen.add(id(value_node))
+                waiting.append(((*place, key), value, value_node))
+    return lines
 
 
 def written_as_yaml(values: dict[str, Any] | list[Any]) -> str:

@@ -157,6 +157,13 @@ class DataArguments:
     languages: list[str] | None = field(
         default=None, metadata={"help": "Keep only sentences in these languages."}
     )
+    train_languages: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Train and choose the best checkpoint on these languages alone; the test part "
+            "keeps all of its languages (zero-shot transfer)."
+        },
+    )
     language: str | None = field(
         default=None,
         metadata={"help": "Language of sentences whose data does not say it; else und."},

@@ -228,9 +228,12 @@ def prepare(
     rows = usual
     if "image" in rows.column_names:
         rows = rows.cast_column("image", Image(decode=False))
-    if arguments.languages is None:
+    wanted = arguments.languages
+    if split in ("train", "validation") and arguments.train_languages is not None:
+        wanted = arguments.train_languages
+    if wanted is None:
         return rows
-    languages = frozenset(arguments.languages)
+    languages = frozenset(wanted)
     if isinstance(rows, Stream):
         return rows.filter(lambda row: row["lang"] in languages)
     found = rows["lang"][:]

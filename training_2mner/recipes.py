@@ -82,8 +82,13 @@ def read_recipe(
     return recipe, model, data, training
 
 
-def find_recipe(name: str) -> Path:
+def find_recipe(name: str, folder: Path = RECIPES, kind: str = "recipe") -> Path:
     """The file of a recipe that is given by its path, or by its name if it comes with the package.
+
+    Args:
+        name: the path or the name.
+        folder: of the recipes that come with the package.
+        kind: what it is called in messages.
 
     Raises:
         CommandLineError: if there is neither such a file nor such a recipe.
@@ -91,12 +96,12 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    known = {recipe.stem: recipe for recipe in RECIPES.glob("*.yaml")}
+    known = {recipe.stem: recipe for recipe in folder.glob("*.yaml")}
     if name in known:
         return known[name]
     nearest = get_close_matches(path.stem, known, n=1, cutoff=0)[0]
     raise CommandLineError(
-        f"{shorten(name)}: no such recipe, the nearest that comes with 2mner is {nearest!r}"
+        f"{shorten(name)}: no such {kind}, the nearest that comes with 2mner is {nearest!r}"
     )
 
 
@@ -147,7 +152,7 @@ def _read_defaults(recipe: Path, parser: _Parser) -> dict[str, Any]:
     actions, types = parser.keys(), parser.types()
     defaults = {}
     for key, value in values.items():
-        place = f"{recipe}, line {lines[key]}"
+        place = f"{recipe}, line {lines[key,]}"
         if key not in actions:
             raise RecipeError(f"{place}: {unknown_key(str(key), actions)}")
         try:
