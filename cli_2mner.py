@@ -71,6 +71,11 @@ COMMANDS = {
         "print the scores of a run and write its page, or compare runs",
         "2mner report runs/text runs/images",
     ),
+    "study": Command(
+        "training_2mner.study.command",
+        "train and compare the cells of a plan: ablation, languages, transfer and more",
+        "2mner study study --data mmnerd/",
+    ),
     "predict": Command(
         "inference_2mner.corpus",
         "annotate a file or a data set with entities",

@@ -3,6 +3,8 @@
 The format is recognised by the file's content:
 
 * **conll**: an optional line `IMGID:<image id>`, then `token TAB label` a line, then a blank line.
+* **columns**: `token ... label` a line, separated by spaces, the label last (CoNLL-2002 and
+  CoNLL-2003, WikiGold), then a blank line; a line `-DOCSTART- ...` begins a document.
 * **conllu**: `index TAB token TAB label` a line, more columns allowed and ignored (WikiNEuRal has
   three, Universal NER's `.iob2` five); `#` begins a comment, of which `# sent_id = ...` names the
   sentence and `# newdoc id = ...` its document.
@@ -139,6 +141,33 @@ def _parse_conll(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentenc
             sentence.tags.append(_checked_label(columns[1], path, number, labels))
     if sentence is not None:
         yield sentence
+
+
+def _parse_columns(path: Path, labels: frozenset[str] | None) -> Iterator[_Sentence]:
+    sentence: _Sentence | None = None
+    documents = 0
+    for number, line in _lines(path):
+        columns = _words(line)
+        if columns and columns[0] != "-DOCSTART-":
+            if len(columns) < 2:
+                expected = "two columns or more, token SPACE label"
+                raise MalformedLineError(path, number, _columns(line, columns), expected)
+            group = str(documents) if documents else None
+            sentence = sentence or _Sentence(number, extra={"group": group})
+            sentence.tokens.append(columns[0])
+            sentence.tags.append(_checked_label(columns[-1], path, number, labels))
+            continue
+        if sentence is not None:
+            yield sentence
+        sentence = None
+        documents += bool(columns)
+    if sentence is not None:
+        yield sentence
+
+
+def _words(line: str) -> list[str]:
+    """What ASCII spaces separate."""
+    return [word for word in line.split(" ") if word]
 
 
 def _columns(line: str, columns: list[str]) -> str:
@@ -293,7 +322,7 @@ def _json_names(
     return value or None
 
 
-_PARSERS = {"conll": _parse_conll, "conllu": _parse_conllu}
+_PARSERS = {"conll": _parse_conll, "columns": _parse_columns, "conllu": _parse_conllu}
 
 
 def _parse(
@@ -310,7 +339,7 @@ def _parse(
 
 
 def recognise(path: Path | str) -> str:
-    """The format of a file, from its first lines: `conll`, `conllu` or `jsonl`.
+    """The format of a file, from its first lines: `conll`, `columns`, `conllu` or `jsonl`.
 
     An empty file counts as `conll`. Raises `MalformedLineError` where no format fits.
     """
@@ -323,6 +352,9 @@ def recognise(path: Path | str) -> str:
             return "conll"
         if len(columns) >= 3 and columns[0].isdecimal():
             return "conllu"
+        words = _words(line)
+        if len(columns) == 1 and len(words) >= 2 and _LABEL.fullmatch(words[-1]):
+            return "columns"
         if line.strip(" \t") and not line.startswith("#"):
             expected = "IMGID:<image id>, token TAB label, index TAB token TAB label, or JSON"
             raise MalformedLineError(path, number, _columns(line, columns), expected)

@@ -16,9 +16,9 @@ from typing import Literal
 
 import numpy as np
 
-from .comparison import SEED, Score, bootstrap_score
+from .comparison import SEED, Score, bootstrap_seeds
 from .runs import Record, controls_of, spans_of
-from .statistics import Comparison
+from .statistics import Comparison, sentence_counts
 
 __all__ = ["ImageGain", "image_gain"]
 
@@ -57,15 +57,26 @@ class ImageGain:
         return "yes" if self.comparison.p < SIGNIFICANT else "not settled"
 
 
-def image_gain(records: Sequence[Record]) -> ImageGain | None:
-    """Compare the sentences' own images with the controls; None if there are no controls."""
-    imaged = [record for record in records if "controls" in record]
-    controls = controls_of(imaged)
+def image_gain(*runs: Sequence[Record]) -> ImageGain | None:
+    """Compare the sentences' own images with the controls; None if there are no controls.
+
+    Args:
+        runs: the records of a run; or those of several seeds, each in the same order, which are
+            resampled too.
+    """
+    imaged = [[record for record in records if "controls" in record] for records in runs]
+    controls = controls_of(imaged[0])
     if not controls:
         return None
-    score = bootstrap_score(
-        [spans_of(record, "gold") for record in imaged],
-        [[spans_of(record, way) for record in imaged] for way in ("predicted", *controls)],
-        np.random.default_rng(SEED),
-    )
-    return ImageGain(["real", *controls], score, len(imaged))
+    counts = [
+        [
+            sentence_counts(
+                [spans_of(record, "gold") for record in records],
+                [spans_of(record, way) for record in records],
+            )
+            for way in ("predicted", *controls)
+        ]
+        for records in imaged
+    ]
+    score = bootstrap_seeds(np.array(counts), np.random.default_rng(SEED))
+    return ImageGain(["real", *controls], score, len(imaged[0]))

@@ -178,6 +178,25 @@ def test_whatever_tokens_are_written_are_read(tmp_path_factory, sentences, index
     assert found == sentences
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        # CoNLL-2003: part of speech and chunk between token and label; its English labels are IOB1.
+        "-DOCSTART- -X- -X- O\n\nAna NNP B-NP I-PER\nBo NNP I-NP I-PER\n\n"
+        "-DOCSTART- -X- -X- O\n\nin IN B-PP O\nRome NNP B-NP I-LOC\n",
+        # WikiGold and CoNLL-2002: the token and its label; two blank lines are one.
+        "-DOCSTART- O\nAna I-PER\nBo I-PER\n\n\n-DOCSTART- O\nin O\nRome B-LOC \n\n",
+    ],
+)
+def test_columns_that_spaces_separate(write, content):
+    path = write("eng.testb", content)
+    assert recognise(path) == "columns"
+    first, second = rows(path)
+    assert (first["tokens"], first["ner_tags"]) == (["Ana", "Bo"], ["B-PER", "I-PER"])
+    assert (second["tokens"], second["ner_tags"]) == (["in", "Rome"], ["O", "B-LOC"])
+    assert first["group"] != second["group"]
+
+
 def test_a_token_may_look_like_an_image_id(write):
     assert rows(write("a.txt", "IMGID:7\nIMGID:8\tO\n"))[0]["tokens"] == ["IMGID:8"]
 
@@ -201,6 +220,9 @@ def test_json_lines_may_have_tabs_between_their_parts(write):
         ("IMGID:\nAna\tO\n", 1, "no image id", "IMGID:<image id>"),
         ("IMGID:../../etc/passwd\nAna\tO\n", 1, "'../../etc/passwd'", "relative name"),
         ("ok\tO\n\nIMGID:/etc/passwd\n", 3, "'/etc/passwd'", "relative name"),
+        ("Ana B-PER\nlost\n", 2, "1 column 'lost'", "token SPACE label"),
+        ("Ana B-PER\nok\u00a0O\n", 2, "1 column", "token SPACE label"),
+        ("Ana NNP B-PER\nok UH E-LOC\n", 2, "label 'E-LOC'", "O, B-TYPE or I-TYPE"),
         ("0\ta\tO\n1\tb\n", 2, "2 columns", "three columns"),
         ("0\ta\tO\n2\tb\tO\n", 2, "index '2'", "1 (a blank line ends a sentence)"),
         ("0\ta\tO\n1\tb\tO\n0\tc\tO\n", 3, "index '0'", "2 (a blank line"),

@@ -1,0 +1,141 @@
+"""The command line: train the cells of a plan, measure them, and write the study's page.
+
+    2mner study study_small
+    2mner study study --data mmnerd --output_dir runs/study
+    2mner study study --data mmnerd --only ablation languages
+    2mner study study --data mmnerd --transfer conll2003=eng.testb wikigold=wikigold.conll.txt
+
+The same command goes on where a study was stopped, and several of them at once share its work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reporting_2mner.runs import read_results, source_of
+from reporting_2mner.study.page import Study, TrainingRecord, write_study
+from reporting_2mner.study.sections import Part, Section
+
+from .cells import Training, stopping, train_all, trainings_of
+from .kinds import section_of
+from .measuring import measure_all, results_of
+from .plan import STUDIES, Plan, read_plan
+
+__all__ = ["main"]
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """The parser of the command."""
+    names = ", ".join(sorted(path.stem for path in STUDIES.glob("*.yaml")))
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Train the cells of a plan, measure them, and write study.html.",
+        epilog=f"example: {prog} study --data mmnerd --only ablation",
+    )
+    parser.add_argument("plan", help=f"a YAML file, or one that comes along: {names}")
+    parser.add_argument("--data", metavar="NAME", help="data set of every cell: a folder or a name")
+    parser.add_argument("--output_dir", metavar="DIR", help="folder of the study")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="these parts of the plan alone")
+    parser.add_argument(
+        "--transfer",
+        nargs="+",
+        type=_named_file,
+        metavar="NAME=FILE",
+        help="other data sets to test on (the part transfer); several files may have one name",
+    )
+    return parser
+
+
+def _named_file(text: str) -> tuple[str, str]:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected NAME=FILE")
+    return name, file
+
+
+def main(argv: Sequence[str], prog: str = "2mner study") -> int:
+    """Run a study.
+
+    Args:
+        argv: `PLAN [--data NAME] [--output_dir DIR] [--only PART ...] [--transfer NAME=FILE ...]`.
+        prog: the name of the program in `--help`.
+
+    Returns:
+        The exit status: 1 if a training or a measure has failed. The page is written all the same.
+
+    Raises:
+        PlanError: if the plan cannot be followed.
+        RunError: if a finished run is damaged.
+        OSError: if the study's folder cannot be written.
+    """
+    given = parser(prog).parse_args(argv)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    transfer: dict[str, list[str]] = {}
+    for name, file in given.transfer or ():
+        transfer.setdefault(name, []).append(file)
+    plan = read_plan(
+        given.plan,
+        output_dir=given.output_dir,
+        data=given.data,
+        only=given.only,
+        transfer=transfer,
+    )
+    trainings = trainings_of(plan)
+    with stopping():
+        failures = train_all(trainings)
+        unmeasured = measure_all(plan.parts, trainings)
+    study = summary(plan, trainings, failures, unmeasured)
+    write_study(plan.output_dir, study)
+    for part, section in study.sections:
+        findings = "".join(f"  * {finding}\n" for finding in section.findings)
+        sys.stdout.write(f"\n{part.name}: {section.title}\n{findings}")
+    sys.stdout.write(f"\nThe page is {plan.output_dir / 'study.html'}\n")
+    failed = len(failures) + len(unmeasured)
+    if failed:
+        sys.stderr.write(f"{prog}: {failed} trainings or measures failed; the page names them\n")
+    return 1 if failed else 0
+
+
+def summary(
+    plan: Plan,
+    trainings: Sequence[Training],
+    failures: Mapping[str, str],
+    unmeasured: Mapping[str, str],
+) -> Study:
+    """All that the page shows."""
+    finished = [training for training in trainings if training.is_finished()]
+    data: dict[str, Any] = read_results(finished[0].folder)["recipe"]["data"] if finished else {}
+    return Study(
+        name=plan.path.stem,
+        source=source_of(data) if data else "no data: every training failed",
+        made_up=data.get("dataset_name") == "sample" and data["train_files"] is None,
+        sections=[(part, _section(part, trainings)) for part in plan.parts],
+        trainings=[_record(training, failures.get(training.name)) for training in trainings],
+        failures=unmeasured,
+    )
+
+
+def _section(part: Part, trainings: Sequence[Training]) -> Section:
+    results = results_of(part, trainings)
+    if not results:
+        return Section(part.name, "Nothing of this part is there: all its trainings failed.")
+    return section_of(part.kind)(part, results)
+
+
+def _record(training: Training, error: str | None) -> TrainingRecord:
+    common: dict[str, Any] = {
+        "cell": training.cell.name,
+        "title": training.cell.title,
+        "seed": training.seed,
+        "command": training.command,
+    }
+    if not training.is_finished():
+        return TrainingRecord(**common, error=error or "not trained")
+    results = read_results(training.folder)
+    f1 = results["test"]["overall"]["f1"] if "test" in results else None
+    return TrainingRecord(**common, f1=f1, seconds=results["seconds"])
