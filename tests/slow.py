@@ -54,6 +54,7 @@ SLOW = (
     "training_2mner/test_new_language.py",
     "training_2mner/test_processes.py",
     "training_2mner/test_push.py",
+    "training_2mner/test_study.py",
     "training_2mner/test_trainer.py",
     "training_2mner/test_vision_cache.py",
     "scripts",

@@ -1,6 +1,6 @@
 """The trainings of a study: one process after the other, each in a folder of its own.
 
-    trainings = trainings_of(plan)
+    trainings = trainings_of(plan, plan.chosen)
     failures = train_all(trainings)    # {"full-seed19": "2mner train: ..."}
 
 A training is an ordinary run of `2mner train` on the `recipe.yaml` that is written into its folder,
@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +29,21 @@ from dataset_mmnerd.files import write_json, write_text
 from dataset_mmnerd.locks import LockedError, locked
 from dataset_mmnerd.quoting import shorten
 from reporting_2mner.runs import percent, read_results
+from reporting_2mner.study.sections import Part
 from reporting_2mner.yaml12 import read_yaml, written_as_yaml
 
 from ..arguments import difference
 from ..checkpoints import LOCK, last_checkpoint
 from .plan import Cell, Plan, PlanError
 
-__all__ = ["Training", "claimed", "stopping", "train_all", "trainings_of"]
+__all__ = [
+    "Training",
+    "claimed",
+    "refuse_other_recipes",
+    "stopping",
+    "train_all",
+    "trainings_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -110,28 +118,31 @@ class Training:
         return difference(found, values)
 
 
-def trainings_of(plan: Plan) -> list[Training]:
-    """The trainings of a plan, in the order of its parts and cells: one seed of all cells first.
-
-    Raises:
-        PlanError: if a training is finished that was made by another recipe.
-    """
-    order = dict.fromkeys(name for part in plan.parts for name in part.cells)
-    cells = [plan.cells[name] for name in order]
-    most = max(len(cell.seeds) for cell in cells)
-    trainings = [
+def trainings_of(plan: Plan, parts: Iterable[Part]) -> list[Training]:
+    """The trainings that parts of a plan need, in the order of parts and cells: one seed of all
+    cells first."""
+    cells = [plan.cells[name] for name in dict.fromkeys(n for part in parts for n in part.cells)]
+    most = max((len(cell.seeds) for cell in cells), default=0)
+    return [
         Training(cell, cell.seeds[place], plan.output_dir)
         for place in range(most)
         for cell in cells
         if place < len(cell.seeds)
     ]
+
+
+def refuse_other_recipes(trainings: Iterable[Training]) -> None:
+    """Check that what is finished was made by the plan's recipes.
+
+    Raises:
+        PlanError: which names the folder and the first difference.
+    """
     for training in trainings:
         other = training.other_recipe() if training.is_finished() else None
         if other is not None:
             raise PlanError(
                 f"{training.folder} was made with {other}; take it away, or name another output_dir"
             )
-    return trainings
 
 
 # Training -----------------------------------------------------------------------------------------

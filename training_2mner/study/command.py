@@ -20,9 +20,9 @@ from reporting_2mner.runs import read_results, source_of
 from reporting_2mner.study.page import Study, TrainingRecord, write_study
 from reporting_2mner.study.sections import Part, Section
 
-from .cells import Training, stopping, train_all, trainings_of
+from .cells import Training, refuse_other_recipes, stopping, train_all, trainings_of
 from .kinds import section_of
-from .measuring import measure_all, results_of
+from .measuring import measure_all, missing_measures, results_of
 from .plan import STUDIES, Plan, read_plan
 
 __all__ = ["main"]
@@ -85,11 +85,12 @@ def main(argv: Sequence[str], prog: str = "2mner study") -> int:
         only=given.only,
         transfer=transfer,
     )
-    trainings = trainings_of(plan)
+    trainings = trainings_of(plan, plan.chosen)
+    refuse_other_recipes(trainings)
     with stopping():
         failures = train_all(trainings)
-        unmeasured = measure_all(plan.parts, trainings)
-    study = summary(plan, trainings, failures, unmeasured)
+        unmeasured = measure_all(plan.chosen, trainings)
+    study = summary(plan, failures, unmeasured)
     write_study(plan.output_dir, study)
     for part, section in study.sections:
         findings = "".join(f"  * {finding}\n" for finding in section.findings)
@@ -101,22 +102,29 @@ def main(argv: Sequence[str], prog: str = "2mner study") -> int:
     return 1 if failed else 0
 
 
-def summary(
-    plan: Plan,
-    trainings: Sequence[Training],
-    failures: Mapping[str, str],
-    unmeasured: Mapping[str, str],
-) -> Study:
-    """All that the page shows."""
+def summary(plan: Plan, failures: Mapping[str, str], unmeasured: Mapping[str, str]) -> Study:
+    """All that the page shows: the chosen parts, and others that an earlier command has done."""
+    parts = [part for part in plan.parts if part in plan.chosen or is_done(plan, part)]
+    trainings = trainings_of(plan, parts)
     finished = [training for training in trainings if training.is_finished()]
     data: dict[str, Any] = read_results(finished[0].folder)["recipe"]["data"] if finished else {}
     return Study(
         name=plan.path.stem,
         source=source_of(data) if data else "no data: every training failed",
         made_up=data.get("dataset_name") == "sample" and data["train_files"] is None,
-        sections=[(part, _section(part, trainings)) for part in plan.parts],
+        sections=[(part, _section(part, trainings)) for part in parts],
         trainings=[_record(training, failures.get(training.name)) for training in trainings],
         failures=unmeasured,
+    )
+
+
+def is_done(plan: Plan, part: Part) -> bool:
+    """Whether all trainings of a part are finished, by the plan's recipes, and measured."""
+    return all(
+        training.is_finished()
+        and training.other_recipe() is None
+        and not missing_measures([part], training)
+        for training in trainings_of(plan, [part])
     )
 
 

@@ -1,6 +1,6 @@
 """What the parts of a study measure with trained models, each once.
 
-    failures = measure_all(plan.parts, trainings)
+    failures = measure_all(plan.chosen, trainings)
     results = results_of(plan.parts[0], trainings)
 
 A measure of a part is in `measures/PART.json` of the run's folder, beside its options. It is
@@ -26,7 +26,7 @@ from .cells import POLL_SECONDS, Training, claimed
 from .kinds import KINDS, measure_of
 from .trained import Trained
 
-__all__ = ["measure_all", "results_of"]
+__all__ = ["measure_all", "missing_measures", "results_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +39,13 @@ def measure_all(parts: Sequence[Part], trainings: Sequence[Training]) -> dict[st
         The errors, by the names of part and training.
     """
     failures: dict[str, str] = {}
-    pending = [training for training in trainings if _missing(parts, training)]
+    pending = [training for training in trainings if missing_measures(parts, training)]
     while pending:
         others = []
         for training in pending:
             try:
                 with claimed(training):
-                    failures |= _measure(_missing(parts, training), training)
+                    failures |= _measure(missing_measures(parts, training), training)
             except LockedError:
                 others.append(training)
         pending = others
@@ -73,7 +73,7 @@ def _settings(part: Part) -> dict[str, Any]:
     return settings
 
 
-def _missing(parts: Sequence[Part], training: Training) -> list[Part]:
+def missing_measures(parts: Sequence[Part], training: Training) -> list[Part]:
     """The parts that have yet to measure a training."""
     if not training.is_finished():
         return []

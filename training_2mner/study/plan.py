@@ -38,6 +38,7 @@ from reporting_2mner.study.sections import Part
 from reporting_2mner.yaml12 import read_yaml, written_as_yaml
 
 from ..arguments import (
+    CommandLineError,
     DataArguments,
     ModelArguments,
     RecipeError,
@@ -103,12 +104,14 @@ class Plan:
         output_dir: the study's folder.
         cells: by name.
         parts: the sections, in their order.
+        chosen: the parts to train and measure for; all, unless some were named.
     """
 
     path: Path
     output_dir: Path
     cells: Mapping[str, Cell]
     parts: Sequence[Part]
+    chosen: Sequence[Part]
 
 
 def read_plan(
@@ -125,12 +128,12 @@ def read_plan(
         name: a path, or the name of a plan that comes with the package.
         output_dir: in place of the plan's.
         data: the data set of every cell (`dataset_name`), in place of the plan's.
-        only: the names of parts; the others, and cells that no part needs, are left out.
+        only: the names of the chosen parts.
         transfer: files of further data sets for the parts of the kind `transfer`, by name.
 
     Raises:
         PlanError: if there is something wrong with it; the message names the line.
-        CommandLineError: if there is no such plan.
+        CommandLineError: if there is no such plan, or no such part in it.
     """
     path = find_recipe(name, STUDIES, "plan of a study")
     try:
@@ -171,15 +174,14 @@ class _Reader:
             raise self.error(("output_dir",), f"output_dir is {quoted(folder)}, expected a folder")
         cells, groups = self.cells(data)
         parts = [self.part(name, value, cells, groups) for name, value in self.mapping("parts")]
-        if only is not None:
-            for name in only:
-                if name not in (part.name for part in parts):
-                    raise PlanError(f"--only: {unknown_key(name, [part.name for part in parts])}")
-            parts = [part for part in parts if part.name in only]
-        needed = {name for part in parts for name in part.cells}
-        kept = {name: cell for name, cell in cells.items() if name in needed}
-        self.check_recipes(kept)
-        return Plan(self.path, Path(folder), kept, parts)
+        names = [part.name for part in parts]
+        for name in only or ():
+            if name not in names:
+                message = unknown_key(name, names).replace("unknown key", "unknown part")
+                raise CommandLineError(f"--only: {message}")
+        chosen = [part for part in parts if only is None or part.name in only]
+        self.check_recipes({name: cells[name] for part in chosen for name in part.cells})
+        return Plan(self.path, Path(folder), cells, parts, chosen)
 
     def mapping(self, *place: str) -> list[tuple[str, dict[str, Any]]]:
         """The mappings that stand in a mapping of the plan, by their names."""
@@ -240,7 +242,7 @@ class _Reader:
             raise self.error(("grids", grid), f"{found}, expected at least one value to try")
         for values in product(*lists.values()):
             texts = [_as_text(value) for value in values]
-            pieces = [re.sub(r"[^A-Za-z0-9.+_]", "_", text.split("/")[-1]) for text in texts]
+            pieces = [re.sub(r"[^A-Za-z0-9.+_-]", "_", text.split("/")[-1]) for text in texts]
             name = self.name(("grids", grid), "-".join([grid, *pieces]))
             named = zip(lists, texts, strict=True)
             title = ", ".join(f"{key.rpartition('.')[2]} {text}" for key, text in named)

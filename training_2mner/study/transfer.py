@@ -51,15 +51,16 @@ def prepare_options(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         for key in own:
             if key not in KEYS:
                 raise RecipeError(f"{name}: {unknown_key(str(key), KEYS)}")
-        prepared[str(name)] = {**own, "files": [_found(str(file), folder) for file in own["files"]]}
+        files = [_found(str(file), folder, str(name)) for file in own["files"]]
+        prepared[str(name)] = {**own, "files": files}
     return {**options, "data": prepared}
 
 
-def _found(file: str, folder: Path) -> str:
+def _found(file: str, folder: Path, name: str) -> str:
     for candidate in (file, str(folder / file)):
         if Path(_SLICE.sub("", candidate)).is_file():
             return candidate
-    raise RecipeError(f"{shorten(file)}: found no such file, neither here nor in {folder}")
+    raise RecipeError(f"{name}: {shorten(file)}: found no such file, neither here nor in {folder}")
 
 
 def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:
