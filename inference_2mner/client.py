@@ -99,6 +99,8 @@ def _as_json(given: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """An input as the server takes it."""
     given = {"text": given} if isinstance(given, str) else dict(given)
     image = given.get("image")
+    if isinstance(image, list | tuple):
+        raise TypeError(f"'image' is a list of {len(image)}, expected one: the server reads one")
     if isinstance(image, str | os.PathLike):
         image = Path(image).read_bytes()
     if image is not None:

@@ -120,9 +120,10 @@ def _line(row: Row, answer: Mapping[str, Any]) -> dict[str, Any]:
     record["windows"] = answer["windows"]
     record["entities"] = _entities(row, answer["entities"])
     line: dict[str, Any] = {"record": record}
-    if row.image_missing:
-        line["image_error"] = f"found no image {quoted(row.image_name)}"
-    elif answer["image"] == "unreadable":
+    if row.images_missing:
+        names = ", ".join(map(quoted, row.images_missing))
+        line["image_error"] = f"found no image {shorten(names)}"
+    elif answer["image_error"] is not None:
         line["image_error"] = shorten(answer["image_error"])
     return line
 

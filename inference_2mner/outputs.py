@@ -7,8 +7,8 @@ A record is what a line of JSON lines holds:
 
     id, lang        as the input says
     text            or `tokens`: the sentence
-    image           the name of its image, if it has one
-    image_read      whether the image was read, where there is one
+    image           the name of its image, if it has one; a list, if the input has several
+    image_read      whether the image was read, where there is one; of several, whether one was
     windows         in how many parts the text was read
     entities        `label`, `score`, `start`, `end`, `text`, and what options add
 
@@ -113,6 +113,9 @@ def output_kind(path: Path) -> str:
 def cannot_be_written(kind: str, row: Row) -> str | None:
     """Why a sentence has no place in an output of a kind; None if it has."""
     words = row.tokens or ()
+    if isinstance(row.image_name, list) and kind != "jsonl":
+        found = f"found a list of {len(row.image_name)} images"
+        return f"{found}, expected one image a sentence, or JSON lines as the output"
     if kind == "spacy" and "" in words:
         return "found an empty word, expected words that spaCy can hold"
     texts = [*words, row.image_name or "-"] if kind == "conll" else ()

@@ -16,6 +16,7 @@ from typing import Any
 from markupsafe import Markup
 
 from dataset_mmnerd.files import check_replaceable, replaced
+from dataset_mmnerd.image_lists import images_of_row
 from dataset_mmnerd.quoting import quoted
 from modeling_2mner.images_2mner import ImageError, ImageSource
 from reporting_2mner.marked_text import STYLE, word_offsets
@@ -112,8 +113,14 @@ def show_output(output: Path, page: Path, source: Source, *, most: int, total: i
         if isinstance(row, Row) and cannot_be_written(kind, row) is None
     )
     results = (result.record() for result in results_of(open_results(output)))
-    pairs = ((record, row.image) for record, row in islice(zip(results, rows, strict=False), most))
+    shown = islice(zip(results, rows, strict=False), most)
+    pairs = ((record, _first(row.image)) for record, row in shown)
     write_page(page, pairs, title=output.name, count=min(most, total), total=total)
+
+
+def _first(image: Any) -> ImageSource | None:
+    """The image that is shown: of several the first that is there."""
+    return next((one for one in images_of_row(image) if one is not None), None)
 
 
 def _shown(

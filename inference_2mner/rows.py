@@ -11,9 +11,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from dataset_mmnerd.files import find_image, is_safe_name
+from dataset_mmnerd.image_lists import images_of_row
 from dataset_mmnerd.quoting import quoted
 from dataset_mmnerd.schema import CONTEXT_COLUMNS
 
@@ -24,6 +25,7 @@ _HEAD_BYTES = 2**20
 
 Record = dict[str, Any]
 Wanted = Callable[[int], bool]
+OneImage: TypeAlias = str | dict[str, Any] | None
 
 
 class InputError(ValueError):
@@ -56,10 +58,10 @@ class Row:
         text: None where it is given as words.
         tokens: its words; None where it is given as text.
         lang: its language, if it says so.
-        image: a path, or `bytes` and `path`; None if there is none.
-        image_name: the name that the input gives the image.
+        image: a path, or `bytes` and `path`; None if there is none; a list for several.
+        image_name: the name that the input gives the image; a list for several.
         has_image: whether the input gives it one.
-        image_missing: whether there is no such file.
+        images_missing: the names of images of which there is no file.
         context: the image's visual context.
     """
 
@@ -69,10 +71,10 @@ class Row:
     text: str | None
     tokens: list[str] | None
     lang: str | None
-    image: str | dict[str, Any] | None
-    image_name: str | None
+    image: OneImage | list[OneImage]
+    image_name: str | list[str | None] | None
     has_image: bool
-    image_missing: bool
+    images_missing: tuple[str, ...]
     context: dict[str, list[str] | None]
 
     def model_input(self) -> dict[str, Any]:
@@ -95,7 +97,9 @@ class Row:
         return replace(self, image=None)
 
     def image_bytes(self) -> bytes | None:
-        """The image's content, encoded; None without one, or if its file cannot be read."""
+        """The content of a single image, encoded; None without one, or if it cannot be read."""
+        if isinstance(self.image, list):
+            return None
         if isinstance(self.image, dict):
             return self.image["bytes"]
         try:
@@ -161,7 +165,11 @@ class Source:
             found = "no 'tokens' and no 'text'" if text is None else f"'text': {quoted(text)}"
             raise RowError(found, "a string 'text' or a list of strings 'tokens'")
         own, lang = record.get("id"), record.get("lang")
-        image, image_name, missing = self._image(record.get("image"), images)
+        given = record.get("image")
+        several = isinstance(given, list)
+        each = [self._image(one, images) for one in images_of_row(given)]
+        missing = tuple(name for _, name, is_missing in each if is_missing and name is not None)
+        paths, names = [path for path, _, _ in each], [name for _, name, _ in each]
         return Row(
             number,
             self.place(line),
@@ -169,9 +177,9 @@ class Source:
             text if tokens is None else None,
             tokens,
             lang if isinstance(lang, str) else None,
-            image,
-            image_name,
-            image is not None or missing,
+            paths if several else next(iter(paths), None),
+            names if several else next(iter(names), None),
+            bool(missing) or any(path is not None for path in paths),
             missing,
             {column: _strings(record, column) for column in CONTEXT_COLUMNS},
         )
@@ -180,9 +188,7 @@ class Source:
         """Where a row is, for messages."""
         return f"{self.path}, line {line}"
 
-    def _image(
-        self, value: Any, wanted: bool
-    ) -> tuple[str | dict[str, Any] | None, str | None, bool]:
+    def _image(self, value: Any, wanted: bool) -> tuple[OneImage, str | None, bool]:
         """An image if it is wanted, its name, and whether it is missing."""
         if value is None or value == "":
             return None, None, False

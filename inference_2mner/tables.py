@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, DatasetDict, Image, IterableDataset, load_from_disk
+from datasets import Dataset, DatasetDict, IterableDataset, load_from_disk
 from huggingface_hub import HfApi
 
+from dataset_mmnerd.image_lists import undecoded
 from dataset_mmnerd.loading import LoadingError, load_named, reading_data_set
 from dataset_mmnerd.quoting import quoted, shorten
 from dataset_mmnerd.schema import SPLITS
@@ -171,9 +172,4 @@ def _load(name: str, config: str | None) -> dict[str, Dataset | IterableDataset]
     with reading_data_set(name):
         found = load_from_disk(name)
     splits = dict(found) if isinstance(found, DatasetDict) else {str(found.split or "all"): found}
-    return {
-        split: rows.cast_column("image", Image(decode=False))
-        if isinstance(rows.features.get("image"), Image)
-        else rows
-        for split, rows in splits.items()
-    }
+    return {split: undecoded(rows) for split, rows in splits.items()}

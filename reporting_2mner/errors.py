@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from PIL import Image
 
 from dataset_mmnerd.files import write_bytes
+from dataset_mmnerd.image_lists import images_of_row
 from dataset_mmnerd.images import ImageError, load_image
 
 from .marked_text import Mark, word_offsets
 from .runs import Record, percent, spans_of
-from .small_images import small_jpeg
+from .small_images import side_by_side, small_jpeg
 
 __all__ = [
     "MOST_MISTAKES",
@@ -34,7 +36,7 @@ __all__ = [
 
 MOST_MISTAKES = 50
 SIDE = 256
-"""The longer side of a thumbnail, in pixels."""
+"""The longer side of a thumbnail, in pixels; twice as long with several images."""
 
 MOST_BYTES = 20_000
 """Of one thumbnail: fifty are at most a megabyte."""
@@ -114,14 +116,20 @@ def write_thumbnails(run: Path, rows: Dataset, records: Sequence[Record]) -> Non
     images = rows.select_columns("image") if "image" in rows.column_names else None
     written = set()
     for row in {mistake.row for mistake in surest_mistakes(records)}:
-        source = None if images is None else images[row]["image"]
-        if source is None:
+        sources = [] if images is None else images_of_row(images[row]["image"])
+        shown = [image for image in map(_readable, sources) if image is not None]
+        if not shown:
             continue
-        try:
-            content = small_jpeg(load_image(source), SIDE, MOST_BYTES)
-        except ImageError:
-            continue  # the processor has logged it
+        content = small_jpeg(side_by_side(shown, SIDE), SIDE * min(len(shown), 2), MOST_BYTES)
         written.add(thumbnail_path(run, row))
         write_bytes(thumbnail_path(run, row), content)
     for old in {*folder.glob("*.jpg")} - written:
         old.unlink()
+
+
+def _readable(source: Any) -> Image.Image | None:
+    """An image; None if there is none, or it cannot be read, which the processor has logged."""
+    try:
+        return None if source is None else load_image(source)
+    except ImageError:
+        return None

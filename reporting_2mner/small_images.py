@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 from PIL import Image
 
-__all__ = ["data_uri", "small_jpeg"]
+__all__ = ["data_uri", "side_by_side", "small_jpeg"]
+
+
+def side_by_side(images: Sequence[Image.Image], side: int) -> Image.Image:
+    """Several images in a row, each at most `side` pixels high; one is returned as it is."""
+    if len(images) == 1:
+        return images[0]
+    high = min(side, *(image.height for image in images))
+    shown = [image.resize((max(1, image.width * high // image.height), high)) for image in images]
+    row = Image.new("RGB", (sum(image.width for image in shown), high))
+    left = 0
+    for image in shown:
+        row.paste(image, (left, 0))
+        left += image.width
+    return row
 
 
 def small_jpeg(image: Image.Image, side: int, most_bytes: int) -> bytes:

@@ -46,10 +46,10 @@ class WordCollator:
     """Rows of a data set -> one padded batch, by way of the model's processor.
 
     Of each row it reads `tokens`, the words; `ner_tags`, their labels as ids into `label_names`,
-    which are unknown where `labelled` is False; `image`, which may be missing, None, a path, or
-    undecoded as {"bytes", "path"}; and, for a processor that reads visual context, `objects`,
-    `captions` and `ocr`, which may be missing or None. The processor masks an image that cannot be
-    read.
+    which are unknown where `labelled` is False; `image`, which may be missing, None, a path,
+    undecoded as {"bytes", "path"}, or a list of such; and, for a processor that reads visual
+    context, `objects`, `captions` and `ocr`, which may be missing or None. The processor masks an
+    image that cannot be read.
 
     Args:
         processor: the model's, with its labels.

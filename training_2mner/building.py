@@ -20,6 +20,7 @@ from peft import PeftModel
 from PIL import Image
 from transformers import EarlyStoppingCallback
 
+from dataset_mmnerd.image_lists import has_image_lists
 from dataset_mmnerd.quoting import shorten
 from dataset_mmnerd.schema import entity_types
 from modeling_2mner import TwoMNERConfig, TwoMNERForTokenClassification, TwoMNERProcessor
@@ -37,6 +38,7 @@ from .vision_cache import VISION_ENCODERS, VisionCache, cache_folder, read_image
 __all__ = [
     "cache_vision_features",
     "check_context",
+    "check_images",
     "load_model",
     "new_trainer",
     "with_min_steps",
@@ -52,6 +54,7 @@ PROCESSOR_SWITCHES = (
     "context_fields",
     "context_separator",
     "context_budget",
+    "max_images",
     "max_length",
     "window_overlap",
 )
@@ -147,6 +150,23 @@ def check_context(
     logger.warning("%s", message)
 
 
+def check_images(processor: TwoMNERProcessor, data: DatasetDict) -> None:
+    """Check that no sentence has more images than the processor reads; streams are not read.
+
+    Raises:
+        RecipeError: if one has.
+    """
+    for split, rows in data.items():
+        if isinstance(rows, Stream) or not has_image_lists(rows.features):
+            continue
+        most = max((len(row["image"] or ()) for row in rows.select_columns("image")), default=0)
+        if processor.reads_images and most > processor.max_images:
+            raise RecipeError(
+                f"{split}: found a sentence with {most} images, expected at most "
+                f"{processor.max_images}, the processor's max_images (set in processor_config)"
+            )
+
+
 def cache_vision_features(
     trainer: TwoMNERTrainer, parts: Iterable[Dataset], extra: Sequence[Image.Image] = ()
 ) -> VisionCache:
@@ -202,6 +222,7 @@ def new_trainer(
     teacher = load_teacher(model_arguments, data)
     model, processor = load_model(model_arguments, processor, label_names(data["train"]))
     check_context(processor, data, model_arguments)
+    check_images(processor, data)
     adapted = add_lora(model, model_arguments.lora_rank) if model_arguments.lora else model
     freeze_parameters(adapted, arguments.freeze)
     if teacher is not None:

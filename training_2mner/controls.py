@@ -5,7 +5,7 @@
 
 `real` is each sentence with its own image, `none` without one (the text view, which needs no data
 set of its own), `shuffled` with the image of another sentence, `blank` with a grey image. A model
-that uses its images scores best with `real`.
+that uses its images scores best with `real`. The images of a sentence with several move together.
 
 The visual context moves with the image it was made from; a blank image has none. A sentence with
 visual context but without an image counts as one with an image.
@@ -39,7 +39,7 @@ class OtherImages(TorchDataset):
     Args:
         rows: the data set, `image` undecoded.
         source: for each row, the number of the row whose image it gets, or None for no image.
-        blank: the image that all of these rows get instead, without context.
+        blank: the image that all of these rows get in place of each of their own, without context.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class OtherImages(TorchDataset):
         source = self.source[index]
         image = dict.fromkeys(self.images.column_names)
         if source is not None and self.blank is not None:
-            image["image"] = self.blank
+            own = self.images[source].get("image")
+            image["image"] = [self.blank] * len(own) if isinstance(own, list) else self.blank
         elif source is not None:
             image = self.images[source]
         return {**self.rows[index], **image}

@@ -28,6 +28,7 @@ from datasets import (
 from datasets import IterableDataset as Stream
 
 from dataset_mmnerd.columns import ColumnError, usual_columns
+from dataset_mmnerd.image_lists import has_image_lists, images_of_row, with_image_lists
 from dataset_mmnerd.loading import LoadingError, load_named, reading_data_set
 from dataset_mmnerd.quoting import quoted, shorten
 from dataset_mmnerd.readers import dataset_from_files, labels_of
@@ -57,6 +58,7 @@ __all__ = [
     "prepare",
     "refuse_endless",
     "relabelled",
+    "with_same_images",
 ]
 
 logger = logging.getLogger(__name__)
@@ -147,11 +149,19 @@ def with_unlabelled(rows: Dataset, arguments: DataArguments) -> Dataset:
         tag_names=arguments.tag_names,
     )
     more = prepare(found, "unlabelled", arguments)
+    rows, more = with_same_images(rows, more)
     parts = [
         part.add_column(LABELLED, [known] * len(part))
         for part, known in ((rows, True), (without_tags(more, label_names(rows)), False))
     ]
     return concatenate_datasets(parts)
+
+
+def with_same_images(*parts: Dataset) -> list[Dataset]:
+    """The same rows; if those of one part have lists of images, those of all parts have."""
+    if not any(has_image_lists(rows.features) for rows in parts):
+        return list(parts)
+    return [with_image_lists(rows) for rows in parts]
 
 
 def without_tags(rows: Dataset, names: Sequence[str]) -> Dataset:
@@ -227,7 +237,9 @@ def prepare(
         )
     rows = usual
     if "image" in rows.column_names:
-        rows = rows.cast_column("image", Image(decode=False))
+        image = Image(decode=False)
+        several = has_image_lists(rows.features)
+        rows = rows.cast_column("image", List(image) if several else image)
     wanted = arguments.languages
     if split in ("train", "validation") and arguments.train_languages is not None:
         wanted = arguments.train_languages
@@ -349,21 +361,22 @@ def longest_first(dataset: Dataset) -> list[int]:
 
 def image_keys(dataset: Dataset) -> list[str | None]:
     """A key for each row's image: a digest of its content, in the row or in a file (read once); the
-    path if the file cannot be read; None without an image. `image` must be undecoded."""
+    path if the file cannot be read; None without an image. The key of several images is that of a
+    set. `image` must be undecoded."""
     if "image" not in dataset.column_names:
         return [None] * len(dataset)
     by_path: dict[str, str] = {}
-    keys = []
-    for row in dataset.select_columns("image"):
-        image = row["image"]
+
+    def key(image: dict[str, Any] | None) -> str | None:
         if image is None or image.get("bytes") is not None or image["path"] is None:
-            keys.append(image_digest(image))
-            continue
+            return image_digest(image)
         path = image["path"]
         if path not in by_path:
             by_path[path] = image_digest(path) or path
-        keys.append(by_path[path])
-    return keys
+        return by_path[path]
+
+    found = (map(key, images_of_row(row["image"])) for row in dataset.select_columns("image"))
+    return ["+".join(sorted({one for one in own if one is not None})) or None for own in found]
 
 
 def have_images(dataset: Dataset) -> list[bool]:
@@ -371,7 +384,11 @@ def have_images(dataset: Dataset) -> list[bool]:
     if "image" not in dataset.column_names:
         return [False] * len(dataset)
     return [
-        any(part is not None for part in (row["image"] or {}).values())
+        any(
+            part is not None
+            for image in images_of_row(row["image"])
+            for part in (image or {}).values()
+        )
         for row in dataset.select_columns("image")
     ]
 

@@ -36,7 +36,7 @@ from reporting_2mner.tables import curve_table, transfer_table
 
 from .arguments import DataArguments, ModelArguments, RecipeError, TwoMNERTrainingArguments
 from .batching import WordCollator
-from .data import gold_spans, longest_first, of_types, relabelled
+from .data import gold_spans, longest_first, of_types, relabelled, with_same_images
 from .evaluation import predict
 from .learning_curve import LearningCurve
 from .metrics import score
@@ -112,7 +112,7 @@ def nested_subset(rows: Dataset, size: int, seed: int) -> Dataset:
 
 def mixed(new: Dataset, old: Dataset) -> Dataset:
     """New and old rows in one data set, with the new one's labels and columns, and `image`."""
-    old = relabelled(old, new.features["ner_tags"].feature.names)
+    new, old = with_same_images(new, relabelled(old, new.features["ner_tags"].feature.names))
     columns = dict(new.features)
     if "image" in old.column_names:
         columns.setdefault("image", old.features["image"])

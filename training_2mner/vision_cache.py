@@ -6,7 +6,8 @@ Images are identified by their content, encoders by weights, configuration and i
 each set of encoders has its own folder. The features are float16 in memory-mapped Arrow files of a
 few hundred images, written whole, so that a killed run loses at most one file.
 
-Shapes: `B` sentences, `P` patches, `C` an encoder's feature size, as in the model's `read_images`.
+Shapes: `B` sentences, `I` images of a sentence, `P` patches, `C` an encoder's feature size, as in
+the model's `read_images`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from dataset_mmnerd.files import replaced
+from dataset_mmnerd.image_lists import images_of_row
 from dataset_mmnerd.shards import image_digest
 from modeling_2mner.encoders_2mner import VisionFeatures
 
@@ -45,6 +47,9 @@ logger = logging.getLogger(__name__)
 VISION_ENCODERS = ("vision_model", "global_vision_model")
 FILE_IMAGES = 512
 """Images of one file: at most so many are computed again after a kill."""
+
+Place: TypeAlias = tuple[Sequence[Any], int, int]
+"""A sequence of rows, the number of one, and the number of an image of it."""
 
 
 # Names --------------------------------------------------------------------------------------------
@@ -117,13 +122,17 @@ class VisionCache:
         """The features of some images, which the model takes in place of `pixel_values`.
 
         Args:
-            images: `B`, each as for `image_digest`.
+            images: `B`, each as for `image_digest`, or a list of such.
 
         Returns:
             The features in float16, zeros where there is no image or none that can be read, and
-            `image_mask` `[B]`; None if one of the images is not in the cache.
+            `image_mask` `[B]`; None if one of the images is not in the cache. If some sentence has
+            several images, `image_mask` is `[B, I]`, and the features have these dimensions.
         """
-        digests = [self.digest(image) for image in images]
+        rows = [images_of_row(image) for image in images]
+        most = max([1, *map(len, rows)])
+        places = [own[place] if place < len(own) else None for own in rows for place in range(most)]
+        digests = [self.digest(image) for image in places]
         if self._blank is None or any(key not in self for key in digests if key is not None):
             return None
         found = [(None, 0) if key is None else self._place[key] for key in digests]
@@ -135,6 +144,9 @@ class VisionCache:
                 if features is not None:
                     values[row] = features[name][place]
             batch[name] = torch.from_numpy(values)
+        if most > 1:
+            image_mask = image_mask.unflatten(0, (-1, most))
+            batch = {name: values.unflatten(0, (-1, most)) for name, values in batch.items()}
         return cast(VisionFeatures, batch), image_mask
 
     def digest(self, image: Any) -> str | None:
@@ -184,8 +196,8 @@ def read_images_once(
     Args:
         model: a `TwoMNERModel`.
         processor: its processor.
-        sources: images in any number, with repetitions, None among them. They are taken from
-            their sequences when they are read, not before.
+        sources: images, or lists of them, in any number, with repetitions, None among them. They
+            are taken from their sequences when they are read, not before.
         folder: where the caches of all encoders lie; this one's is a folder in it.
         batch_size: images that are read at once.
         process, processes: whose part of the work is done here.
@@ -195,12 +207,13 @@ def read_images_once(
     folder = folder / encoder_digest(model, processor)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     known = VisionCache(folder)
-    missing: dict[str, tuple[Sequence[Any], int]] = {}
+    missing: dict[str, Place] = {}
     for source in sources:
-        for place, image in enumerate(source):
-            digest = known.digest(image)
-            if digest is not None and digest not in known:
-                missing.setdefault(digest, (source, place))
+        for row, images in enumerate(source):
+            for number, image in enumerate(images_of_row(images)):
+                digest = known.digest(image)
+                if digest is not None and digest not in known:
+                    missing.setdefault(digest, (source, row, number))
     wait()  # until then nobody writes, so that all find the same images missing
     mine = list(missing.items())[process::processes]
     with tqdm(total=len(mine), desc="images", disable=quiet or process > 0) as progress:
@@ -216,7 +229,7 @@ def read_images_once(
 def _read(
     model: nn.Module,
     processor: ProcessorMixin,
-    images: Sequence[tuple[str, tuple[Sequence[Any], int]]],
+    images: Sequence[tuple[str, Place]],
     batch_size: int,
     progress: tqdm,
 ) -> Iterator[tuple[list[str], Tensor, dict[str, Tensor]]]:
@@ -226,7 +239,7 @@ def _read(
     device = next(model.parameters()).device
     for first in range(0, len(images), batch_size):
         batch = images[first : first + batch_size]
-        given = [source[place] for _, (source, place) in batch]
+        given = [images_of_row(source[row])[number] for _, (source, row, number) in batch]
         inputs = processor([["."]] * len(batch), images=given)
         features = cast(Any, model).read_images(inputs["pixel_values"].to(device))
         yield (

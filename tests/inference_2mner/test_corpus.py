@@ -183,6 +183,28 @@ def test_images_by_name_and_in_tables_and_those_that_cannot_be_read(model, image
     assert [row["image"] and row["image"].size for row in annotated] == [(40, 30)] * 4 + [None]
 
 
+def test_several_images_are_read_and_named_in_lines_and_refused_by_other_forms(
+    model, images, tmp_path
+):
+    names = [["red.png", "blue.png"], ["gone.png", "red.png", "broken.png"], "red.png", ["red"]]
+    rows = [{"text": "Ana in Rome", "image": name, "id": str(n)} for n, name in enumerate(names)]
+    path = tmp_path / "posts.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    summary = predict_corpus(model, path, tmp_path / "out.jsonl", image_dir=images)
+    records = records_of(tmp_path / "out.jsonl")
+    assert [record["image"] for record in records] == names
+    assert all(record["image_read"] for record in records)
+    assert summary.listed_images == ["1: found no image 'gone.png'"]
+    scores = [[one["score"] for one in record["entities"]] for record in records]
+    assert scores[0] != scores[2]
+    for other in scores[1], scores[3]:
+        assert other == pytest.approx(scores[2], abs=1e-5)
+    summary = predict_corpus(model, path, tmp_path / "out.parquet", image_dir=images)
+    assert summary.sentences == 1
+    expected = "line 1: found a list of 2 images, expected one image a sentence, or JSON lines"
+    assert expected in summary.listed_rows[0]
+
+
 def test_a_model_and_a_data_set_of_the_hub(model, client, tmp_path):
     Dataset.from_list([{"text": text} for text in TEXTS]).to_parquet(tmp_path / "train.parquet")
     said = client(

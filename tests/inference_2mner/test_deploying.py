@@ -65,6 +65,8 @@ def test_the_client_says_what_the_server_refuses(server):
     assert client.ready()
     with pytest.raises(ServerError, match="threshold is 7, expected") as caught:
         client.entities("Ana", threshold=7)
+    with pytest.raises(TypeError, match="'image' is a list of 2, expected one: the server reads"):
+        client.entities({"text": "Ana", "image": [b"a", b"b"]})
     assert (caught.value.status, caught.value.code) == (422, "invalid")
     assert caught.value.field == "threshold"
 

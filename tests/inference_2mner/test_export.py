@@ -211,6 +211,15 @@ def test_wrong_input_gets_the_error_of_the_pipeline(pair, given, options):
     assert messages[0] == messages[1]
 
 
+def test_an_exported_model_reads_one_image(pair):
+    _, tagger = pair
+    images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    with pytest.raises(ValueError, match=r"^'image': found 2 images, expected at most 1$"):
+        tagger({"text": "Ana", "image": images})
+    one = {"text": "Ana", "image": images[:1]}
+    assert tagger(one) == tagger({"text": "Ana", "image": images[0]})
+
+
 def test_nothing_is_fetched(pair):
     _, tagger = pair
     with pytest.raises(ImageError, match=r"http://localhost:1/a.png.*fetches nothing"):
