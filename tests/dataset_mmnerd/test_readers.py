@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset_mmnerd import readers
+from dataset_mmnerd import formats
 from dataset_mmnerd.readers import (
     MalformedLineError,
     dataset_from_files,
@@ -513,7 +513,7 @@ def test_only_a_regular_file_is_read(tmp_path):
 
 
 def test_a_file_of_one_endless_line_is_not_read_whole(write, monkeypatch):
-    monkeypatch.setattr(readers, "_LONGEST_LINE", 20)
+    monkeypatch.setattr(formats, "_LONGEST_LINE", 20)
     path = write("a.txt", "Ana\tB-PER\n" + "x" * 21 + "\tO\n")
     with pytest.raises(MalformedLineError, match="line 2: found more than 20 bytes without a line"):
         rows(path)
