@@ -24,7 +24,7 @@ import argparse
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ SETTINGS = {
     "2mner_ita_offline": Setting("2mner_ita_offline"),
 }
 YARDSTICK = "text_only_offline"
+COLUMNS = ("id", "tokens", "ner_tags", "image", "lang")
 
 
 def read_rows(data: Path, part: str) -> list[dict[str, Any]]:
@@ -75,24 +76,33 @@ def some(rows: list[dict[str, Any]], count: int | None) -> list[dict[str, Any]]:
 def write_parts(
     parts: dict[str, list[dict[str, Any]]], data: Path, tagger: str, folder: Path
 ) -> None:
-    """Write the parts with their visual context, unless the same sentences are there already."""
+    """Write the parts with their visual context, unless the same sentences are there already.
+
+    Args:
+        parts: rows by the part's name; `image` is a path in `data`, or None.
+        data: the folder of the images.
+        tagger: image classifier, a folder.
+        folder: where the parts are written, as `{part}.jsonl`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     extractors: list[Extractor] = [ObjectTagger(tagger), TesseractReader()]
-    for name, rows in parts.items():
+    for name, whole in parts.items():
         path = folder / f"{name}.jsonl"
+        rows = [{key: row[key] for key in COLUMNS} for row in whole]
         if path.exists():
             with path.open(encoding="utf-8") as lines:
-                if [json.loads(line)["id"] for line in lines] == [row["id"] for row in rows]:
-                    continue
+                there = [json.loads(line) for line in lines]
+            if [{key: row[key] for key in COLUMNS} for row in there] == rows:
+                continue
         context = visual_context(
-            [data / row["image"] for row in rows], [row["lang"] for row in rows], extractors
+            [row["image"] and data / row["image"] for row in rows],
+            [row["lang"] for row in rows],
+            extractors,
         )
-        kept = ("id", "tokens", "ner_tags", "image", "lang")
         write_lines(
             path,
             (
-                {key: row[key] for key in kept}
-                | {column: values[index] for column, values in context.items()}
+                row | {column: values[index] for column, values in context.items()}
                 for index, row in enumerate(rows)
             ),
         )
@@ -108,16 +118,30 @@ def linked_accuracy(rows: Iterable[dict[str, Any]], run: Path, control: str) -> 
     )
 
 
+def majority_accuracy(
+    train: Iterable[tuple[Hashable, str]], test: Iterable[tuple[Hashable, str]]
+) -> float:
+    """How often a fact names an entity's type: the commonest type with this fact in training.
+
+    Args:
+        train: facts, such as the kind of image, with the types of the entities.
+        test: the same. A fact that training does not have names no type.
+    """
+    types: dict[Hashable, Counter[str]] = defaultdict(Counter)
+    for fact, label in train:
+        types[fact][label] += 1
+    usual = {fact: counts.most_common(1)[0][0] for fact, counts in types.items()}
+    return mean(usual.get(fact) == label for fact, label in test)
+
+
 def kind_baseline(parts: dict[str, list[dict[str, Any]]]) -> float:
     """How often the kind of image alone (flag, logo, portrait) names the linked entity's type."""
-    types: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in parts["train"]:
-        types[row["image_kind"]][row["linked_mention"]["type"]] += 1
-    right = [
-        types[row["image_kind"]].most_common(1)[0][0] == row["linked_mention"]["type"]
-        for row in parts["test"]
-    ]
-    return sum(right) / len(right)
+    return majority_accuracy(
+        *(
+            [(row["image_kind"], row["linked_mention"]["type"]) for row in parts[part]]
+            for part in ("train", "test")
+        )
+    )
 
 
 def table(runs: dict[str, list[Path]], rows: Sequence[dict[str, Any]]) -> str:

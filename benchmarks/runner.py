@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,16 @@ def said(record: dict[str, Any], control: str) -> list[tuple[int, int, str]]:
     if control != "real":
         entities = record.get("controls", {}).get(control, entities)
     return [(entity["start"], entity["end"], entity["label"]) for entity in entities]
+
+
+def typed_right(run: Path, ids: Container[str], control: str = "real") -> list[bool]:
+    """Of each gold entity of some test sentences, whether it was found with both ends and type."""
+    return [
+        (entity["start"], entity["end"], entity["label"]) in said(record, control)
+        for record in records_of(run)
+        if record["id"] in ids
+        for entity in record["gold"]
+    ]
 
 
 def mean(values: Iterable[float]) -> float:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import load_dataset
-from runner import CONTROLS, ROOT, Setting, figures_of, mean, records_of, said, train_once
+from runner import CONTROLS, ROOT, Setting, figures_of, mean, train_once, typed_right
 
 from dataset_mmnerd import markdown
 
@@ -58,13 +58,8 @@ def accuracy(
     where: Callable[[dict[str, Any]], bool] = lambda row: True,
 ) -> float:
     """Share of the image-decided entities that were found and typed right."""
-    records = {record["id"]: record for record in records_of(run)}
-    right = [
-        (entity["start"], entity["end"], entity["label"]) in said(records[row["id"]], control)
-        for row in rows
-        if not row["decidable_from_text"] and where(row)
-        for entity in records[row["id"]]["gold"]
-    ]
+    ids = {row["id"] for row in rows if not row["decidable_from_text"] and where(row)}
+    right = typed_right(run, ids, control)
     return mean(right) if right else float("nan")
 
 

@@ -95,8 +95,8 @@ def _scene_of(slot: str, random: Random) -> str:
 class _Writer:
     """The rows of one language and split."""
 
-    def __init__(self, lang: str, split: str, seed: int) -> None:
-        self.lang, self.split, self.seed = lang, split, seed
+    def __init__(self, lang: str, split: str, seed: int, types: Sequence[str]) -> None:
+        self.lang, self.split, self.seed, self.types = lang, split, seed, types
         self.sections = _sections(f"{lang}.txt")
         self.random = Random(f"{seed} {lang} {split}")
         self.names = {
@@ -166,14 +166,18 @@ class _Writer:
             board = self.board(scene, "O", "") if scene and shown == "O" else []
             rows.append(self.fill(frame) | {"scene": scene, "board": board})
         self.random.shuffle(rows)
-        return [self.finished(row, index) for index, row in enumerate(rows)]
+        for index, row in enumerate(rows):
+            del row["slots"]
+            row |= {"id": f"{self.lang}-{self.split}-{index}", "lang": self.lang}
+            row.setdefault("decidable_from_text", True)
+        return rows
 
     def image_decides(self, names: Sequence[str]) -> Iterator[Row]:
         """A sentence for each name and type."""
-        frames = self.frames("image decides", len(names) * len(DEFAULT_ENTITY_TYPES))
+        frames = self.frames("image decides", len(names) * len(self.types))
         for index, frame in enumerate(frames):
-            entity_type = DEFAULT_ENTITY_TYPES[index % len(DEFAULT_ENTITY_TYPES)]
-            name = names[index // len(DEFAULT_ENTITY_TYPES)]
+            entity_type = self.types[index % len(self.types)]
+            name = names[index // len(self.types)]
             if self.random.random() < _TAIL:
                 frame = f"{frame} {self.random.choice(self.sections['tails'])}"
             row = self.fill(frame, name, entity_type)
@@ -195,26 +199,59 @@ class _Writer:
         scene = _scene_of(shown, self.random)
         return {"scene": scene, "board": self.board(scene, "O", "") if shown == "O" else []}
 
-    def finished(self, row: Row, index: int) -> Row:
-        name = f"{self.lang}-{self.split}-{index}"
-        image = box = None
-        if row["scene"] is not None:
-            random = Random(f"{self.seed} {name}")
-            drawing = draw_image(row["scene"], random, row["board"])
-            image, box = {"bytes": drawing.jpeg, "path": None}, list(drawing.box)
-        return {
-            "id": name,
-            "tokens": row["tokens"],
-            "ner_tags": row["ner_tags"],
-            "lang": self.lang,
-            "image": image,
-            "image_id": None if image is None else f"{name}.jpg",
-            "objects": None,
-            "captions": None,
-            "ocr": None,
-            "decidable_from_text": row.get("decidable_from_text", True),
-            "object_box": box,
-        }
+
+def _drawn(row: Row, seed: int) -> Row:
+    """A row of `sample_sentences` with its image, and the columns of the data set."""
+    name, scene, board = row["id"], row["scene"], row["board"]
+    image = box = None
+    if scene is not None:
+        drawing = draw_image(scene, Random(f"{seed} {name}"), board)
+        image, box = {"bytes": drawing.jpeg, "path": None}, list(drawing.box)
+    return {
+        "id": name,
+        "tokens": row["tokens"],
+        "ner_tags": row["ner_tags"],
+        "lang": row["lang"],
+        "image": image,
+        "image_id": None if image is None else f"{name}.jpg",
+        "objects": None,
+        "captions": None,
+        "ocr": None,
+        "decidable_from_text": row["decidable_from_text"],
+        "object_box": box,
+    }
+
+
+def sample_sentences(
+    split: str,
+    *,
+    seed: int = 19,
+    sentences: int = 300,
+    languages: Sequence[str] = SAMPLE_LANGUAGES,
+    types: Sequence[str] = DEFAULT_ENTITY_TYPES,
+) -> Iterator[Row]:
+    """The rows of one split before their images are drawn, for images of another source.
+
+    Args:
+        split: `train`, `validation` or `test`.
+        seed, sentences, languages: as in `load_sample`.
+        types: the types of the entities that the image decides; each name has all of them.
+
+    Yields:
+        `id`, `tokens`, `ner_tags` (names), `lang`, `decidable_from_text`, and what the image shows:
+        `scene` (a name in `SCENES`, None without an image) and `board` (the lines of text on it).
+    """
+    unknown = [lang for lang in languages if lang not in SAMPLE_LANGUAGES]
+    if unknown:
+        known = ", ".join(SAMPLE_LANGUAGES)
+        raise ValueError(f"languages: found {unknown[0]!r}, expected some of {known}")
+    pool = _parts(_sections("names.txt")[""], Random(f"{seed} names"))[split]
+    count = round(sentences * _SENTENCE_SHARES[split])
+    of_each_type = round(count * _IMAGE_DECIDES / len(types))
+    for lang in languages:
+        start = SAMPLE_LANGUAGES.index(lang) * of_each_type
+        names = list(islice(cycle(pool), start, start + of_each_type))
+        yield from _Writer(lang, split, seed, types).rows(count, names)
 
 
 def _with_more_images(row: Row, random: Random) -> Row:
@@ -238,20 +275,11 @@ def sample_rows(
     several_images: bool = False,
 ) -> Iterator[Row]:
     """The rows of one split, with label names and the bytes of images; see `load_sample`."""
-    unknown = [lang for lang in languages if lang not in SAMPLE_LANGUAGES]
-    if unknown:
-        known = ", ".join(SAMPLE_LANGUAGES)
-        raise ValueError(f"languages: found {unknown[0]!r}, expected some of {known}")
-    pool = _parts(_sections("names.txt")[""], Random(f"{seed} names"))[split]
-    count = round(sentences * _SENTENCE_SHARES[split])
-    of_each_type = round(count * _IMAGE_DECIDES / len(DEFAULT_ENTITY_TYPES))
-    for lang in languages:
-        start = SAMPLE_LANGUAGES.index(lang) * of_each_type
-        names = list(islice(cycle(pool), start, start + of_each_type))
-        for row in _Writer(lang, split, seed).rows(count, names):
-            if several_images:
-                row = _with_more_images(row, Random(f"{seed} {row['id']} images"))
-            yield row
+    for row in sample_sentences(split, seed=seed, sentences=sentences, languages=languages):
+        drawn = _drawn(row, seed)
+        if several_images:
+            drawn = _with_more_images(drawn, Random(f"{seed} {row['id']} images"))
+        yield drawn
 
 
 def load_sample(
@@ -282,4 +310,4 @@ def load_sample(
     return DatasetDict(splits)
 
 
-__all__ = ["SAMPLE_LANGUAGES", "load_sample", "sample_rows"]
+__all__ = ["SAMPLE_LANGUAGES", "load_sample", "sample_rows", "sample_sentences"]
