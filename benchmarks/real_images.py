@@ -39,7 +39,8 @@ from dataset_mmnerd.images import load_image
 from dataset_mmnerd.sample import SAMPLE_LANGUAGES, sample_sentences
 from dataset_mmnerd.sample.scenes import SCENES
 from dataset_mmnerd.schema import SPLITS
-from reporting_2mner.statistics import LEVEL, RESAMPLES
+from reporting_2mner.comparison import SEED
+from reporting_2mner.statistics import interval, over_seeds, resample
 
 TYPES = {"portrait": "PER", "logo": "ORG", "flag": "LOC", "subflag": "LOC"}
 """The type of the entity that each kind of image shows."""
@@ -186,41 +187,39 @@ def baselines(parts: dict[str, list[Row]], data: Path) -> dict[str, float]:
 # Figures ------------------------------------------------------------------------------------------
 
 
-def interval(right: np.ndarray) -> str:
-    """The mean of `[S, n]`, seeds and sentences, and its interval, both resampled, in percent."""
-    generator = np.random.default_rng(0)
-    seeds, sentences = right.shape
-    drawn = generator.multinomial(sentences, np.full(sentences, 1 / sentences), size=RESAMPLES)
-    scores = drawn @ right.T / sentences  # [R, S]: of each seed on the same sentences
-    chosen = generator.integers(seeds, size=(RESAMPLES, seeds))
-    samples = np.take_along_axis(scores, chosen, axis=1).mean(axis=1)
-    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return f"{100 * right.mean():.1f} ({100 * low:.1f} to {100 * high:.1f})"
+def interval_of(right: np.ndarray) -> str:
+    """The mean of `[M, n]`, seeds and sentences, and its interval, both resampled, in percent."""
+    generator = np.random.default_rng(SEED)
+    scores = resample(right.T, generator) / right.shape[1]  # [R, M]
+    found = interval(right.mean(), over_seeds(scores[..., None], generator)[:, 0])
+    return f"{100 * found.value:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def table(runs: dict[str, list[Path]], rows: Sequence[Row]) -> str:
     """Two Markdown tables: image-decided entities by control, and with their own images by type
     and language."""
     decided = decided_by_image(rows)
-    by_type = {label: [r for r in decided if type_of(r) == label] for label in ("PER", "ORG", "LOC")}
-    by_language = {lang: [r for r in decided if r["lang"] == lang] for lang in SAMPLE_LANGUAGES}
+    groups = {
+        label: [row for row in decided if label in (type_of(row), row["lang"])]
+        for label in (*dict.fromkeys(TYPES.values()), *SAMPLE_LANGUAGES)
+    }
     controls, parts = [], []
     for recipe, seeds in runs.items():
 
         def right(rows: Sequence[Row], control: str = "real", seeds: list[Path] = seeds) -> Any:
             ids = {row["id"] for row in rows}
-            return np.array([typed_right(run, ids, control) for run in seeds], dtype=float)
+            return np.array([typed_right(run, ids, control) for run in seeds], dtype=int)
 
         f1 = mean(figures_of(run)["test"]["overall"]["f1"] for run in seeds)
-        cells = [interval(right(decided, control)) for control in CONTROLS]
+        cells = [interval_of(right(decided, control)) for control in CONTROLS]
         controls.append([recipe, f"{100 * f1:.1f}", *cells])
-        groups = [*by_type.values(), *by_language.values()]
-        parts.append([recipe, *(f"{100 * right(group).mean():.1f}" for group in groups)])
+        shares = (right(group).mean() for group in groups.values())
+        parts.append([recipe, *(f"{100 * share:.1f}" for share in shares)])
     head = ["recipe", "F1", "own image", "no image", "another's", "blank"]
     return "\n\n".join(
         (
             markdown.table(head, controls),
-            markdown.table(["own image", *by_type, *by_language], parts),
+            markdown.table(["own image", *groups], parts),
         )
     )
 
@@ -230,16 +229,22 @@ def mistakes(runs: dict[str, list[Path]], rows: Sequence[Row], most: int = 12) -
     decided = {row["id"]: row for row in decided_by_image(rows)}
     wrong: Counter[tuple[str, str, str]] = Counter()
     for recipe, seeds in runs.items():
-        for run in seeds:
-            for record in records_of(run):
-                row = decided.get(record["id"])
-                gold = {tuple(entity[k] for k in ("start", "end", "label")) for entity in record["gold"]}
-                found = set(said(record, "real"))
-                if row and not gold <= found:
-                    labels = ", ".join(sorted({label for _, _, label in found})) or "nothing"
-                    wrong[recipe, row["image"], labels] += 1
+        for record in (record for run in seeds for record in records_of(run)):
+            row = decided.get(record["id"])
+            labels = sorted({label for _, _, label in said(record, "real")})
+            if row is not None and labels != [type_of(row)]:
+                wrong[recipe, row["image"], ", ".join(labels) or "nothing"] += 1
     lines = [[*key, count] for key, count in wrong.most_common(most)]
     return markdown.table(["recipe", "image", "read as", "times"], lines)
+
+
+def check_sentences(run: Path, rows: Sequence[Row]) -> None:
+    """Stop unless a run was tested on these sentences: it may be of an earlier call."""
+    tested = [(record["id"], record["tokens"]) for record in records_of(run)]
+    if tested != [(row["id"], row["tokens"]) for row in rows]:
+        raise SystemExit(
+            f"{run}: found a run on other sentences, expected these; give another --out"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -283,6 +288,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         for recipe in arguments.recipes
     }
+    for run in (run for seeds in runs.values() for run in seeds):
+        check_sentences(run, parts["test"])
     sizes = markdown.table(
         ["part", "sentences", "image decides", *(f"images: {label}" for label in images["test"])],
         [

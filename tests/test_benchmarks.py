@@ -1,9 +1,14 @@
-"""Every benchmark starts: what it imports is there, and it says what it measures."""
+"""Every benchmark starts: what it imports is there, and it says what it measures. And the parts of
+the one that makes its own are apart."""
 
+import importlib
 import runpy
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = sorted(path for path in BENCHMARKS.glob("*.py") if path.stem != "runner")
@@ -19,3 +24,78 @@ def test_a_benchmark_explains_itself(script, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: {script.name}")
     assert runpy.run_path(str(script))["__doc__"].splitlines()[0] in " ".join(shown.split())
+
+
+@pytest.fixture(scope="module")
+def real_images():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module("real_images")
+
+
+@pytest.fixture(scope="module")
+def images_folder(tmp_path_factory):
+    """Ten images of each kind: two logos have one owner, two flags are nearly the same, and a logo
+    is white."""
+    folder = tmp_path_factory.mktemp("data")
+    noise = np.random.default_rng(0)
+    pixels = {
+        (kind, number): noise.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        for kind in ("portrait", "logo", "flag", "subflag")
+        for number in range(10)
+    }
+    pixels["logo", 2][:] = 255
+    pixels["subflag", 0] = pixels["flag", 0] // 2 + 9
+    keys = {("logo", 0): "maker|FF0000", ("logo", 1): "maker maps|00FF00"}
+    lines = ["image\tkind\tkey"]
+    for (kind, number), image in pixels.items():
+        Image.fromarray(image).save(folder / f"{kind}{number}.png")
+        key = keys.get((kind, number), f"x{number}")
+        lines.append(f"{kind}{number}.png\t{kind}\t{key}")
+    (folder / "images.tsv").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+def test_images_that_show_the_same_are_of_one_part_and_those_that_show_nothing_of_none(
+    real_images, images_folder
+):
+    parts = real_images.divide(real_images.read_images(images_folder), seed=1)
+    place = {
+        image: part
+        for part, by_type in parts.items()
+        for images in by_type.values()
+        for image in images
+    }
+    assert sum(len(images) for part in parts.values() for images in part.values()) == len(place)
+    assert len(place) == 39
+    assert "logo2.png" not in place
+    assert place["logo0.png"] == place["logo1.png"]
+    assert place["flag0.png"] == place["subflag0.png"]
+    for part in ("validation", "test"):
+        assert len(parts[part]["PER"]) == 2
+        assert 2 <= len(parts[part]["ORG"]) <= 3  # of nine, with one group of two
+
+
+def test_names_with_real_images_have_each_type_equally_often_and_a_part_of_their_own(
+    real_images, images_folder
+):
+    parts = real_images.divide(real_images.read_images(images_folder), seed=1)
+    names = {}
+    for part, images in parts.items():
+        rows = real_images.write_sentences(part, images, size=200, seed=1)
+        decided = real_images.decided_by_image(rows)
+        assert all(row["image"] in images[real_images.type_of(row)] for row in decided)
+        named = Counter(
+            (word, tag[2:])
+            for row in decided
+            for word, tag in zip(row["tokens"], row["ner_tags"], strict=True)
+            if tag != "O"
+        )
+        names[part] = {name for name, _ in named}
+        for name in names[part]:
+            assert named[name, "PER"] == named[name, "ORG"] == named[name, "LOC"] > 0
+        used = {row["image"] for row in rows if row["image"]}
+        assert used <= {image for of_type in images.values() for image in of_type}
+    assert not names["train"] & names["test"]
+    assert not names["train"] & names["validation"]
+    assert not names["validation"] & names["test"]
