@@ -1,10 +1,10 @@
 """Train a saved model on a new language (or domain, or label set) and measure gain and forgetting.
 
-    study = Study.begin(recipe, model_arguments, data_arguments, arguments, processor, data, load)
-    data = study.prepare(arguments, new_trainer)  # measures before, learns small sizes
+    learning = NewLanguage.begin(recipe, model, data, arguments, processor, parts, load)
+    data = learning.prepare(arguments, new_trainer)  # measures before, learns small sizes
     trainer = new_trainer(data, arguments)
     trainer.train()
-    study.finish(trainer, records, seconds)["new"]["change"]
+    learning.finish(trainer, records, seconds)["new"]["change"]
 
 The same test sentences of the new and of the old languages are scored before and after. If the
 label sets differ, the entity types of both are scored. Missing parts are held out of the training
@@ -44,7 +44,7 @@ from .trainer import TwoMNERTrainer
 from .vision_cache import cache_folder
 
 __all__ = [
-    "Study",
+    "NewLanguage",
     "complete_parts",
     "mixed",
     "nested_subset",
@@ -221,11 +221,11 @@ def old_rows(
     return source.rows(load), source.name
 
 
-# Study --------------------------------------------------------------------------------------------
+# Before and after ---------------------------------------------------------------------------------
 
 
 @dataclass
-class Study:
+class NewLanguage:
     """A saved model, new sentences for it, and old ones.
 
     Attributes:
@@ -233,7 +233,7 @@ class Study:
         processor: its processor.
         data: the new sentences, with all parts that are needed.
         sizes: of the learning curve, ascending; empty without one.
-        curve: the points that are there; of a study without sizes, before and after.
+        curve: the points that are there; without sizes, before and after.
         seed: of the order in which new and old sentences are taken.
         types: the entity types that are scored before and after.
         old: old sentences to measure forgetting on; None if there are none at hand.
@@ -266,7 +266,7 @@ class Study:
         processor: TwoMNERProcessor | None,
         parts: DatasetDict,
         load: Load,
-    ) -> Study:
+    ) -> NewLanguage:
         """Collect the sentences, and log their sources.
 
         Args:

@@ -44,7 +44,7 @@ from .checkpoints import SaveBeforeStopping, checkpoint_to_resume, locked
 from .data import load_data, loading, refuse_endless
 from .evaluation import evaluate
 from .lora import refuse_adapter
-from .new_language import Study
+from .new_language import NewLanguage
 from .push import (
     prepare_repository,
     publish,
@@ -111,12 +111,12 @@ def follow(
             processor = TwoMNERProcessor.from_pretrained(model_arguments.model_name_or_path)
     data = load_data(data_arguments, None if processor is None else processor.labels)
     setting = describe_recipe(recipe, model_arguments, data_arguments, arguments)
-    study = None
+    new_language = None
     if data_arguments.new_language:
-        study = Study.begin(
+        new_language = NewLanguage.begin(
             setting, model_arguments, data_arguments, arguments, processor, data, load_data
         )
-        data = study.prepare(arguments, partial(new_trainer, model_arguments, processor))
+        data = new_language.prepare(arguments, partial(new_trainer, model_arguments, processor))
     trainer = new_trainer(model_arguments, processor, data, arguments)
     trainer.fingerprint = fingerprint
     log_setting(trainer, data)
@@ -134,8 +134,8 @@ def follow(
     records: list[dict[str, Any]] = []
     if "test" in data:
         results, records = evaluate(trainer, data["test"], arguments.controls, arguments.seed)
-    if study is not None:
-        results["transfer"] = study.finish(trainer, records, training_seconds)
+    if new_language is not None:
+        results["transfer"] = new_language.finish(trainer, records, training_seconds)
     if trainer.is_world_process_zero():
         run = Path(str(arguments.output_dir))
         results |= {
@@ -154,8 +154,8 @@ def follow(
         write_report(run)
         if "test" in results:
             sys.stdout.write(f"\n{score_table(results)}\n")
-        if study is not None:
-            sys.stdout.write(f"\n{study.tables(results['transfer'])}\n")
+        if new_language is not None:
+            sys.stdout.write(f"\n{new_language.tables(results['transfer'])}\n")
         sys.stdout.write(f"\nThe model and its figures are in {run}\n")
         if repository is not None:
             sys.stdout.write(f"Published: {publish(run, repository, token=arguments.hub_token)}\n")

@@ -107,7 +107,7 @@ def _table(
         difference = difference_cells(compared.get(name))
         rows.append([part.titles[name], percent(score.value), between(score), *difference, seeds])
     head = ("cell", "F1", "95 % interval", "difference", "its interval", "p", "seeds")
-    return Table(caption, head, rows, spare=frozenset({2, 6}))
+    return Table(caption, head, rows, spare=frozenset({2, 5, 6}))
 
 
 def _controls(part: Part, results: Results, records: Mapping[str, Seeds]) -> Table:
@@ -166,8 +166,8 @@ def _findings(part: Part, compared: Mapping[str, Comparison | None]) -> list[str
             one = compared[name]
             assert one is not None  # `_settled` leaves them out
             findings.append(
-                f"“{part.titles[name]}” changes {points(one.difference)}, p {_p(one.p)}: what it "
-                f"leaves out or exchanges {meaning}."
+                f"“{part.titles[name]}” changes F1 by {points(one.difference)}, p {_p(one.p)}: "
+                f"what it leaves out or exchanges {meaning}."
             )
     if same:
         listed = join([part.titles[name] for name in same])
@@ -213,7 +213,7 @@ def _images(part: Part, records: Mapping[str, Seeds]) -> list[str]:
     return [
         f"Do the images help “{part.titles[part.baseline]}”? {verdict}: against "
         f"“{CONTROL_NAMES.get(gain.best, gain.best)}”, the best of the controls, a sentence’s own "
-        f"image changes {points(gain.comparison.difference)}, p {_p(gain.comparison.p)}."
+        f"image changes F1 by {points(gain.comparison.difference)}, p {_p(gain.comparison.p)}."
     ]
 
 

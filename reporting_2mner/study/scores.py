@@ -107,9 +107,9 @@ def between(interval: Interval) -> str:
 
 
 def points(difference: Interval) -> str:
-    """+1.2 points of F1 (0.3 to 2.1)"""
+    """+1.2 points (+0.3 to +2.1)"""
     low, high = signed(difference.low), signed(difference.high)
-    return f"{signed(difference.value)} points of F1 ({low} to {high})"
+    return f"{signed(difference.value)} points ({low} to {high})"
 
 
 def difference_cells(compared: Comparison | None) -> list[str]:

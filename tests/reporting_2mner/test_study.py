@@ -61,9 +61,9 @@ def test_what_helps_what_interferes_and_what_is_not_settled():
     }
     found = ablation.section(part_of("ablation", results), results)
     first, second, third, boundaries = found.findings
-    assert first.startswith("“no gate” changes −51.2 points of F1 (")
+    assert first.startswith("“no gate” changes F1 by −51.2 points (")
     assert first.endswith("what it leaves out or exchanges helps.")
-    assert second.startswith("“no loss” changes +33.8 points of F1 (")
+    assert second.startswith("“no loss” changes F1 by +33.8 points (")
     assert second.endswith("what it leaves out or exchanges interferes.")
     assert third.startswith("“other” is not told apart from “full”")
     assert boundaries.endswith("no cell differs from it beyond chance.")
@@ -172,7 +172,7 @@ def test_other_data_sets_beside_the_own_one():
         ["news", "full", "12.5"],
     ]
     assert "90.0 on its own test part; boundaries alone 100.0" in found.findings[0]
-    assert "Against “text”: −37.5 points of F1" in found.findings[1]
+    assert "Against “text”: −37.5 points (" in found.findings[1]
     without = transfer.section(part_of("transfer", results, data={}), results)
     assert "--transfer" in without.findings[0]
 
