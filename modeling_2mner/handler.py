@@ -6,7 +6,8 @@ The toolkit puts the model's folder on the path of modules, and imports this fil
     {"inputs": {"text": "Paris im Mai", "image": "<base64>"}, "parameters": {"threshold": 0.8}}
     {"inputs": ["one text", {"words": ["another", "one"]}], "parameters": {"top_k": 3}}
 
-An image is the base64 of its file. Nothing is fetched: an address or a path is refused.
+An image is the base64 of its file; several are a list. Nothing is fetched: an address or a path is
+refused.
 """
 
 from collections.abc import Mapping
@@ -51,10 +52,16 @@ class EndpointHandler:
 
 
 def _as_input(given: Any) -> Any:
-    """An input with its image decoded from base64."""
+    """An input with its image, or its images, decoded from base64."""
     if not isinstance(given, Mapping) or given.get("image") is None:
         return given
     image = given["image"]
+    if isinstance(image, list):
+        return {**given, "image": [_decoded(one) for one in image]}
+    return {**given, "image": _decoded(image)}
+
+
+def _decoded(image: Any) -> dict[str, Any]:
     if not isinstance(image, str):
         raise TypeError(f"'image' is of type {type(image).__name__}, expected base64")
-    return {**given, "image": {"bytes": bytes_of_base64(image, name="'image'"), "path": None}}
+    return {"bytes": bytes_of_base64(image, name="'image'"), "path": None}

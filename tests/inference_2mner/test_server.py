@@ -192,6 +192,7 @@ REFUSED = [
     ({"text": "a b", "spans": [[0, 2]]}, 422, "invalid", "spans"),
     ({"text": "a", "image": "http://127.0.0.1/a.png"}, 422, "invalid", "image"),
     ({"text": "a", "image": "/etc/passwd"}, 422, "invalid", "image"),
+    ({"text": "a", "image": ["bm8gaW1hZ2U=", "bm8gaW1hZ2U="]}, 422, "invalid", "image"),
     ({"text": "a", "image": "/etc"}, 422, "unreadable_image", "image"),
     ({"text": "a", "image": "bm8gaW1hZ2U="}, 422, "unreadable_image", "image"),
     ({"text": "a", "url": "http://127.0.0.1"}, 422, "invalid", "url"),

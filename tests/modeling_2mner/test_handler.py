@@ -42,17 +42,19 @@ def answers(tmp_path, client):
 
 def test_the_toolkits_requests_are_answered(answers):
     image = base64.b64encode(image_bytes()).decode()
-    one, several, least, pictured, fetched, unknown = answers(
+    one, several, least, pictured, album, fetched, unknown = answers(
         {"inputs": "Ana lives here"},
         {"inputs": ["Ana lives here", {"words": ["Rom"]}]},
         {"inputs": "Ana lives here", "parameters": {"threshold": 1.0, "return_details": True}},
         {"inputs": {"text": "Ana", "image": image}, "parameters": {"return_details": True}},
+        {"inputs": {"text": "Ana", "image": [image] * 2}, "parameters": {"return_details": True}},
         {"inputs": {"text": "Ana", "image": "http://127.0.0.1:9/a.png"}},
         {"inputs": "Ana", "parameters": {"temperature": 1}},
     )
     assert [entity["word"] for entity in one] == ["Ana"]
     assert [[entity["word"] for entity in found] for found in several] == [["Ana"], ["Rom"]]
     assert least["entities"] == []
-    assert pictured["image"] == "read"
+    assert pictured["image"] == album["image"] == "read"
+    assert album["image_error"] is None
     assert "no base64" in fetched
     assert "no option 'temperature'" in unknown
