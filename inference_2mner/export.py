@@ -166,7 +166,9 @@ class _ImageText(nn.Module):
     def forward(
         self, word_states: Tensor, patches: Tensor, global_vectors: Tensor | None = None
     ) -> Tensor:
-        features: Any = {"patches": patches, "global_vectors": global_vectors}
+        features: Any = {"patches": patches}
+        if global_vectors is not None:
+            features["global_vectors"] = global_vectors[:, None]  # of one image: [B, 1, C]
         seen = torch.ones_like(word_states[:, 0, 0], dtype=torch.bool)
         fused, _ = self.model._collaborate(word_states, features, seen, False, None)
         emissions: Tensor = self.classifier(fused)

@@ -7,7 +7,7 @@ from typing import Any
 from .inputs_2mner import Sentence
 from .thresholds_2mner import Limits
 
-__all__ = ["ScoredSpan", "details_of", "entities_of", "labelled_words_of"]
+__all__ = ["ScoredSpan", "details_of", "entities_of", "labelled_words_of", "shares_of_images"]
 
 SURE = 0.5
 """The probability of a type in the text view from which on the text alone determines the type."""
@@ -101,6 +101,14 @@ def details_of(sentence: Sentence, found: list[dict[str, Any]]) -> dict[str, Any
         "image": sentence.image_state,
         "image_error": sentence.image_error,
     }
+
+
+def shares_of_images(words: Sequence[dict[str, Any]]) -> list[float] | None:
+    """The share of each of several images in the attention of some words, as `attention_of` gives
+    them; None without a word.
+    """
+    shares = zip(*(word["images"] for word in words), strict=True)
+    return [round(sum(own) / len(words), 6) for own in shares] or None
 
 
 def _place(sentence: Sentence, first: int, last: int) -> dict[str, Any]:

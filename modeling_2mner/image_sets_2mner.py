@@ -13,13 +13,14 @@ from .requirements_2mner import LEAST_TRANSFORMERS  # noqa: F401 -- first: it ch
 
 # isort: split
 
+import torch
 from torch import Tensor
 
 from .encoders_2mner import VisionFeatures
 
 __all__ = [
-    "check_image_mask",
     "has_image",
+    "mask_of_images",
     "patch_mask_of",
     "side_by_side",
     "spread_to_places",
@@ -31,24 +32,35 @@ def has_image(image_mask: Tensor) -> Tensor:
     return image_mask if image_mask.ndim == 1 else image_mask.any(1)
 
 
-def check_image_mask(values: Tensor, name: str, one: int, image_mask: Tensor) -> None:
-    """Check that a tensor of images has the places of the mask.
+def mask_of_images(
+    word_index: Tensor,
+    pixel_values: Tensor | None,
+    vision_features: VisionFeatures | None,
+    image_mask: Tensor | None,
+) -> Tensor:
+    """Which images are there: `image_mask`, by default true everywhere, `[B]` or `[B, I]`.
 
     Args:
-        values: the images or their features.
-        name: its name in the message.
-        one: the number of dimensions of one image.
-        image_mask: `[B]` or `[B, I]`.
+        word_index, pixel_values, vision_features, image_mask: see `TwoMNERInputs`.
 
     Raises:
-        ValueError: if it has others.
+        ValueError: if the images have other places than the mask.
     """
+    name, values, one = "pixel_values", pixel_values, 3
+    if values is None and vision_features is not None:
+        name, values, one = "patches", vision_features["patches"], 2
+    if values is None:
+        everywhere = torch.ones_like(word_index[:, 0], dtype=torch.bool)
+        return everywhere if image_mask is None else image_mask
     places = values.shape[: values.ndim - one]
+    if image_mask is None:
+        return torch.ones(places, dtype=torch.bool, device=values.device)
     if places != image_mask.shape:
         raise ValueError(
             f"{name} has the shape {tuple(values.shape)}, images for {tuple(places)}, expected "
             f"those of image_mask, {tuple(image_mask.shape)}: [B], or [B, I] with several images"
         )
+    return image_mask
 
 
 def spread_to_places(values: Tensor, present: Tensor, image_mask: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ from .encoders_2mner import (
     map_features,
 )
 from .image_sets_2mner import (
-    check_image_mask,
     has_image,
+    mask_of_images,
     patch_mask_of,
     side_by_side,
     spread_to_places,
@@ -177,7 +177,7 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
         self._check_inputs(input_ids, inputs_embeds, pixel_values, vision_features, view)
         if output_attentions is None:
             output_attentions = self.config.output_attentions
-        image_mask = self._image_mask(word_index, pixel_values, vision_features, image_mask)
+        image_mask = mask_of_images(word_index, pixel_values, vision_features, image_mask)
         if view == "text":
             pixel_values = vision_features = None
             if context_mask is not None:
@@ -260,28 +260,6 @@ class TwoMNERModel(TwoMNERPreTrainedModel):
                 raise ValueError(
                     f"vision_features lacks {missing[0]}, expected {', '.join(expected)}"
                 )
-
-    def _image_mask(
-        self,
-        word_index: Tensor,
-        pixel_values: Tensor | None,
-        vision_features: VisionFeatures | None,
-        image_mask: Tensor | None,
-    ) -> Tensor:
-        """The mask, by default true everywhere: `[B]`; with several images a sentence `[B, I]`."""
-        given = [("pixel_values", pixel_values, 3)]
-        if pixel_values is None and vision_features is not None:
-            given = [("patches", vision_features["patches"], 2)]
-        for name, values, one in given:
-            if values is None:
-                continue
-            if image_mask is None:
-                places = values.shape[: values.ndim - one]
-                image_mask = torch.ones(places, dtype=torch.bool, device=values.device)
-            check_image_mask(values, name, one, image_mask)
-        if image_mask is None:
-            image_mask = torch.ones_like(word_index[:, 0], dtype=torch.bool)
-        return image_mask
 
     def _encode_windows(
         self,

@@ -12,7 +12,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .answers_2mner import ScoredSpan, details_of, entities_of, labelled_words_of
+from .answers_2mner import (
+    ScoredSpan,
+    details_of,
+    entities_of,
+    labelled_words_of,
+    shares_of_images,
+)
 from .decoding_2mner import Decoding, decoded_entities
 from .inputs_2mner import Reader, Sentence, as_several, load_images_of, read_input
 from .quoting_2mner import described
@@ -432,7 +438,7 @@ class EntityTagger(ABC):
             for sentence, own, found_in in zip(sentences, spans, attended, strict=True):
                 if len(sentence.pixels) > 1 and found_in is not None:
                     for span in own:
-                        span.images = _shares_of_images(found_in["words"][span.start : span.end])
+                        span.images = shares_of_images(found_in["words"][span.start : span.end])
         return {**found, "spans": spans}
 
     def _compare_with_text(
@@ -506,14 +512,6 @@ def _warn_of_images(sentences: Iterable[Sentence]) -> None:
         if sentence.image_error is not None:
             which = "one of its images" if sentence.images_read else "its image"
             logger.warning(f"Read without {which}: {sentence.image_error}")
-
-
-def _shares_of_images(words: Sequence[dict[str, Any]]) -> list[float] | None:
-    """The share of each image in the attention of some words, of which none may have been asked."""
-    if not words:
-        return None
-    shares = np.array([word["images"] for word in words]).mean(0)
-    return [round(share, 6) for share in shares.tolist()]
 
 
 def _check_count(name: str, value: Any, least: int = 1) -> None:
