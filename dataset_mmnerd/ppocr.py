@@ -308,7 +308,10 @@ class PPOCRReader:
 
         self._detection = session(FILES[0], detection)
         self._recognition = session(FILES[1], recognition)
-        lines = characters.decode("utf-8").removesuffix("\n").split("\n")
+        try:
+            lines = characters.decode("utf-8").removesuffix("\n").split("\n")
+        except UnicodeDecodeError as error:
+            raise ContextError(f"{Path(folder) / FILES[2]}: found {error}, {_EXPECTED}") from error
         self._characters = ["", *(line.removesuffix("\r") for line in lines), " "]
         classes = self._recognition.get_outputs()[0].shape[-1]
         if classes != len(self._characters):

@@ -214,6 +214,9 @@ def test_a_missing_or_damaged_model_is_named_with_what_makes_it(tiny, tmp_path):
     (tmp_path / ppocr.FILES[2]).write_text("a\né\nü\n")
     with pytest.raises(ContextError, match=r"characters\.txt: found 3 char.* the 4 classes"):
         PPOCRReader(tmp_path)
+    (tmp_path / ppocr.FILES[2]).write_bytes(b"a\n\xe9\n")
+    with pytest.raises(ContextError, match=r"characters\.txt: found 'utf-8' codec .*--also ppocr"):
+        PPOCRReader(tmp_path)
     (tmp_path / ppocr.FILES[1]).write_bytes(b"no network")
     with pytest.raises(ContextError, match=r"recognition\.onnx: found .*--also ppocr") as error:
         PPOCRReader(tmp_path)
