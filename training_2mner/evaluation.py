@@ -23,7 +23,14 @@ from .controls import CONTROLS, OtherImages, controls
 from .data import context_keys, gold_spans, have_images, image_keys, longest_first
 from .metrics import f1_both_views, score
 
-__all__ = ["Predictions", "evaluate", "predict", "score_rows", "spans_from_predictions"]
+__all__ = [
+    "Predictions",
+    "evaluate",
+    "keys_of_what_is_read",
+    "predict",
+    "score_rows",
+    "spans_from_predictions",
+]
 
 
 def score_rows(
@@ -134,7 +141,7 @@ def evaluate(
     """
     order = longest_first(dataset)
     rows = dataset.select(order, keep_in_memory=True)
-    keys = _keys_of_what_is_read(trainer, rows)
+    keys = keys_of_what_is_read(trainer.processing_class, rows)
     predictions = _predict_all(trainer, rows, keys, with_controls, seed)
     has_image = [
         image or context is not None
@@ -171,10 +178,9 @@ def evaluate(
     return results, records
 
 
-def _keys_of_what_is_read(trainer: Predictor, rows: Dataset) -> list[str | None]:
+def keys_of_what_is_read(processor: TwoMNERProcessor, rows: Dataset) -> list[str | None]:
     """A key for what the model reads beside each row's words: its image, else its visual context;
     None without either."""
-    processor = trainer.processing_class
     keys: list[str | None] = [None] * len(rows)
     if processor.reads_context:
         keys = context_keys(rows, processor.context_fields)

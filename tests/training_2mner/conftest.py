@@ -9,8 +9,10 @@ from PIL import Image as PILImage
 
 from dataset_mmnerd.schema import bio_labels, features
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
+from tests.published import SAVED
 from training_2mner.arguments import TwoMNERTrainingArguments
 from training_2mner.batching import WordCollator
+from training_2mner.study.trained import Trained
 from training_2mner.trainer import TwoMNERTrainer
 
 LABELS = bio_labels(("PER", "LOC"))
@@ -137,3 +139,19 @@ def rows_of_files(rows, tmp_path):
         images.append({"bytes": None, "path": str(path)})
     feature = rows.features["image"]
     return rows.remove_columns("image").add_column("image", images, feature=feature)
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch) -> Trained:
+    """The run that version 0.1 saved, with its files where its recipe names them."""
+    monkeypatch.chdir(tmp_path)
+    run, images = tmp_path / "run", tmp_path / "images"
+    run.mkdir()
+    images.mkdir()
+    for path in SAVED.iterdir():
+        (images if path.suffix == ".png" else run).joinpath(path.name).write_bytes(
+            path.read_bytes()
+        )
+    for name in ("train.jsonl", "valid.jsonl", "test.jsonl"):
+        (tmp_path / name).write_bytes((SAVED / "test.jsonl").read_bytes())
+    return Trained(run)

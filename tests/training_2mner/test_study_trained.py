@@ -10,22 +10,6 @@ from training_2mner.evaluation import predict
 from training_2mner.study.trained import Trained
 
 
-@pytest.fixture
-def saved(tmp_path, monkeypatch) -> Trained:
-    """The run that version 0.1 saved, with its files where its recipe names them."""
-    monkeypatch.chdir(tmp_path)
-    run, images = tmp_path / "run", tmp_path / "images"
-    run.mkdir()
-    images.mkdir()
-    for path in SAVED.iterdir():
-        (images if path.suffix == ".png" else run).joinpath(path.name).write_bytes(
-            path.read_bytes()
-        )
-    for name in ("train.jsonl", "valid.jsonl", "test.jsonl"):
-        (tmp_path / name).write_bytes((SAVED / "test.jsonl").read_bytes())
-    return Trained(run)
-
-
 def test_it_predicts_what_the_run_recorded(saved):
     records = [json.loads(line) for line in (SAVED / "predictions.jsonl").open(encoding="utf-8")]
     found = predict(saved.trainer, saved.rows)["image_text"]

@@ -15,8 +15,8 @@ from typing import Any
 
 from reporting_2mner.study.sections import Part, Results, Section
 
+from . import corruption, transfer
 from .trained import Trained
-from .transfer import prepare_options
 
 __all__ = ["KINDS", "Kind", "measure_of", "section_of"]
 
@@ -39,8 +39,12 @@ class Kind:
 
 KINDS = {
     "ablation": Kind(),
+    "contrastive": Kind(measures=True),
     "languages": Kind(),
-    "transfer": Kind({"data": {}}, measures=True, prepare=prepare_options),
+    "corruption": Kind(corruption.OPTIONS, measures=True, prepare=corruption.prepare_options),
+    "transfer": Kind({"data": {}}, measures=True, prepare=transfer.prepare_options),
+    "attention": Kind(measures=True),
+    "selection": Kind(measures=True),
 }
 
 

@@ -2,12 +2,15 @@
 
     trained = Trained(Path("runs/demo"))
     predict(trained.trainer, trained.rows)["image_text"].spans
+    for inputs, outputs in trained.outputs(trained.rows):
+        outputs.text_embeds
 
 Nothing is read before it is needed, and everything is read once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +24,7 @@ from reporting_2mner.runs import RunError, figures_of, read_results
 
 from ..arguments import DataArguments, RecipeError, TwoMNERTrainingArguments
 from ..batching import WordCollator
+from ..controls import OtherImages
 from ..data import label_names, load_data, loading
 from ..lora import load_adapter
 from ..trainer import TwoMNERTrainer
@@ -126,3 +130,20 @@ class Trained:
             data_collator=WordCollator(self.processor, label_names(self.rows)),
             processing_class=self.processor,
         )
+
+    @torch.no_grad()
+    def outputs(
+        self, rows: Dataset | OtherImages, view: str = "image_text", attention: bool = False
+    ) -> Iterator[tuple[dict[str, Any], Any]]:
+        """Read some rows in 32 bits, and give what the model is given and its output (a
+        `TwoMNERTokenClassifierOutput`), batch by batch, in the order of the rows.
+
+        Args:
+            rows: which.
+            view: "image_text" or "text".
+            attention: also give the attention from words to patches.
+        """
+        for inputs in self.trainer.get_test_dataloader(rows):
+            del inputs["labels"]
+            words = inputs["word_mask"].shape[1] if attention else None
+            yield inputs, self.model(**inputs, view=view, attending_words=words)
