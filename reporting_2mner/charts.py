@@ -319,8 +319,23 @@ def curve_chart(points: Sequence[dict[str, Any]]) -> Chart:
 # Figures of a run ---------------------------------------------------------------------------------
 
 
-def interval_chart(name: str, description: str, groups: Sequence[dict[str, Interval]]) -> Chart:
-    """F1 as dots with their intervals, in percent: one row a name, the groups set apart."""
+def interval_chart(
+    name: str,
+    description: str,
+    groups: Sequence[Mapping[str, Interval]],
+    *,
+    xlabel: str = "F1, %",
+    mark: float | None = None,
+) -> Chart:
+    """Fractions as dots with their intervals, in percent: one row a name, the groups set apart.
+
+    Args:
+        name: of the chart.
+        description: what it shows.
+        groups: from each name to its fraction.
+        xlabel: what the fractions are.
+        mark: a fraction to mark, such as the chance level.
+    """
     names = [label for group in groups for label in group]
     height = 0.75 + 0.24 * len(names) + 0.1 * (len(groups) - 1)
 
@@ -345,9 +360,11 @@ def interval_chart(name: str, description: str, groups: Sequence[dict[str, Inter
         axes.set_yticks(places, [_clipped(label) for label in names])
         axes.tick_params(axis="y", labelcolor=PALETTE["ink"])
         axes.set_ylim(places[-1] + 0.6, -0.6)
+        if mark is not None:
+            axes.axvline(100 * mark, color=PALETTE["muted"], linewidth=0.8, linestyle=(0, (2, 2)))
         axes.set_xlim(right=min(axes.get_xlim()[1], 100))
         axes.grid(visible=False, axis="y")
-        axes.set(xlabel="F1, %")
+        axes.set(xlabel=xlabel)
 
     return chart(name, description, draw, (SIZE[0], height))
 

@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import cli_2mner
 from reporting_2mner.yaml12 import written_as_yaml
 from tests.browser import open_page, violations
 
-SENTENCES = "Ana\tB-PER\nlives\tO\nin\tO\nRome\tB-LOC\n\nBern\tB-LOC\nis\tO\nfar\tO\n\n"
+SENTENCES = "IMGID:red\nAna\tB-PER\nlives\tO\nin\tO\nRome\tB-LOC\n\n"
+SENTENCES += "IMGID:blue\nBern\tB-LOC\nis\tO\nfar\tO\n\n"
 ELSEWHERE = "-DOCSTART- -X- O O\n\nBo NNP B-NP B-PERSON\nmet VB O O\nAna NNP B-NP B-PERSON\n"
 ELSEWHERE += "in IN O O\nMay NNP B-NP B-DATE\n"
 
@@ -26,6 +28,8 @@ def plan(tmp_path_factory, text_encoder, vision_encoder) -> Path:
     for name in ("train_en.txt", "train_de.txt", "test_en.txt", "test_de.txt"):
         (folder / name).write_text(SENTENCES, "utf-8")
     (folder / "eng.testb").write_text(ELSEWHERE, "utf-8")
+    for colour in ("red", "blue"):
+        Image.new("RGB", (40, 30), colour).save(folder / f"{colour}.jpg")
     recipe = {
         "text_model": text_encoder("xlm-roberta"),
         "vision_model": vision_encoder("clip"),
@@ -52,6 +56,10 @@ def plan(tmp_path_factory, text_encoder, vision_encoder) -> Path:
         "parts": {
             "ablation": {"cells": ["full", "broken"]},
             "languages": {"cells": ["full"]},
+            "contrastive": {"cells": ["full"]},
+            "corruption": {"cells": ["full"], "kinds": ["grey", "exchange"], "strengths": 1},
+            "attention": {"cells": ["full"]},
+            "selection": {"cells": ["full"]},
             "transfer": {
                 "cells": ["full"],
                 "data": {"conll2003": {"files": ["eng.testb"], "rename": {"PERSON": "PER"}}},
@@ -108,6 +116,20 @@ def test_a_failed_cell_is_reported_and_the_others_are_not_stopped(study):
     assert full["command"] in page
 
 
+def test_models_are_measured_and_a_failed_measure_does_not_stop_the_others(study):
+    figures = json.loads((study / "study.json").read_text("utf-8"))
+    run = study / "cells" / "full-seed3"
+    assert figures["failed_measures"] == {
+        "selection: full-seed3": f"{run}: expected a run with a validation part, found none"
+    }
+    parts = figures["parts"]
+    assert parts["contrastive"]["figures"]["full"]["pairs"] == 2
+    kinds = [one["kind"] for one in parts["corruption"]["figures"]["full"]["conditions"]]
+    assert kinds == ["real", "text_view", "grey", "exchange"]
+    assert set(parts["attention"]["figures"]["full"]["attention"]) == {"entities", "other words"}
+    assert all(parts[name]["findings"] for name in ("contrastive", "corruption", "attention"))
+
+
 def test_what_is_done_is_not_repeated(study, plan, capsys):
     run = study / "cells" / "full-seed3"
     files = [run / "metrics.json", run / "measures" / "transfer.json"]
@@ -154,5 +176,5 @@ def test_everybody_can_read_the_page(browser, study, width, dark):
     page.goto((study / "whole.html").as_uri())
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.locator("section").count() == 4
+    assert page.locator("section").count() == 8
     assert hosts == set()
