@@ -58,11 +58,15 @@ def section(part: Part, results: Results) -> Section:
             f"Each cell is “{part.titles[part.baseline]}” with one part left out or exchanged. A "
             "part helps if the cell without it is worse, and interferes if it is better."
         ),
-        findings=[
-            *_findings(part, compared["image_text"]),
-            *_other_views(part, compared, views),
-            *_images(part, records),
-        ],
+        findings=(
+            [
+                *_findings(part, compared["image_text"]),
+                *_other_views(part, compared, views),
+                *_images(part, records),
+            ]
+            if part.baseline in records
+            else [f"No training of “{part.titles[part.baseline]}” is finished: nothing to compare."]
+        ),
         tables=tables,
         notes=[
             "Differences are paired: the same sentences and the same seeds for both cells, 5,000 "
@@ -206,7 +210,7 @@ def _other_views(
 
 def _images(part: Part, records: Mapping[str, Seeds]) -> list[str]:
     """Whether the images help the baseline, by the rule of the report."""
-    gain = image_gain(*records[part.baseline].values()) if part.baseline in records else None
+    gain = image_gain(*records[part.baseline].values())
     if gain is None:
         return []
     verdict = {"yes": "Yes", "no": "No", "not settled": "That is not settled"}[gain.verdict]

@@ -81,6 +81,13 @@ def test_a_cell_without_a_common_seed_is_shown_and_not_compared():
     assert found.tables[0].rows[1] == ["other", "50.0", found.tables[0].rows[1][2], "", "", "", "1"]
 
 
+def test_without_its_baseline_an_ablation_says_so():
+    part = part_of("ablation", {"full": None, "other": None})
+    found = ablation.section(part, {"other": [result(records(20))]})
+    assert found.findings == ["No training of “full” is finished: nothing to compare."]
+    assert found.tables[0].rows[0][:2] == ["other", "50.0"]
+
+
 def test_both_views_and_the_controls_are_told():
     own = records(30, none=10, shuffled=12, blank=10)
     results = {"full": [result(own)], "text": [result(records(20))]}

@@ -98,7 +98,7 @@ def main(argv: Sequence[str], prog: str = "2mner study") -> int:
     sys.stdout.write(f"\nThe page is {plan.output_dir / 'study.html'}\n")
     failed = len(failures) + len(unmeasured)
     if failed:
-        sys.stderr.write(f"{prog}: {failed} trainings or measures failed; the page names them\n")
+        sys.stderr.write(f"{prog}: failed trainings and measures: {failed}; the page names them\n")
     return 1 if failed else 0
 
 
