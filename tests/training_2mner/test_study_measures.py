@@ -238,6 +238,22 @@ def test_the_attention_on_a_box_is_that_of_its_patches(saved):
     assert equal["mass"] == pytest.approx(equal["area"], abs=1e-5)
 
 
+def test_several_images_of_a_sentence_are_measured_together(saved):
+    rows = saved.rows.select([0, 0, 0]).remove_columns("image")
+    red, both = saved.rows[0]["image"], two_colours()
+    images = List(saved.rows.features["image"])
+    rows = rows.add_column("image", [[red, both], [both], []], feature=images)
+    saved.data["test"] = rows
+    found = attention.measure(saved, {})
+    assert (len(found["entities"]), found["patches"]) == (2, 8)
+    assert DamagedImages(rows, "grey", 5, 0)[2]["image"] == []
+    first = DamagedImages(rows, "grey", 5, 0)[0]["image"]
+    assert [np.ptp(np.asarray(image), axis=2).max() for image in first] == [0, 0]
+    assert len(contrastive.measure(saved, {})["id"]) == 2
+    gates = corruption._score(saved, gold_spans(rows), rows)["gate_entities"]
+    assert [gate is None for gate in gates] == [False, False, True]
+
+
 # Selection ----------------------------------------------------------------------------------------
 
 

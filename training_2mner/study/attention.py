@@ -37,10 +37,10 @@ def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:
     images all patches together.
 
     Returns:
-        `patches`: their number; and lists with one entry for each sentence whose image is read:
-        `entities` and `others`, each the mean of its words of `entropy`, `mass` and `area` (the
-        last two without a box None), or None where there are no such words; and `image_decided`,
-        if the data says so.
+        `patches`: the most of a sentence; and lists with one entry for each sentence whose image is
+        read: `entities` and `others`, each the mean of its words of `entropy`, `mass` and `area`
+        (the last two without a box None), or None where there are no such words; and
+        `image_decided`, if the data says so.
 
     Raises:
         RecipeError: if the model attends to no image.
@@ -70,7 +70,7 @@ def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:
             weights /= weights.sum(1, keepdims=True)
             covered = areas.of(row, boxes[row], grid) if images.sum() == 1 else None
             inside, outside = measure_words(weights, covered, gold[row])
-            found["patches"] = weights.shape[-1]
+            found["patches"] = max(found["patches"], weights.shape[1])
             found["entities"].append(inside)
             found["others"].append(outside)
             read.append(row)

@@ -144,7 +144,7 @@ def _means(
     if values is None:
         return None, None
     inside = {word for start, end, _ in entities for word in range(start, end)}
-    groups = ([], [])  # type: tuple[list[float], list[float]]
+    groups: tuple[list[float], list[float]] = ([], [])
     for word, value in enumerate(values):
         groups[word not in inside].append(value)
     first, second = (round(sum(part) / len(part), 5) if part else None for part in groups)
