@@ -71,7 +71,7 @@ def decided_f1(rows: Dataset, predicted: Sequence[Sequence[tuple[int, int, str]]
     """F1 of the sentences whose entity only an image can type."""
     found = zip(gold_spans(rows), predicted, rows["decidable_from_text"], strict=True)
     matches = [count_matches(gold, spans) for gold, spans, decidable in found if not decidable]
-    return sum(matches[1:], matches[0]).f1
+    return sum(matches, count_matches((), ())).f1
 
 
 def attention_shares(run: Path, rows: Dataset) -> Iterator[float]:
@@ -108,6 +108,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = out / f"data-{arguments.sentences}"
     write_data(data, arguments.sentences)
     rows = {kept: test_rows(data, kept) for kept in KEPT}
+    count = sum(not own for own in rows["all three"]["decidable_from_text"])
+    if not count:
+        parser.error("--sentences: too few, no test sentence is one whose image decides")
     lines = []
     for kept in KEPT:
         options = ["--dataset_name", str(folder_of(data, kept))]
@@ -131,7 +134,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                 scores.append(decided_f1(rows["the first"], found))
             lines.append([kept, "the first", f"{100 * mean(scores):.1f}"])
             share = mean(mean(attention_shares(run, rows[kept])) for run in runs)
-    count = sum(not own for own in rows["all three"]["decidable_from_text"])
     sys.stdout.write(
         f"{markdown.table(['trained with', 'tested with', 'F1'], lines)}\n\n{count} test sentences "
         f"whose entity only an image can type. Means over {len(arguments.seeds)} seed(s). The "
