@@ -456,6 +456,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         self,
         *,
         labels: Tensor | None = None,
+        image_ids: Tensor | None = None,
         return_dict: bool | None = None,
         **inputs: Unpack[TwoMNERInputs],
     ) -> TwoMNERTokenClassifierOutput | tuple:
@@ -465,6 +466,9 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         Args:
             labels: `[B, W]` long; -100 under `word_mask` is an unknown label, over which the
                 likelihood sums.
+            image_ids: `[B]` or `[B, I]` long, a number for the content of each image, 0 for none:
+                sentences with equal ones are not each other's negatives. By default they are made
+                from the pixels, or else from `vision_features`.
             return_dict: False gives a plain tuple.
             inputs: the arguments of [`TwoMNERModel`], see [`TwoMNERInputs`]. In training with
                 cross-view alignment the view "image_text" also reads the view "text".
@@ -484,7 +488,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             emissions = self.classifier(self.dropout(encoded.last_hidden_state))  # E [B, W, K]
         loss = losses = decoding = None
         if labels is not None:
-            loss, losses = self._loss(inputs, labels, encoded, emissions)
+            loss, losses = self._loss(inputs, labels, image_ids, encoded, emissions)
         if not self.training:
             decoding = self.crf.decode(emissions, word_mask)
 
@@ -592,6 +596,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         self,
         inputs: TwoMNERInputs,
         labels: Tensor,
+        image_ids: Tensor | None,
         encoded: TwoMNERModelOutput,
         emissions: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -606,7 +611,7 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             losses |= self._cross_view_losses(inputs, labels, nll, emissions)
             loss = (losses["nll"] + losses["nll_text"]) / 2
         if self.config.has_alignment:
-            losses["alignment"] = self._alignment_loss(inputs, labels, encoded)
+            losses["alignment"] = self._alignment_loss(inputs, labels, image_ids, encoded)
             loss = self.config.alpha * loss + (1 - self.config.alpha) * losses["alignment"]
         if "cross_view" in losses:
             loss = loss + self.config.cross_view_weight * losses["cross_view"]
@@ -662,7 +667,11 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
         }
 
     def _alignment_loss(
-        self, inputs: TwoMNERInputs, labels: Tensor, encoded: TwoMNERModelOutput
+        self,
+        inputs: TwoMNERInputs,
+        labels: Tensor,
+        image_ids: Tensor | None,
+        encoded: TwoMNERModelOutput,
     ) -> Tensor:
         """The contrastive loss at the configured level: a scalar. It is also computed without
         images, because other processes may have some, and wait for this one.
@@ -673,7 +682,8 @@ class TwoMNERForTokenClassification(TwoMNERPreTrainedModel):
             pairs = torch.zeros_like(pairs)
         elif image_mask is not None:
             pairs = pairs & has_image(image_mask)
-        ids = self._image_ids(inputs, pairs)
+        ids = self._image_ids(inputs, pairs) if image_ids is None else image_ids
+        ids = ids.view(len(pairs), -1)
         if self.config.alignment_level == "sentence":
             return alignment.sentence_loss(encoded.text_embeds, encoded.image_embeds, pairs, ids)
         outside = self.config.labels.index("O")

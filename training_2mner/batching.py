@@ -79,7 +79,7 @@ class WordCollator:
         batch = dict(inputs)
         if cached is not None:
             del batch["pixel_values"]
-            batch["vision_features"], batch["image_mask"] = cached
+            batch |= cached
         if self.teacher is not None and ROW in rows[0]:
             batch[TEACHER] = self.teacher.of([row[ROW] for row in rows])
         return batch

@@ -29,7 +29,6 @@ from transformers import PreTrainedModel, ProcessorMixin
 from dataset_mmnerd.files import replaced
 from dataset_mmnerd.image_lists import images_of_row
 from dataset_mmnerd.shards import image_digest
-from modeling_2mner.encoders_2mner import VisionFeatures
 
 from .arguments import RecipeError, TwoMNERTrainingArguments
 
@@ -118,16 +117,17 @@ class VisionCache:
     def __len__(self) -> int:
         return len(self._place)
 
-    def of(self, images: Sequence[Any]) -> tuple[VisionFeatures, Tensor] | None:
-        """The features of some images, which the model takes in place of `pixel_values`.
+    def of(self, images: Sequence[Any]) -> dict[str, Any] | None:
+        """The features of some images, as the model takes them in place of `pixel_values`.
 
         Args:
             images: `B`, each as for `image_digest`, or a list of such.
 
         Returns:
-            The features in float16, zeros where there is no image or none that can be read, and
-            `image_mask` `[B]`; None if one of the images is not in the cache. If some sentence has
-            several images, `image_mask` is `[B, I]`, and the features have these dimensions.
+            `vision_features` in float16, zeros where there is no image or none that can be read;
+            `image_mask` `[B]`; and `image_ids` `[B]`, a number for the content of each. If some
+            sentence has several images, they are `[B, I]`, and the features have these dimensions.
+            None if one of the images is not in the cache.
         """
         rows = [images_of_row(image) for image in images]
         most = max([1, *map(len, rows)])
@@ -137,6 +137,8 @@ class VisionCache:
             return None
         found = [(None, 0) if key is None else self._place[key] for key in digests]
         image_mask = torch.tensor([features is not None for features, _ in found])
+        ids = [0 if key is None else int(key[:16], 16) - 2**63 for key in digests]
+        image_ids = torch.tensor(ids) * image_mask
         batch: dict[str, Tensor] = {}
         for name, like in self._blank.items():
             values = np.zeros((len(found), *like.shape[1:]), np.float16)
@@ -146,8 +148,9 @@ class VisionCache:
             batch[name] = torch.from_numpy(values)
         if most > 1:
             image_mask = image_mask.unflatten(0, (-1, most))
+            image_ids = image_ids.unflatten(0, (-1, most))
             batch = {name: values.unflatten(0, (-1, most)) for name, values in batch.items()}
-        return cast(VisionFeatures, batch), image_mask
+        return {"vision_features": batch, "image_mask": image_mask, "image_ids": image_ids}
 
     def digest(self, image: Any) -> str | None:
         """`image_digest`, each file read only once."""
