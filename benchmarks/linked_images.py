@@ -10,8 +10,9 @@ away. So the table holds, beside the scores with real, no, shuffled and blank im
 the kind of image alone is worth, and the share of linked entities that each model finds and
 types.
 
-Both views and all controls of each recipe stand in one table, means over the seeds; at its end what
-the text view of each is better or worse than the text-only recipe trained as long.
+Both views and all controls of each recipe stand in one table, means over the seeds; then whether
+the images help, by the rule of the reports; and how much better or worse both views of each are
+than the text-only recipe trained as long. Intervals: sentences and seeds resampled.
 
 Train: `val`. Validation: even `sent_index` of `test`. Test: odd. `--train` and `--test` take evenly
 spread parts, the same for all recipes. Visual context and vision features are read once. A run that
@@ -28,22 +29,29 @@ from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from runner import CONTROLS, Setting, figures_of, mean, records_of, said, train_once
 
 from dataset_mmnerd import markdown
 from dataset_mmnerd.context_store import visual_context
 from dataset_mmnerd.extractors import Extractor, ObjectTagger, TesseractReader
 from dataset_mmnerd.files import write_lines
+from reporting_2mner.comparison import SEED, Score, bootstrap_seeds
+from reporting_2mner.image_gain import image_gain
+from reporting_2mner.runs import spans_of
+from reporting_2mner.statistics import Interval, sentence_counts
 
 LANGUAGES = ("en", "fr", "de", "es")
 SETTINGS = {
     "text_only_offline": Setting("text_only_offline"),
     "2mner_offline": Setting("2mner_offline"),
-    "2mner_offline_both_views": Setting("2mner_offline", {"cross_view_weight": 0.1}),
+    "2mner_offline, no alignment": Setting("2mner_offline", {"alignment_level": "none"}),
+    "2mner_offline, both views": Setting("2mner_offline", {"cross_view_weight": 0.1}),
     "ita_offline": Setting("ita_offline"),
     "2mner_ita_offline": Setting("2mner_ita_offline"),
 }
 YARDSTICK = "text_only_offline"
+VIEWS = {"real": "real", "none": "none (text view)"}
 COLUMNS = ("id", "tokens", "ner_tags", "image", "lang")
 
 
@@ -145,34 +153,63 @@ def kind_baseline(parts: dict[str, list[dict[str, Any]]]) -> float:
 
 
 def table(runs: dict[str, list[Path]], rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table: test F1 by control and language, and the linked entities found; and how the
-    text views compare with the yardstick."""
-    lines, alone = [], {}
+    """Three Markdown tables: test F1 by control and language, and the linked entities found; what
+    the images of each recipe are worth; and how both views compare with the yardstick."""
+    lines, gains, compared = [], [], []
+    records = {recipe: [records_of(run) for run in seeds] for recipe, seeds in runs.items()}
     for recipe, seeds in runs.items():
         figures = [figures_of(run) for run in seeds]
         ways = CONTROLS if "controls" in figures[0] else ("real",)
         for way in ways:
+            total = over_both((records[recipe], way))
             scores = [each["controls"][way] if len(ways) > 1 else each["test"] for each in figures]
-            cells = [mean(score["overall"]["f1"] for score in scores)]
-            for language in LANGUAGES:
-                cells.append(mean(score["by_language"][language]["f1"] for score in scores))
-            cells.append(mean(linked_accuracy(rows, run, way) for run in seeds))
-            name = {"real": "real", "none": "none (text view)"}.get(way, way)
-            images = name if len(ways) > 1 else "not read"
-            lines.append([recipe, images, *(f"{100 * cell:.2f}" for cell in cells)])
-            if way in ("none", "real"):
-                alone[recipe] = cells[0]
+            cells = [
+                *(mean(score["by_language"][lang]["f1"] for score in scores) for lang in LANGUAGES),
+                mean(linked_accuracy(rows, run, way) for run in seeds),
+            ]
+            images = VIEWS.get(way, way) if len(ways) > 1 else "not read"
+            f1 = between(total.interval(), "{:.1f}")
+            lines.append([recipe, images, f1, *(f"{100 * cell:.1f}" for cell in cells)])
+            if YARDSTICK in runs and recipe != YARDSTICK and way in VIEWS:
+                change = over_both((records[YARDSTICK], "real"), (records[recipe], way))
+                difference = change.comparison(0, 1)
+                shown = between(difference.difference, "{:+.1f}")
+                compared.append([recipe, images, shown, f"{difference.p:.3f}"])
+        gain = image_gain(*records[recipe])
+        if gain is not None:
+            worth = between(gain.comparison.difference, "{:+.1f}")
+            gains.append([recipe, gain.best, worth, f"{gain.comparison.p:.3f}", gain.verdict])
     head = ["recipe", "images", "F1", *LANGUAGES, "linked entities found"]
     text = markdown.table(head, lines)
-    if YARDSTICK in alone:
-        compared = [
-            [recipe, f"{100 * f1:.2f}", f"{100 * (f1 - alone[YARDSTICK]):+.2f}"]
-            for recipe, f1 in alone.items()
-        ]
-        text += "\n\n" + markdown.table(
-            ["recipe", "text view F1", f"against {YARDSTICK}"], compared
-        )
+    if gains:
+        head = ["recipe", "best control", "own images against it", "p", "do the images help?"]
+        text += f"\n\n{markdown.table(head, gains)}"
+    if compared:
+        head = ["recipe", "images", f"F1 against {YARDSTICK}", "p"]
+        text += f"\n\n{markdown.table(head, compared)}"
     return text
+
+
+def over_both(*systems: tuple[list[list[dict[str, Any]]], str]) -> Score:
+    """The mean F1 over seeds of some systems, sentences and seeds resampled; each is given by its
+    records, seed by seed, and the control that is looked at."""
+    counts = [
+        [
+            sentence_counts(
+                [spans_of(record, "gold") for record in records[seed]],
+                [said(record, way) for record in records[seed]],
+            )
+            for records, way in systems
+        ]
+        for seed in range(len(systems[0][0]))
+    ]
+    return bootstrap_seeds(np.array(counts), np.random.default_rng(SEED))
+
+
+def between(found: Interval, form: str) -> str:
+    """A score and its interval, in percent."""
+    value, low, high = (form.format(100 * part) for part in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
