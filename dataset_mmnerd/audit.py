@@ -330,7 +330,7 @@ class _Auditor:
         if wanted:
             for number, split, row in self.shards.rows("id", "tokens", "image_id"):
                 if number in wanted:
-                    names = ", ".join(images_of_row(row["image_id"]))
+                    names = ", ".join(filter(None, images_of_row(row["image_id"])))
                     image = f" [{names}]" if names else ""
                     text = " ".join(row["tokens"])
                     text = text if len(text) <= 100 else f"{text[:97]}..."

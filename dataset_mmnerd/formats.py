@@ -254,7 +254,7 @@ def _sentence_from_json(
     )
     if isinstance(image, list) or isinstance(extra["image_id"], list):
         image, ids = images_of_row(image), images_of_row(extra["image_id"])
-        if ids and len(ids) != len(image):
+        if image and ids and len(ids) != len(image):
             found = f"{len(image)} images and {len(ids)} image_ids"
             raise MalformedLineError(path, number, found, "one image_id an image")
     if extra["lang"] is not None and not is_language(extra["lang"]):

@@ -170,12 +170,12 @@ def name_image_lists(
     columns: Mapping[str, str] | None = None,
     tag_names: Sequence[str] | None = None,
 ) -> bool:
-    """Whether a line of some files has a list of images. `columns` and `tag_names` are as in
-    `read_file`.
+    """Whether a line of some files has a list of images, or of their names. `columns` and
+    `tag_names` are as in `read_file`.
     """
     paths = (_slice_of(file, columns, tag_names)[0] for file in files)
     return any(
-        isinstance(sentence.image, list)
+        isinstance(sentence.image, list) or isinstance(sentence.extra["image_id"], list)
         for path in paths
         if recognise(path) == "jsonl"
         for sentence in parse(path, None, columns, tag_names)

@@ -397,7 +397,7 @@ def split_by_group(row: Row, shares: Sequence[int]) -> str:
         row: a row of a reader.
         shares: three weights, of train, validation and test.
     """
-    images = "\n".join(images_of_row(row["image_id"]))
+    images = "\n".join(filter(None, images_of_row(row["image_id"])))
     group = row.get("group") or images or "\n".join(row["tokens"])
     digest = hashlib.sha256(group.encode()).digest()
     point = int.from_bytes(digest[:8]) / 2**64 * sum(shares)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from datasets import Image, List, load_dataset
+from datasets import Dataset, Image, List, load_dataset
 
 from dataset_mmnerd.audit import audit
 from dataset_mmnerd.build import build
@@ -12,8 +12,9 @@ from dataset_mmnerd.context_store import visual_context
 from dataset_mmnerd.image_lists import images_of_row, undecoded
 from dataset_mmnerd.readers import MalformedLineError, dataset_from_files
 from dataset_mmnerd.sample import load_sample
+from dataset_mmnerd.schema import SPLITS
 from dataset_mmnerd.shards import read_shard
-from dataset_mmnerd.sources import SourceError
+from dataset_mmnerd.sources import SourceError, split_by_group
 
 from .conftest import image_bytes
 from .test_context_folder import Widths
@@ -133,6 +134,36 @@ def test_json_lines_may_have_lists_and_are_then_built_again_from_the_data_set(tm
     assert one["image"][0][0]["bytes"] == image_bytes(0)
     plain = write_lines(tmp_path / "test_en.jsonl", row | {"image": "1.png"})
     assert dataset_from_files(plain).features["image"] == Image()
+
+
+def test_names_of_missing_images_are_kept(tmp_path):
+    row = {"tokens": ["Ana"], "ner_tags": ["B-PER"], "image": None, "image_id": ["a", "b"]}
+    rows = dataset_from_files(write_lines(tmp_path / "train_en.jsonl", row))
+    assert rows["image_id"][:] == [["a", "b"]]
+    assert rows["image"][:] == [None]
+    report = build("jsonl", tmp_path, tmp_path / "set", with_audit=False)
+    assert report.warnings == {"images are missing": 2}
+
+
+def test_images_without_names_are_built_and_audited(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    image = {"bytes": image_bytes(), "path": None}
+    row = {"tokens": ["Ana", "met", "Bo", "in", "Rome"], "ner_tags": ["O"] * 5, "lang": "en"}
+    row |= {"image": [image, None]}
+    for split in ("train", "test"):
+        Dataset.from_list([row | {"id": split}]).to_parquet(source / f"{split}.parquet")
+    build("dataset", source, tmp_path / "set", with_audit=False)
+    assert load(tmp_path / "set")["train"]["image_id"][:] == [[None, None]]
+    shown = {example for one in audit(tmp_path / "set").findings for example in one.examples}
+    assert "test test: Ana met Bo in Rome <> train train: Ana met Bo in Rome" in shown
+
+
+def test_rows_are_put_into_splits_by_the_names_of_their_images_if_they_have_any():
+    rows = [{"tokens": [str(n)], "image_id": [None, None]} for n in range(30)]
+    assert {split_by_group(row, (1, 1, 1)) for row in rows} == set(SPLITS)
+    named = [row | {"image_id": ["a", None]} for row in rows]
+    assert len({split_by_group(row, (1, 1, 1)) for row in named}) == 1
 
 
 @pytest.mark.parametrize(
