@@ -39,7 +39,7 @@ from dataset_mmnerd.columns import parse_columns
 from dataset_mmnerd.files import write_json
 from dataset_mmnerd.processes import Processes
 from dataset_mmnerd.quoting import quoted, shorten
-from modeling_2mner import MultimodalNERPipeline
+from modeling_2mner import MultimodalNERPipeline, TwoMNERProcessor
 
 from .inputs import FORMATS, open_source
 from .models import (
@@ -94,8 +94,9 @@ def _annotate(
 
     def inputs() -> Iterator[dict[str, Any]]:
         for row in rows:
-            if isinstance(row, Row) and (reason := cannot_be_written(kind, row)) is not None:
-                row = Fault(row.number, f"{row.place}: {reason}")
+            if isinstance(row, Row):
+                reason = _cannot_be_read(ner.processor, row) or cannot_be_written(kind, row)
+                row = row if reason is None else Fault(row.number, f"{row.place}: {reason}")
             if isinstance(row, Row):
                 asked.append(row.without_image())
                 yield row.model_input()
@@ -113,6 +114,14 @@ def _annotate(
         yield {"fault": fault.message}
 
 
+def _cannot_be_read(processor: TwoMNERProcessor, row: Row) -> str | None:
+    """Why a model cannot read a sentence; None if it can."""
+    count, most = len(row.image) if isinstance(row.image, list) else 0, processor.max_images
+    if not processor.reads_images or count <= most:
+        return None
+    return f"found {count} images, expected at most {most}, which the model reads"
+
+
 def _line(row: Row, answer: Mapping[str, Any]) -> dict[str, Any]:
     record = row.record()
     if row.has_image:
@@ -120,11 +129,14 @@ def _line(row: Row, answer: Mapping[str, Any]) -> dict[str, Any]:
     record["windows"] = answer["windows"]
     record["entities"] = _entities(row, answer["entities"])
     line: dict[str, Any] = {"record": record}
+    errors = []
     if row.images_missing:
         names = ", ".join(map(quoted, row.images_missing))
-        line["image_error"] = f"found no image {shorten(names)}"
-    elif answer["image_error"] is not None:
-        line["image_error"] = shorten(answer["image_error"])
+        errors.append(f"found no image {shorten(names)}")
+    if answer["image_error"] is not None:
+        errors.append(shorten(answer["image_error"]))
+    if errors:
+        line["image_error"] = "; ".join(errors)
     return line
 
 

@@ -187,14 +187,18 @@ def test_several_images_are_read_and_named_in_lines_and_refused_by_other_forms(
     model, images, tmp_path
 ):
     names = [["red.png", "blue.png"], ["gone.png", "red.png", "broken.png"], "red.png", ["red"]]
+    names.append(["red.png"] * 9)
     rows = [{"text": "Ana in Rome", "image": name, "id": str(n)} for n, name in enumerate(names)]
     path = tmp_path / "posts.jsonl"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
     summary = predict_corpus(model, path, tmp_path / "out.jsonl", image_dir=images)
     records = records_of(tmp_path / "out.jsonl")
-    assert [record["image"] for record in records] == names
+    assert [record["image"] for record in records] == names[:4]
     assert all(record["image_read"] for record in records)
-    assert summary.listed_images == ["1: found no image 'gone.png'"]
+    (listed,) = summary.listed_images
+    assert listed.startswith("1: found no image 'gone.png'; ") and "broken.png" in listed
+    (listed,) = summary.listed_rows
+    assert listed.endswith("line 5: found 9 images, expected at most 8, which the model reads")
     scores = [[one["score"] for one in record["entities"]] for record in records]
     assert scores[0] != scores[2]
     for other in scores[1], scores[3]:
