@@ -83,7 +83,8 @@ def render(
             `label`, `start` and `end` are needed, characters `[start, end)` of the text. Entities
             may overlap.
         text: the text; of an input of words, the words joined by spaces.
-        image: its image in any form (see `load_image`).
+        image: its image in any form (see `load_image`). Of several, one; it is shown without heat
+            maps.
         lang: the language of the text, by its code.
         name: what the ids in the fragment begin with, different for each fragment of a page; by
             default drawn at random.
@@ -107,6 +108,8 @@ def render(
         _checked(entity, number, len(text)) for number, entity in enumerate(details["entities"])
     ]
     attention = details.get("attention") if image is not None else None
+    if attention is not None and "box" not in attention:
+        attention = None  # that of several images, which does not say whose `image` is
     words = attention["words"] if attention else []
     for number, word in enumerate(words):
         _check_place(word, f"attention['words'][{number}]", len(text))

@@ -115,6 +115,15 @@ def test_a_heat_map_is_brightest_where_the_word_attended():
         assert steps.max() < np.ptp(bright) / 4  # smooth: no edge between patches
 
 
+def test_one_of_several_images_is_shown_without_heat_maps(model):
+    images = [photo(), photo(colour="red")]
+    asked = {"text": TEXT, "image": images}
+    found = load_pipeline(model)(asked, return_details=True, attention=True, threshold=0.0)
+    html = render(found, TEXT, images[1])
+    assert len(embedded(html, "jpeg")) == 1
+    assert not embedded(html, "png") and 'type="radio"' not in html
+
+
 def test_the_scale_has_the_colours_of_the_heat_maps():
     assert f"linear-gradient(to right, {', '.join(RAMP)})" in STYLE
 
