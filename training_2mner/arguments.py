@@ -160,8 +160,8 @@ class DataArguments:
     train_languages: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Train and choose the best checkpoint on these languages alone; the test part "
-            "keeps all of its languages (zero-shot transfer)."
+            "help": "Train, on unlabelled sentences too, and choose the best checkpoint on these "
+            "languages alone; the test part keeps all of its languages (zero-shot transfer)."
         },
     )
     language: str | None = field(

@@ -106,6 +106,20 @@ def test_files_of_other_names_are_read(files):
     assert data["train"]["lang"][:] == ["pt"] * 3
 
 
+def test_training_languages_are_those_of_unlabelled_sentences_too(tmp_path):
+    rows = [{"tokens": ["Rom"], "ner_tags": ["B-LOC"], "lang": lang} for lang in ("de", "en")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    files = [str(path)]
+    data = load_data(
+        DataArguments(
+            train_files=files, test_files=files, unlabelled_files=files, train_languages=["en"]
+        )
+    )
+    assert data["train"]["lang"][:] == ["en", "en"]
+    assert data["test"]["lang"][:] == ["de", "en"]
+
+
 def test_old_sentences_of_other_names_are_read(files, tmp_path):
     rows, _ = old_rows(str(tmp_path), [files], ("test",), load_data, READING)
     assert said(rows) == READ
