@@ -5,7 +5,8 @@
 
 `real` is each sentence with its own image, `none` without one (the text view, which needs no data
 set of its own), `shuffled` with the image of another sentence, `blank` with a grey image. A model
-that uses its images scores best with `real`. The images of a sentence with several move together.
+that uses its images scores best with `real`. The images of a sentence with several move together,
+to a sentence that has none of them.
 
 The visual context moves with the image it was made from; a blank image has none. A sentence with
 visual context but without an image counts as one with an image.
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 CONTROLS = ("real", "none", "shuffled", "blank")
 BLANK_GREY = 128
 BLANK_SIZE = (224, 224)
+MOST_TRIES = 200
+"""Rows, drawn at random, that a row may exchange with if it would get one of its own images."""
 
 
 class OtherImages(TorchDataset):
@@ -75,6 +78,8 @@ def derangement(keys: Sequence[str | None], seed: int) -> list[int | None]:
 
     The rows with an image are put in a random order in which equal images stand together, and
     every row takes the image from as many places further on as the commonest image has rows.
+    Of rows with several images, equal ones have the same set; a row that got another set with one
+    of its own images in it exchanges with a row that has none of these.
     Every image is used as often as before.
 
     Args:
@@ -83,7 +88,7 @@ def derangement(keys: Sequence[str | None], seed: int) -> list[int | None]:
 
     Returns:
         For each row, the row whose image it gets; None where `keys` is None. If one image is
-        that of more than half of the rows, some of them keep it.
+        among those of more than half of the rows, some of them keep it.
     """
     generator = random.Random(seed)
     groups: dict[str, list[int]] = {}
@@ -97,7 +102,36 @@ def derangement(keys: Sequence[str | None], seed: int) -> list[int | None]:
     source: list[int | None] = [None] * len(keys)
     for place, row in enumerate(order):
         source[row] = order[(place + shift) % len(order)]
+    if any("\n" in key for key in groups):
+        _part_sets(source, keys, order, generator)
     return source
+
+
+def _part_sets(
+    source: list[int | None],
+    keys: Sequence[str | None],
+    order: Sequence[int],
+    generator: random.Random,
+) -> None:
+    """Exchange what rows get that would get one of their own images, where both then get none."""
+    for row in order:
+        if not _share_an_image(keys, row, source[row]):
+            continue
+        for other in generator.sample(order, min(len(order), MOST_TRIES)):
+            if not (
+                _share_an_image(keys, row, source[other])
+                or _share_an_image(keys, other, source[row])
+            ):
+                source[row], source[other] = source[other], source[row]
+                break
+
+
+def _share_an_image(keys: Sequence[str | None], row: int, other: int | None) -> bool:
+    """Whether an image of one row is one of the other's, by their keys (`data.image_keys`)."""
+    own, given = keys[row], None if other is None else keys[other]
+    if own is None or given is None:
+        return False
+    return not set(own.split("\n")).isdisjoint(given.split("\n"))
 
 
 def controls(
@@ -111,10 +145,7 @@ def controls(
         seed: of the shuffling.
     """
     shuffled = derangement(keys, seed)
-    kept = sum(
-        source is not None and keys[source] == key
-        for source, key in zip(shuffled, keys, strict=True)
-    )
+    kept = sum(_share_an_image(keys, row, source) for row, source in enumerate(shuffled))
     if kept:
         logger.warning("control `shuffled`: %d rows keep their image, too few others", kept)
     own = [None if key is None else row for row, key in enumerate(keys)]

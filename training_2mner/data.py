@@ -241,7 +241,7 @@ def prepare(
         several = has_image_lists(rows.features)
         rows = rows.cast_column("image", List(image) if several else image)
     wanted = arguments.languages
-    if split in ("train", "validation") and arguments.train_languages is not None:
+    if split in ("train", "validation", "unlabelled") and arguments.train_languages is not None:
         wanted = arguments.train_languages
     if wanted is None:
         return rows
@@ -362,7 +362,7 @@ def longest_first(dataset: Dataset) -> list[int]:
 def image_keys(dataset: Dataset) -> list[str | None]:
     """A key for each row's image: a digest of its content, in the row or in a file (read once); the
     path if the file cannot be read; None without an image. The key of several images is that of a
-    set. `image` must be undecoded."""
+    set: their keys, sorted, on a line each. `image` must be undecoded."""
     if "image" not in dataset.column_names:
         return [None] * len(dataset)
     by_path: dict[str, str] = {}
@@ -376,7 +376,7 @@ def image_keys(dataset: Dataset) -> list[str | None]:
         return by_path[path]
 
     found = (map(key, images_of_row(row["image"])) for row in dataset.select_columns("image"))
-    return ["+".join(sorted({one for one in own if one is not None})) or None for own in found]
+    return ["\n".join(sorted({one for one in own if one is not None})) or None for own in found]
 
 
 def have_images(dataset: Dataset) -> list[bool]:

@@ -22,6 +22,15 @@ def test_shuffled_images_are_all_used_and_none_stays_where_it_was(keys, seed):
         assert all(moved)
 
 
+@given(st.integers(0, 50))
+def test_a_row_with_several_images_gets_none_of_its_own(seed):
+    pairs = [("a", "b"), ("a", "c"), ("b", "c"), ("d", "e"), ("f",), ("g",), ("h", "i"), ("f", "k")]
+    keys = ["\n".join(pair) for pair in pairs]
+    source = derangement(keys, seed)
+    assert sorted(source) == list(range(len(keys)))
+    assert all(set(pairs[row]).isdisjoint(pairs[other]) for row, other in enumerate(source))
+
+
 def test_shuffling_depends_on_the_seed_alone():
     keys = [str(row) for row in range(50)]
     assert derangement(keys, 1) == derangement(keys, 1)

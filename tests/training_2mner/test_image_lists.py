@@ -33,7 +33,7 @@ def several(rows):
 
 def test_keys_are_those_of_sets_of_images(several, rows):
     keys, plain = image_keys(several), image_keys(rows)
-    assert keys[0] == keys[1] == "+".join(sorted(plain[:2]))
+    assert keys[0] == keys[1] == "\n".join(sorted(plain[:2]))
     assert keys[2:5] == plain[2:5]
     assert have_images(several) == have_images(rows)
     assert prepare(several, "train", DataArguments(dataset_name="x"))["image"] == several["image"]
@@ -84,13 +84,16 @@ def test_a_cached_batch_is_that_of_the_processor(trainer_for, several, tmp_path)
     torch.testing.assert_close(one, two, atol=2e-3, rtol=1e-2)
 
 
-def test_too_many_images_are_an_error_before_training(trainer_for, several):
+def test_too_many_images_that_are_read_are_an_error_before_training(trainer_for, several):
     trainer = trainer_for(eval_strategy="no", max_steps=1)
     processor = trainer.processing_class
     processor.max_images = 2
     message = "train: found a sentence with 3 images, expected at most 2, the processor's max_im"
     with pytest.raises(RecipeError, match=message):
         check_images(processor, {"train": several})
+    check_images(processor, {"train": several.select([1, 3, 5])})
+    processor.reads_images = False
+    check_images(processor, {"train": several})
 
 
 def test_rows_with_lists_and_rows_without_are_joined(several, rows):
