@@ -30,7 +30,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from runner import CONTROLS, Setting, figures_of, mean, records_of, said, train_once
+from runner import (
+    CONTROLS,
+    Setting,
+    check_sentences,
+    figures_of,
+    mean,
+    records_of,
+    said,
+    train_once,
+)
 
 from dataset_mmnerd import markdown
 from dataset_mmnerd.context_store import visual_context
@@ -242,6 +251,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         for recipe in arguments.recipes
     }
+    for run in (run for seeds in runs.values() for run in seeds):
+        check_sentences(run, parts)
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in parts.items())
     sys.stdout.write(
         f"{table(runs, parts['test'])}\n\nSentences: {sizes}. Means over {len(arguments.seeds)} "

@@ -32,7 +32,17 @@ from typing import Any
 
 import numpy as np
 from linked_images import majority_accuracy, write_parts
-from runner import CONTROLS, Setting, figures_of, mean, records_of, said, train_once, typed_right
+from runner import (
+    CONTROLS,
+    Setting,
+    check_sentences,
+    figures_of,
+    mean,
+    records_of,
+    said,
+    train_once,
+    typed_right,
+)
 
 from dataset_mmnerd import markdown
 from dataset_mmnerd.images import load_image
@@ -238,15 +248,6 @@ def mistakes(runs: dict[str, list[Path]], rows: Sequence[Row], most: int = 12) -
     return markdown.table(["recipe", "image", "read as", "times"], lines)
 
 
-def check_sentences(run: Path, rows: Sequence[Row]) -> None:
-    """Stop unless a run was tested on these sentences: it may be of an earlier call."""
-    tested = [(record["id"], record["tokens"]) for record in records_of(run)]
-    if tested != [(row["id"], row["tokens"]) for row in rows]:
-        raise SystemExit(
-            f"{run}: found a run on other sentences, expected these; give another --out"
-        )
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -289,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for recipe in arguments.recipes
     }
     for run in (run for seeds in runs.values() for run in seeds):
-        check_sentences(run, parts["test"])
+        check_sentences(run, parts)
     sizes = markdown.table(
         ["part", "sentences", "image decides", *(f"images: {label}" for label in images["test"])],
         [

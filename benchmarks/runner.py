@@ -1,16 +1,20 @@
-"""What the benchmarks share: a run of `train.py` that is there is not repeated."""
+"""What the benchmarks share: a run of `train.py` that is there is not repeated. One that was made
+by another recipe, with other options or of other sentences is refused."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dataset_mmnerd.quoting import shorten
+from training_2mner.arguments import DataArguments, ModelArguments, TwoMNERTrainingArguments
 from training_2mner.recipes import read_recipe
+from training_2mner.run_record import describe_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTROLS = ("real", "none", "shuffled", "blank")
@@ -39,12 +43,49 @@ class Setting:
 
 
 def train_once(setting: Setting, run: Path, options: Sequence[str]) -> Path:
-    """Run `train.py` unless its figures are there already; return the run's folder."""
-    if not (run / "metrics.json").exists():
-        command = [sys.executable, "train.py", *setting.arguments()]
-        command += ["--output_dir", str(run.resolve()), *options]
-        subprocess.run(command, cwd=ROOT, check=True)
+    """Run `train.py` unless its figures are there already; return the run's folder.
+
+    Raises:
+        SystemExit: if they are there, of another recipe or of other options.
+    """
+    arguments = [*setting.arguments(), "--output_dir", str(run.resolve()), *options]
+    if (run / "metrics.json").exists():
+        check_recipe(run, arguments)
+    else:
+        subprocess.run([sys.executable, "train.py", *arguments], cwd=ROOT, check=True)
     return run
+
+
+def check_recipe(run: Path, arguments: Sequence[str]) -> None:
+    """Stop unless a finished run has the values of a recipe and its options. The recipe's own path
+    does not count; a value that the run did not record is the default."""
+    made, wanted = figures_of(run)["recipe"], describe_recipe(*read_recipe(arguments))
+    usual = {
+        "model": {each.name: each.default for each in fields(ModelArguments)},
+        "data": {each.name: each.default for each in fields(DataArguments)},
+        "training": TwoMNERTrainingArguments().to_dict(),
+    }
+    for kind, values in usual.items():
+        for key, value in values.items():
+            found, expected = (json.dumps(each[kind].get(key, value)) for each in (made, wanted))
+            if found != expected and key != "output_dir":
+                raise SystemExit(
+                    f"{run}: found a run with {key} {shorten(found)}, expected "
+                    f"{shorten(expected)}; give another --out"
+                )
+
+
+def check_sentences(run: Path, parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Stop unless a run was tested on the sentences of a test part, and made of as many as the
+    other parts have: it may be of an earlier call."""
+    counts = {part: rows["sentences"] for part, rows in figures_of(run)["data"].items()}
+    tested = [(record["id"], record["tokens"]) for record in records_of(run)]
+    if counts != {part: len(rows) for part, rows in parts.items()} or tested != [
+        (row["id"], row["tokens"]) for row in parts["test"]
+    ]:
+        raise SystemExit(
+            f"{run}: found a run on other sentences, expected these; give another --out"
+        )
 
 
 def figures_of(run: Path) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Every benchmark starts: what it imports is there, and it says what it measures. And the parts of
-the one that makes its own are apart."""
+"""Every benchmark starts: what it imports is there, and it says what it measures. A run that is
+there is used if it is the same. And the parts of the one that makes its own are apart."""
 
 import importlib
 import runpy
@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from dataset_mmnerd.files import write_json, write_lines
+from training_2mner.recipes import read_recipe
+from training_2mner.run_record import describe_recipe
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 SCRIPTS = sorted(path for path in BENCHMARKS.glob("*.py") if path.stem != "runner")
@@ -31,6 +35,58 @@ def real_images():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCHMARKS)
         yield importlib.import_module("real_images")
+
+
+@pytest.fixture(scope="module")
+def runner(real_images):
+    return importlib.import_module("runner")
+
+
+@pytest.fixture
+def run(runner, tmp_path):
+    """A run of `2mner_offline` at a learning rate, made in another checkout."""
+    given = ["2mner_offline", "--learning_rate", "1e-4", "--output_dir", "elsewhere"]
+    recipe = describe_recipe(*read_recipe(given))
+    del recipe["model"]["lora_rank"]  # as if it were of a version without it
+    test = [{"id": "a", "tokens": ["Ana"]}]
+    data = {"train": {"sentences": 2}, "test": {"sentences": 1}}
+    write_json(tmp_path / "metrics.json", {"recipe": recipe, "data": data})
+    write_lines(tmp_path / "predictions.jsonl", test)
+    return tmp_path
+
+
+def test_a_finished_run_of_the_same_recipe_and_options_is_used(runner, run):
+    setting = runner.Setting("2mner_offline")
+    assert runner.train_once(setting, run, ["--learning_rate", "0.0001"]) == run
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "options", "message"),
+    [
+        ("2mner_offline", {}, [], "learning_rate 0.0001, expected 0.0002; give another --out"),
+        ("2mner_offline", {"alpha": 1.0}, ["--learning_rate", "1e-4"], "model_config {"),
+        ("text_only_offline", {}, ["--learning_rate", "1e-4"], 'vision_model "backbones/vision", '),
+        (
+            "2mner_offline",
+            {},
+            ["--learning_rate", "1e-4", "--train_languages", "en"],
+            r'train_languages null, expected \["en"\]',
+        ),
+    ],
+)
+def test_a_finished_run_of_another_recipe_or_option_is_refused(
+    runner, run, recipe, changes, options, message
+):
+    with pytest.raises(SystemExit, match=f"{run}: found a run with {message}"):
+        runner.train_once(runner.Setting(recipe, changes), run, options)
+
+
+def test_a_finished_run_on_other_sentences_is_refused(runner, run):
+    rows = [{"id": "a", "tokens": ["Ana"]}, {"id": "b", "tokens": ["Bo"]}]
+    runner.check_sentences(run, {"train": rows, "test": rows[:1]})
+    for other in {"train": rows, "test": rows[1:]}, {"train": rows[1:], "test": rows[:1]}:
+        with pytest.raises(SystemExit, match="found a run on other sentences"):
+            runner.check_sentences(run, other)
 
 
 @pytest.fixture(scope="module")
