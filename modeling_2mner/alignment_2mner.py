@@ -189,14 +189,14 @@ def entity_nce(
 
 
 def _with_own(different: Tensor, own: Tensor) -> Tensor:
-    """`[R, S]` bool with each row's own column, one of `[R]`, set."""
+    """`[n, m]` bool with each row's own column, one of `[n]`, set."""
     return different.scatter(1, own[:, None], True)
 
 
 def _cross_entropy(
     scores: Tensor, target: Tensor, candidates: Tensor, takes_part: Tensor
 ) -> Tensor:
-    """Cross entropy of `[R, S]` scores among each row's candidates; 0 if it takes no part."""
+    """Cross entropy of `[n, m]` scores among each row's candidates; 0 if it takes no part."""
     # Not minus infinity: a row without candidates would have NaN gradients.
     scores = scores.masked_fill(~candidates, -1e4)
     return F.cross_entropy(scores, target, reduction="none") * takes_part
@@ -299,7 +299,7 @@ class Alignment(nn.Module):
             fewer than two images.
         """
         most = int(entity_index.max()) + 1
-        member = F.one_hot(entity_index + 1, most + 1)[..., 1:]  # [B, W, M], M entities at most
+        member = F.one_hot(entity_index + 1, most + 1)[..., 1:]  # [B, W, n], n entities at most
         member = member.to(words.dtype)
         sums = torch.einsum("bwm,bwh->bmh", member, words)
         sentence, number = (member.sum(1) > 0).nonzero(as_tuple=True)

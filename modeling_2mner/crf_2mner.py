@@ -62,7 +62,7 @@ def result_dtype(emissions: Tensor) -> torch.dtype:
 
 
 def shared_places(old: Sequence[str], new: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Where the labels that two sets share stand in each of them: two `[S]` long, in step."""
+    """Where the labels that two sets share stand in each of them: two `[n]` long, in step."""
     shared = [label for label in new if label in old]
     places = [[labels.index(label) for label in shared] for labels in (old, new)]
     return torch.tensor(places[0], dtype=torch.long), torch.tensor(places[1], dtype=torch.long)
