@@ -29,7 +29,7 @@ from dataset_mmnerd.markdown import code, escaped, listed, longest_backticks, ta
 from dataset_mmnerd.schema import LANGUAGES
 
 from .image_gain import ImageGain, image_gain
-from .pages import p_value, signed
+from .pages import p_in_words, signed
 from .runs import (
     CONTROL_NAMES,
     percent,
@@ -326,8 +326,8 @@ def _verdict(gain: ImageGain) -> str:
         f"is {percent(gain.score.values[0])} with their own image and "
         f"{percent(max(gain.score.values[1:]))} with {CONTROL_NAMES[gain.best]}, the best of the "
         f"other ways: a difference of {signed(change.difference.value)} points ({low} to {high} in "
-        f"{LEVEL:.0%} of resamples; paired bootstrap over sentences, p "
-        f"{'' if change.p < 0.001 else '= '}{p_value(change.p)}).\n\n"
+        f"{LEVEL:.0%} of resamples; paired bootstrap over sentences, "
+        f"{p_in_words(change.p)}).\n\n"
     )
 
 

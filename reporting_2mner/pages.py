@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from .runs import percent
 
-__all__ = ["p_value", "page_template", "signed"]
+__all__ = ["p_in_words", "p_value", "page_template", "signed"]
 
 
 def page_template(path: Path) -> Template:
@@ -23,7 +23,8 @@ def page_template(path: Path) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "signed": signed, "p_value": p_value}
+    environment.filters |= {"percent": percent, "signed": signed}
+    environment.filters |= {"p_value": p_value, "p_in_words": p_in_words}
     return environment.get_template(path.name)
 
 
@@ -36,3 +37,9 @@ def signed(fraction: float) -> str:
 def p_value(p: float) -> str:
     """A p-value as precisely as resampling knows it."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def p_in_words(p: float) -> str:
+    """The same in a sentence: p = 0.012, or p < 0.001."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"

@@ -9,6 +9,7 @@ The records of a run are the lines of its `predictions.jsonl`, one for each test
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ __all__ = [
     "controls_of",
     "figures_of",
     "percent",
+    "published_message",
     "read_results",
     "read_run",
     "recipe_as_yaml",
@@ -296,6 +298,16 @@ def short_path(path: str) -> str:
     """The last two parts of an absolute path, so that no local path is published; a name on the Hub
     or a relative path as it is."""
     return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
+
+
+_ABSOLUTE = re.compile(r"""(?<![\w/.:~-])/[^\s:;,()<>'"]+""")
+
+
+def published_message(message: str, folder: Path) -> str:
+    """A message for a page in a folder: the paths of what is in the folder begin there, and other
+    absolute paths are cut short as by `short_path`."""
+    inside = re.compile(rf"(?<![\w/.~-]){re.escape(str(folder))}/")
+    return _ABSOLUTE.sub(lambda path: short_path(path[0]), inside.sub("", message))
 
 
 def _short_paths(value: Any) -> Any:

@@ -8,16 +8,17 @@ resampled together. It counts as settled if its p-value, adjusted for the number
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from ..image_gain import SIGNIFICANT, image_gain
-from ..pages import p_value
+from ..pages import p_in_words
 from ..runs import CONTROL_NAMES, controls_of, percent
-from ..statistics import Comparison, holm
+from ..statistics import Comparison
 from .scores import (
     Seeds,
     View,
+    adjusted,
     between,
     compare_cells,
     difference_cells,
@@ -90,11 +91,7 @@ def _differences(
         if name != baseline:
             score = compare_cells(records[baseline], cell, view) if baseline in records else None
             found[name] = None if score is None else score.comparison(0, 1)
-    there = {name: one for name, one in found.items() if one is not None}
-    adjusted = holm([one.p for one in there.values()])
-    return found | {
-        name: replace(one, p=p) for (name, one), p in zip(there.items(), adjusted, strict=True)
-    }
+    return found | adjusted({name: one for name, one in found.items() if one is not None})
 
 
 def _table(
@@ -170,8 +167,8 @@ def _findings(part: Part, compared: Mapping[str, Comparison | None]) -> list[str
             one = compared[name]
             assert one is not None  # `_settled` leaves them out
             findings.append(
-                f"“{part.titles[name]}” changes F1 by {points(one.difference)}, p {_p(one.p)}: "
-                f"what it leaves out or exchanges {meaning}."
+                f"“{part.titles[name]}” changes F1 by {points(one.difference)}, "
+                f"{p_in_words(one.p)}: what it leaves out or exchanges {meaning}."
             )
     if same:
         listed = join([part.titles[name] for name in same])
@@ -181,11 +178,6 @@ def _findings(part: Part, compared: Mapping[str, Comparison | None]) -> list[str
             "sentences and seeds: whether what is left out helps is not settled."
         )
     return findings
-
-
-def _p(p: float) -> str:
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
 
 
 def _other_views(
@@ -213,11 +205,12 @@ def _images(part: Part, records: Mapping[str, Seeds]) -> list[str]:
     gain = image_gain(*records[part.baseline].values())
     if gain is None:
         return []
+    change = gain.comparison
     verdict = {"yes": "Yes", "no": "No", "not settled": "That is not settled"}[gain.verdict]
     return [
         f"Do the images help “{part.titles[part.baseline]}”? {verdict}: against "
         f"“{CONTROL_NAMES.get(gain.best, gain.best)}”, the best of the controls, a sentence’s own "
-        f"image changes F1 by {points(gain.comparison.difference)}, p {_p(gain.comparison.p)}."
+        f"image changes F1 by {points(change.difference)}, {p_in_words(change.p)}."
     ]
 
 

@@ -21,9 +21,10 @@ from .ratios import bootstrap_means
 from .scores import between, join
 from .sections import Part, Result, Results, Section, Table
 
-__all__ = ["section"]
+__all__ = ["CUTS", "section"]
 
 CUTS = (1, 5)
+"""Recall is measured at these ranks."""
 
 ALIGNED, NOTHING, BELOW = "aligned", "not shown", "below chance"
 
@@ -99,8 +100,9 @@ def section(part: Part, results: Results) -> Section:
     return Section(
         title="Does the contrastive loss align sentences and images?",
         question=(
-            "Each test sentence with an image that no other has, and the images of its language: "
-            "is its own image among the first by cosine, and its own sentence among the sentences?"
+            "Each test sentence with an image that no earlier sentence has, and the images of its "
+            "language: is its own image among the first by cosine, and its own sentence among the "
+            "sentences?"
         ),
         findings=_findings(part, results, measured, whole, similarity),
         tables=tables,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from .ratios import bootstrap_means
 from .scores import points
 from .sections import Part, Results, Section, Table
 
-__all__ = ["section"]
+__all__ = ["EXCHANGE", "section"]
 
 EXCHANGE = "exchange"
+"""The kind of condition that is no damage: other images."""
 
 NAMES = {
     "noise": "noise",
@@ -221,27 +222,34 @@ def _exchange_finding(title: str, cell: Cell, place: int) -> str:
 
 
 def _damage_finding(title: str, cell: Cell, damages: Mapping[str, int]) -> str:
-    """Which damage costs most at full strength, and from which strength on each one costs."""
-    changes = {kind: cell.change(place) for kind, place in damages.items()}
-    harmful = {kind: change for kind, change in changes.items() if change.high < 0}
-    if not harmful:
+    """Which damage costs most at full strength, and at which strengths each one changes F1."""
+    full = {kind: cell.change(place) for kind, place in damages.items()}
+    falls = {kind: _amounts(cell, kind, lambda change: change.high < 0) for kind in damages}
+    rises = {kind: _amounts(cell, kind, lambda change: change.low > 0) for kind in damages}
+    if not any(falls.values()) and not any(rises.values()):
         return f"“{title}”: no damage changes F1 beyond chance, at any strength that was tried."
-    worst = min(harmful, key=lambda kind: harmful[kind].value)
-    text = (
-        f"“{title}”: of the damages {NAMES[worst]} costs most at full strength, "
-        f"{points(harmful[worst])}."
-    )
-    starts = []
-    for kind in harmful:
-        first = next(
-            condition["amount"]
-            for place, condition in enumerate(cell.conditions)
-            if condition["kind"] == kind and cell.change(place).high < 0
-        )
-        starts.append(f"{NAMES[kind]} from {first} on")
-    text += f" F1 falls beyond chance with {', '.join(starts)}"
-    unharmed = [NAMES[kind] for kind in changes if kind not in harmful]
-    return f"{text}; not with {', '.join(unharmed)}." if unharmed else f"{text}."
+    sentences = []
+    worst = min(full, key=lambda kind: full[kind].value)
+    if full[worst].high < 0:
+        costs = f"costs most at full strength, {points(full[worst])}"
+        sentences.append(f"of the damages {NAMES[worst]} {costs}")
+    for verb, found in (("falls", falls), ("rises", rises)):
+        listed = [f"{NAMES[kind]} {amounts}" for kind, amounts in found.items() if amounts]
+        if listed:
+            sentences.append(f"F1 {verb} beyond chance with {', '.join(listed)}")
+    unchanged = [NAMES[kind] for kind in damages if not falls[kind] and not rises[kind]]
+    end = f"; it does not change with {', '.join(unchanged)}." if unchanged else "."
+    return f"“{title}”: {'. '.join(sentences)}{end}"
+
+
+def _amounts(cell: Cell, kind: str, holds: Callable[[Interval], bool]) -> str:
+    """The strengths of a kind at which something holds of the change of F1; empty if at none."""
+    places = [place for place, one in enumerate(cell.conditions) if one["kind"] == kind]
+    held = [place for place in places if holds(cell.change(place))]
+    amounts = [cell.conditions[place]["amount"] for place in held]
+    if held and held == places[-len(held) :]:
+        return f"from {amounts[0]} on"
+    return f"at {' and '.join(amounts)}" if amounts else ""
 
 
 def _gate_finding(title: str, cell: Cell, strongest: Mapping[str, int]) -> str:

@@ -7,7 +7,6 @@ figure, and zero-shot transfer to the others; a cell of several shows what more 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -17,10 +16,11 @@ from dataset_mmnerd.schema import LANGUAGES
 
 from ..image_gain import SIGNIFICANT
 from ..runs import controls_of, percent
-from ..statistics import Comparison, holm
+from ..statistics import Comparison
 from .scores import (
     Seeds,
     View,
+    adjusted,
     compare_cells,
     difference_cells,
     figures_of_comparison,
@@ -150,10 +150,7 @@ def _gains(
         score = compare_cells(records[alone[code]], records[together], View(language=code))
         if score is not None:
             gains[code] = score.comparison(0, 1)
-    adjusted = holm([gain.p for gain in gains.values()])
-    return {
-        code: replace(gain, p=p) for (code, gain), p in zip(gains.items(), adjusted, strict=True)
-    }
+    return adjusted(gains)
 
 
 def _gain_table(gains: Mapping[str, Comparison]) -> Table:

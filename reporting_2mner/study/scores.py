@@ -8,8 +8,8 @@ compared.interval(1), compared.comparison(0, 1)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,13 @@ from dataset_mmnerd.labels import Span
 from ..comparison import SEED, Score, bootstrap_seeds, paired_records
 from ..pages import p_value, signed
 from ..runs import Record, percent, spans_of
-from ..statistics import Comparison, Interval, sentence_counts
+from ..statistics import Comparison, Interval, holm, sentence_counts
 from .sections import Results
 
 __all__ = [
     "Seeds",
     "View",
+    "adjusted",
     "between",
     "compare_cells",
     "difference_cells",
@@ -33,6 +34,8 @@ __all__ = [
     "records_of",
     "score_of_cell",
 ]
+
+Key = TypeVar("Key")
 
 Seeds = Mapping[int, Sequence[Record]]
 """The test records of a cell's trainings, by seed, all in the same order of sentences."""
@@ -96,6 +99,12 @@ def compare_cells(first: Seeds, second: Seeds, view: View) -> Score | None:
         return None
     counts = [[view.counts(cell[seed]) for cell in (first, second)] for seed in seeds]
     return bootstrap_seeds(np.array(counts), np.random.default_rng(SEED))
+
+
+def adjusted(compared: Mapping[Key, Comparison]) -> dict[Key, Comparison]:
+    """The comparisons of a table, their p-values adjusted for how many there are (Holm)."""
+    values = holm([one.p for one in compared.values()])
+    return {key: replace(one, p=p) for (key, one), p in zip(compared.items(), values, strict=True)}
 
 
 # In words -----------------------------------------------------------------------------------------

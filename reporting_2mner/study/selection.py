@@ -10,10 +10,10 @@ import numpy as np
 
 from ..charts import Chart, line_chart
 from ..comparison import SEED, Score, bootstrap_seeds
-from ..pages import p_value
+from ..pages import p_in_words
 from ..runs import percent
-from ..statistics import RESAMPLES, over_seeds
-from .scores import between, difference_cells, figures_of_comparison, points
+from ..statistics import RESAMPLES, Comparison, over_seeds
+from .scores import adjusted, between, difference_cells, figures_of_comparison, points
 from .sections import Part, Results, Section, Table
 
 __all__ = ["risk_at", "section"]
@@ -55,6 +55,13 @@ class Cell:
 def section(part: Part, results: Results) -> Section:
     """F1, risk and the share of images read of each way of each cell."""
     cells = {name: _cell([result.measured for result in found]) for name, found in results.items()}
+    gains = adjusted(
+        {
+            name: cell.f1.comparison(cell.ways.index("image"), cell.ways.index("gate"))
+            for name, cell in cells.items()
+            if "gate" in cell.ways
+        }
+    )
     return Section(
         title="When to read the image",
         question=(
@@ -65,9 +72,9 @@ def section(part: Part, results: Results) -> Section:
         findings=[
             finding
             for name, cell in cells.items()
-            for finding in _findings(part.titles[name], cell)
+            for finding in _findings(part.titles[name], cell, gains.get(name))
         ],
-        tables=[_table(part, cells)],
+        tables=[_table(part, cells, gains)],
         charts=[
             _chart(f"{part.name}-{place}", part.titles[name], cell)
             for place, (name, cell) in enumerate(cells.items())
@@ -77,9 +84,10 @@ def section(part: Part, results: Results) -> Section:
             "and, for words outside of them, of no entity. Risk is the share of wrong ones among "
             "the predicted entities that are kept, the surest first; coverage is the share that is "
             "kept. Entities that are missed count in F1, not in the risk. Differences are paired, "
-            "sentences and seeds resampled together.",
+            "sentences and seeds resampled together; p is adjusted for the number of cells by "
+            "Holm’s method.",
         ],
-        figures={name: _figures(cell) for name, cell in cells.items()},
+        figures={name: _figures(cell, gains.get(name)) for name, cell in cells.items()},
     )
 
 
@@ -165,13 +173,10 @@ def _risks(entities: Sequence[Sequence[Ranked]], sentences: int) -> Score:
 # Tables and charts --------------------------------------------------------------------------------
 
 
-def _table(part: Part, cells: Mapping[str, Cell]) -> Table:
+def _table(part: Part, cells: Mapping[str, Cell], gains: Mapping[str, Comparison]) -> Table:
     rows = []
     for name, cell in cells.items():
         for place, way in enumerate(cell.ways):
-            compared = (
-                None if way != "gate" else cell.f1.comparison(cell.ways.index("image"), place)
-            )
             rows.append(
                 [
                     part.titles[name],
@@ -179,7 +184,7 @@ def _table(part: Part, cells: Mapping[str, Cell]) -> Table:
                     percent(cell.read[way]),
                     percent(cell.f1.values[place]),
                     between(cell.f1.interval(place)),
-                    *difference_cells(compared),
+                    *difference_cells(gains.get(name) if way == "gate" else None),
                     percent(cell.risk.values[place]),
                 ]
             )
@@ -207,12 +212,12 @@ def _chart(name: str, title: str, cell: Cell) -> Chart:
 # In words -----------------------------------------------------------------------------------------
 
 
-def _findings(title: str, cell: Cell) -> list[str]:
+def _findings(title: str, cell: Cell, always: Comparison | None) -> list[str]:
+    """Of the gate, whose gain over reading the image always is given."""
     places = {way: place for place, way in enumerate(cell.ways)}
     own = percent(cell.f1.values[places["text"]])
-    if "gate" not in places:
+    if always is None:
         return [f"“{title}” reads words alone: F1 {own}."]
-    always = cell.f1.comparison(places["image"], places["gate"])
     never = cell.f1.comparison(places["text"], places["gate"]).difference
     if always.difference.low > 0:
         meaning = "which is better than reading all of them"
@@ -223,8 +228,8 @@ def _findings(title: str, cell: Cell) -> list[str]:
     findings = [
         f"“{title}”: the gate reads {percent(cell.read['gate'])} % of the images and has an F1 of "
         f"{percent(cell.f1.values[places['gate']])}, {meaning} "
-        f"({percent(cell.f1.values[places['image']])}): {points(always.difference)}, p "
-        f"{_p(always.p)}."
+        f"({percent(cell.f1.values[places['image']])}): {points(always.difference)}, "
+        f"{p_in_words(always.p)}."
     ]
     if never.low > 0:
         findings.append(f"Against the words alone ({own}) it gains {points(never)}.")
@@ -243,12 +248,7 @@ def _findings(title: str, cell: Cell) -> list[str]:
     return findings
 
 
-def _p(p: float) -> str:
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
-
-
-def _figures(cell: Cell) -> dict[str, Any]:
+def _figures(cell: Cell, always: Comparison | None) -> dict[str, Any]:
     places = {way: place for place, way in enumerate(cell.ways)}
     found: dict[str, Any] = {
         way: {
@@ -259,7 +259,6 @@ def _figures(cell: Cell) -> dict[str, Any]:
         }
         for way, place in places.items()
     }
-    if "gate" in places:
-        compared = cell.f1.comparison(places["image"], places["gate"])
-        found["gate_over_image"] = figures_of_comparison(compared)
+    if always is not None:
+        found["gate_over_image"] = figures_of_comparison(always)
     return found

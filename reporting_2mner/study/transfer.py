@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..runs import percent
-from ..statistics import Interval
+from ..statistics import Comparison, Interval
 from .scores import (
     Seeds,
     View,
+    adjusted,
     between,
     compare_cells,
     difference_cells,
     figures_of_comparison,
     points,
+    records_of,
     score_of_cell,
 )
-from .sections import Part, Results, Section, Table
+from .sections import Part, Result, Results, Section, Table
 
 __all__ = ["section"]
 
@@ -29,13 +31,16 @@ NO_DATA = (
 
 
 def section(part: Part, results: Results) -> Section:
-    """F1 of each cell on each data set, beside F1 on the cell's own test part."""
+    """F1 of each cell on each data set, also those that only an earlier command has named, beside
+    F1 on the cell's own test part."""
     title = "What the models are worth elsewhere"
     question = (
         "The same models on data sets that they were not trained for. Types are compared that both "
         "have; entities of other types count as no entity."
     )
-    names = list(part.options["data"])
+    measured = {name for found in results.values() for one in found for name in one.measured}
+    names = [name for name in part.options["data"] if name in measured]
+    names += sorted(measured.difference(names))
     if not names:
         return Section(title, question, findings=[NO_DATA])
     own = {cell: _own(found) for cell, found in results.items()}
@@ -43,15 +48,13 @@ def section(part: Part, results: Results) -> Section:
     findings: list[str] = []
     tables = [_data_table(names, results)]
     rows = []
-    for name in names:
-        records = _records(name, results)
-        for cell, seeds in records.items():
+    records = {name: _records(name, results) for name in names}
+    differences = _differences(part.baseline, records)
+    for name, cells in records.items():
+        for cell, seeds in cells.items():
             scored = score_of_cell(seeds, View())
             limits = score_of_cell(seeds, View(boundaries=True))
-            compared = None
-            if cell != part.baseline and part.baseline in records:
-                score = compare_cells(records[part.baseline], seeds, View())
-                compared = None if score is None else score.comparison(0, 1)
+            compared = differences.get((name, cell))
             rows.append(
                 [
                     name,
@@ -75,21 +78,50 @@ def section(part: Part, results: Results) -> Section:
     head = ("data set", "cell", "F1", "95 % interval", "boundaries", "difference", "its interval")
     caption = "F1 in percent; the difference is from the first cell, on the same sentences."
     tables.append(Table(caption, (*head, "p"), rows, spare=frozenset({3, 6, 7})))
-    return Section(title, question, findings, tables, figures=figures)
+    note = (
+        "Differences are paired, sentences and seeds resampled together; p is adjusted for the "
+        "number of comparisons by Holm’s method."
+    )
+    return Section(title, question, findings, tables, notes=[note], figures=figures)
 
 
-def _records(name: str, results: Results) -> dict[str, Seeds]:
-    """The records of a data set by cell and seed; all have the order of its files."""
-    return {
-        cell: {result.seed: result.measured[name]["records"] for result in found}
-        for cell, found in results.items()
-    }
+def _records(name: str, results: Results) -> Mapping[str, Seeds]:
+    """The records of a data set by cell and seed, of those that were measured on it.
+
+    Raises:
+        RunError: if they were not measured on the same sentences.
+    """
+    return records_of(
+        {
+            cell: [
+                replace(result, run=replace(result.run, records=result.measured[name]["records"]))
+                for result in found
+                if name in result.measured
+            ]
+            for cell, found in results.items()
+        }
+    )
 
 
-def _own(found: Any) -> float | None:
-    """The mean F1 over seeds on the run's own test part."""
-    scores = [result.run.results["test"]["overall"]["f1"] for result in found]
-    return sum(scores) / len(scores) if scores else None
+def _differences(
+    baseline: str, records: Mapping[str, Mapping[str, Seeds]]
+) -> dict[tuple[str, str], Comparison]:
+    """How each cell differs from the baseline, by data set and cell, with adjusted p-values."""
+    found = {}
+    for name, cells in records.items():
+        for cell, seeds in cells.items():
+            if cell == baseline or baseline not in cells:
+                continue
+            score = compare_cells(cells[baseline], seeds, View())
+            if score is not None:
+                found[name, cell] = score.comparison(0, 1)
+    return adjusted(found)
+
+
+def _own(found: Sequence[Result]) -> float | None:
+    """The mean F1 over seeds on the run's own test part; None without one."""
+    tests = [result.run.results["test"] for result in found if "test" in result.run.results]
+    return sum(test["overall"]["f1"] for test in tests) / len(tests) if tests else None
 
 
 def _finding(
@@ -104,10 +136,10 @@ def _finding(
 
 def _data_table(names: list[str], results: Results) -> Table:
     """What each data set is, and what of it is not compared."""
-    first = next(iter(results.values()))[0].measured
     rows = []
     for name in names:
-        measured: Mapping[str, Any] = first[name]
+        each = (one.measured for found in results.values() for one in found)
+        measured: Mapping[str, Any] = next(one[name] for one in each if name in one)
         gold = sum(len(record["gold"]) for record in measured["records"])
         languages = sorted({record["lang"] for record in measured["records"]})
         dropped = [f"{label} {count:,}" for label, count in measured["dropped"].items()]

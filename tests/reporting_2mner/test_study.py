@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reporting_2mner.runs import Run, RunError
+from reporting_2mner.runs import Run, RunError, published_message
 from reporting_2mner.study import ablation, languages, transfer
 from reporting_2mner.study.page import Study, TrainingRecord, study_page
 from reporting_2mner.study.sections import Heat, Part, Result, Section
@@ -157,19 +157,15 @@ def test_pairs_are_compared_with_each_language_alone():
 # Transfer -----------------------------------------------------------------------------------------
 
 
-def test_other_data_sets_beside_the_own_one():
-    def measured(right: int) -> dict:
-        return {
-            "news": {
-                "records": records(right),
-                "types": ["PER"],
-                "dropped": {"DATE": 1200},
-                "ignored": {},
-            }
-        }
+def elsewhere(right: int, name: str = "news") -> dict:
+    """What was measured on another data set."""
+    found = {"records": records(right), "types": ["PER"], "dropped": {"DATE": 1200}, "ignored": {}}
+    return {name: found}
 
+
+def test_other_data_sets_beside_the_own_one():
     results = {
-        name: [Result(1, result(records(36)).run, measured(right))]
+        name: [Result(1, result(records(36)).run, elsewhere(right))]
         for name, right in (("text", 20), ("full", 5))
     }
     found = transfer.section(part_of("transfer", results, data={"news": {}}), results)
@@ -180,11 +176,49 @@ def test_other_data_sets_beside_the_own_one():
     ]
     assert "90.0 on its own test part; boundaries alone 100.0" in found.findings[0]
     assert "Against “text”: −37.5 points (" in found.findings[1]
-    without = transfer.section(part_of("transfer", results, data={}), results)
+    assert transfer.section(part_of("transfer", results, data={}), results) == found
+    nothing = {"text": [Result(1, result(records(36)).run, {})]}
+    without = transfer.section(part_of("transfer", nothing, data={}), nothing)
     assert "--transfer" in without.findings[0]
 
 
+def test_p_values_of_a_table_are_adjusted_together():
+    run = Run(Path("run"), {}, [], [])  # without a test part
+
+    def p_values(*cells: str) -> list[float]:
+        rights = {"text": 20, "full": 26, "other": 26}
+        results = {
+            name: [Result(1, run, elsewhere(rights[name]) | elsewhere(20, f"only {name}"))]
+            for name in cells
+        }
+        found = transfer.section(part_of("transfer", results, data={"news": {}}), results)
+        assert " on its own test part" not in found.findings[0]
+        return [found.figures["news"][name]["difference"]["p"] for name in cells[1:]]
+
+    (alone,) = p_values("text", "full")
+    assert 0 < alone < 0.5
+    assert p_values("text", "full", "other") == pytest.approx([2 * alone, 2 * alone])
+
+
+def test_cells_that_were_measured_on_other_files_are_refused():
+    run = Run(Path("run"), {}, [], [])
+    shorter = elsewhere(5)
+    del shorter["news"]["records"][0]
+    results = {"text": [Result(1, run, elsewhere(5))], "full": [Result(1, run, shorter)]}
+    with pytest.raises(RunError, match="tested on different sentences"):
+        transfer.section(part_of("transfer", results, data={}), results)
+
+
 # The page -----------------------------------------------------------------------------------------
+
+
+def test_messages_of_a_page_have_no_local_paths():
+    folder = Path("/home/ana/my studies/out")
+    message = f"2mner train: {folder}/cells/a-seed1: '/home/ana/models/text': none (/x/y/z/w.txt)"
+    shown = "2mner train: cells/a-seed1: 'models/text': none (z/w.txt)"
+    assert published_message(message, folder) == shown
+    plain = "https://host/a/b/c, and/or 1/2, a/out/b"
+    assert published_message(plain, Path("out")) == plain
 
 
 def test_what_stands_in_a_study_is_text():

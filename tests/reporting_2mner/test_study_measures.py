@@ -147,7 +147,7 @@ def test_what_images_do_to_f1_and_to_the_gate():
     assert "worse than without any image: wrong images mislead it (50.0)." in exchange
     assert exchange.endswith("only the image decides F1 is 0.0 in place of 100.0.")
     assert "blur costs most at full strength, −33.3 points" in damage
-    assert damage.endswith("blur from amount 5 on; not with loss of colour.")
+    assert damage.endswith("blur from amount 5 on; it does not change with loss of colour.")
     assert "0.500 with the images as they are" in gate
     assert gate.endswith("It closes for blur alone.")
     rows = {(row[0], row[1]): row[2:] for row in found.tables[0].rows}
@@ -166,6 +166,19 @@ def test_what_images_do_to_f1_and_to_the_gate():
     ]
     assert figures[-1]["gate_entities"]["value"] == pytest.approx(0.6)
     assert [chart.name for chart in found.charts] == ["corruption-0-all", "corruption-0-decided"]
+
+
+def test_damages_are_judged_at_every_strength_and_in_both_directions():
+    measured = {
+        "real": way(30),
+        "text_view": way(30),
+        "conditions": conditions(blur=[way(5), way(30)], grey=[way(30), way(59)]),
+    }
+    found = section_of(corruption, {"full": [measured]})
+    assert found.findings == [
+        "“full”: F1 falls beyond chance with blur at amount 2. "
+        "F1 rises beyond chance with loss of colour from amount 5 on."
+    ]
 
 
 def test_without_gates_and_image_decided_entities_nothing_is_said_of_them():
@@ -295,5 +308,10 @@ def test_the_gate_against_both_other_ways():
     curve = found.figures["full"]["text"]["curve"]
     assert curve[0][-1] == 1
     assert curve[1][-1] == pytest.approx(0.6)
+    less = {**gate, "gate": read(42)}
+    one, both = (section_of(selection, {name: [less] for name in names}) for names in ("a", "ab"))
+    p = one.figures["a"]["gate_over_image"]["p"]
+    assert 0 < p < 0.5
+    assert both.figures["a"]["gate_over_image"]["p"] == pytest.approx(2 * p)  # of two cells
     worse = {**gate, "gate": read(30)}
     assert "worse than reading all of them" in text_of(section_of(selection, {"full": [worse]}))
