@@ -20,7 +20,7 @@ from reporting_2mner.statistics import f1
 from training_2mner.arguments import RecipeError
 from training_2mner.controls import controls
 from training_2mner.data import gold_spans, image_keys
-from training_2mner.study import attention, contrastive, corruption, selection
+from training_2mner.study import attention, contrastive, corruption, selection, transfer
 from training_2mner.study.corruptions import DAMAGES, LEVELS, DamagedImages, damage, exchanged
 
 
@@ -245,13 +245,51 @@ def test_several_images_of_a_sentence_are_measured_together(saved):
     rows = rows.add_column("image", [[red, both], [both], []], feature=images)
     saved.data["test"] = rows
     found = attention.measure(saved, {})
-    assert (len(found["entities"]), found["patches"]) == (2, 8)
+    assert len(found["entities"]) == 2
+    ((_, outputs),) = saved.outputs(rows, attention=True)
+    weights = outputs.patch_attentions[0][0, :, 0].mean(0)  # of the entity, to both images
+    weights = weights.view(2, -1)[:, 1:].flatten()  # without the class token of each
+    weights /= weights.sum()
+    entropy = -(weights * weights.log()).sum() / math.log(8)
+    assert found["entities"][0]["entropy"] == pytest.approx(float(entropy), abs=1e-5)
     assert DamagedImages(rows, "grey", 5, 0)[2]["image"] == []
     first = DamagedImages(rows, "grey", 5, 0)[0]["image"]
     assert [np.ptp(np.asarray(image), axis=2).max() for image in first] == [0, 0]
     assert len(contrastive.measure(saved, {})["id"]) == 2
     gates = corruption._score(saved, gold_spans(rows), rows)["gate_entities"]
     assert [gate is None for gate in gates] == [False, False, True]
+
+
+def test_a_sentence_without_words_attends_to_nothing(saved):
+    rows = saved.rows.select([0, 0])
+    features = rows.features
+    for name in ("tokens", "ner_tags"):
+        column = [[], rows[name][0]]
+        rows = rows.remove_columns(name).add_column(name, column, feature=features[name])
+    saved.data["test"] = rows
+    assert len(attention.measure(saved, {})["entities"]) == 1
+
+
+# Transfer -----------------------------------------------------------------------------------------
+
+
+def test_other_content_of_a_file_is_another_option(tmp_path):
+    def options() -> dict:
+        return transfer.prepare_options({"data": {"news": {"files": ["news.txt"]}}}, tmp_path)
+
+    file = tmp_path / "news.txt"
+    file.write_text("Ana\tB-PER\n", "utf-8")
+    before = options()
+    assert options() == before
+    file.write_text("Bo\tB-PER\n", "utf-8")
+    assert options() != before
+
+
+def test_a_model_without_a_test_part_is_scored_elsewhere(saved, tmp_path):
+    other = tmp_path / "test.jsonl"
+    del saved.data["test"]
+    found = transfer.measure(saved, {"data": {"other": {"files": [str(other)]}}})
+    assert len(found["other"]["records"]) == 12
 
 
 # Selection ----------------------------------------------------------------------------------------

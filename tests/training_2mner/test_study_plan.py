@@ -1,11 +1,16 @@
 """Plans of studies: what they mean, and every mistake in them by its line."""
 
+import inspect
+import textwrap
 from pathlib import Path
 
 import pytest
 
+from reporting_2mner.yaml12 import written_as_yaml
 from training_2mner.arguments import CommandLineError
-from training_2mner.study.cells import trainings_of
+from training_2mner.checkpoints import STATE, WEIGHTS
+from training_2mner.study import plan as plan_module
+from training_2mner.study.cells import refuse_other_recipes, trainings_of
 from training_2mner.study.plan import STUDIES, PlanError, read_plan
 
 PLAN = """\
@@ -23,6 +28,9 @@ grids:
 parts:
   ablation: {cells: [short, full, rates], baseline: full}
 """
+
+DATA = "data: {a: {files: [plan.yaml],"
+"""Of a part: a file that is there."""
 
 
 @pytest.fixture
@@ -86,7 +94,18 @@ def test_a_grid_is_the_product_of_its_lists(write):
         (("[short, full", "[shrot, full"), 13, "unknown cell 'shrot', the nearest known one is"),
         (("baseline: full", "baseline: rates"), 13, "baseline is 'rates', expected one of its"),
         (("baseline: full", "base: full"), 13, "unknown key 'base', the nearest known one is"),
+        (("ablation: {", "ablation: {kind: [x], "), 13, "unknown kind of part \"['x']\""),
+        (("[short, full", "[[full], full"), 13, "unknown cell \"['full']\", the nearest known one"),
         (("ablation: {", "transfer: {data: {a: {files: [no.txt]}}, "), 13, "a: no.txt: found no"),
+        (
+            ("ablation: {", "transfer: {data: [a], "),
+            13,
+            "data is ['a'], expected data sets by name",
+        ),
+        (("ablation: {", f"transfer: {{{DATA} rename: PER}}}}, "), 13, "a: rename is 'PER', expe"),
+        (("ablation: {", f"transfer: {{{DATA} language: [en]}}}}, "), 13, "a: language is ['en']"),
+        (("ablation: {", f"transfer: {{{DATA} columns: a=b}}}}, "), 13, "a: columns is 'a=b', exp"),
+        (("ablation: {", f"transfer: {{{DATA} columns: [a]}}}}, "), 13, "transfer: a: columns: "),
     ],
 )
 def test_a_mistake_is_named_with_its_line(write, change, line, message):
@@ -102,6 +121,42 @@ def test_a_part_or_a_plan_that_is_not_there_is_a_wrong_command(write):
         read_plan(write(), only=["ablatoin"])
     with pytest.raises(CommandLineError, match=r"no such plan of a study, .* is 'study_small'"):
         read_plan("study_smal")
+
+
+def test_data_sets_that_no_part_reads_are_a_wrong_command(write):
+    plan = write("ablation: {", "transfer: {cells: [full]}\n  ablation: {")
+    named = {"a": [plan]}
+    data = read_plan(plan, transfer=named).parts[0].options["data"]
+    assert data["a"]["files"] == [plan]
+    with pytest.raises(CommandLineError, match="--transfer: expected a part of the kind transfer"):
+        read_plan(plan, only=["ablation"], transfer=named)
+
+
+def test_the_plan_that_the_module_shows_can_be_followed(tmp_path):
+    shown = inspect.cleandoc(plan_module.__doc__).split("\n\n")[2]
+    path = tmp_path / "shown.yaml"
+    path.write_text(textwrap.dedent(shown), "utf-8")
+    assert "contrastive-0.05" in read_plan(str(path), data="sample").cells
+
+
+def test_a_checkpoint_or_a_recipe_that_cannot_be_read_is_not_taken_away(write, tmp_path):
+    out = str(tmp_path / "out")
+    before = trainings_of(read_plan(write(), output_dir=out), read_plan(write()).parts)[0]
+    checkpoint = before.folder / "checkpoint-7"
+    checkpoint.mkdir(parents=True)
+    before.recipe_file.write_text(written_as_yaml(before.recipe()), "utf-8")
+    plan = read_plan(write("max_steps: 5", "max_steps: 6"), output_dir=out)
+    now = trainings_of(plan, plan.parts)
+    refuse_other_recipes(now)  # there is nothing to lose
+    for name in (WEIGHTS[0], *STATE, "rng_state.pth"):
+        (checkpoint / name).write_text("{}", "utf-8")
+    with pytest.raises(
+        PlanError, match="short-seed19 was made with max_steps 5, now it is 6; take"
+    ):
+        refuse_other_recipes(now)
+    before.recipe_file.write_text("{", "utf-8")
+    with pytest.raises(PlanError, match=r"recipe\.yaml, line \d+: not YAML.*; take .* away"):
+        refuse_other_recipes(now)
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)

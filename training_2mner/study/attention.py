@@ -37,10 +37,10 @@ def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:
     images all patches together.
 
     Returns:
-        `patches`: the most of a sentence; and lists with one entry for each sentence whose image is
-        read: `entities` and `others`, each the mean of its words of `entropy`, `mass` and `area`
-        (the last two without a box None), or None where there are no such words; and
-        `image_decided`, if the data says so.
+        Lists with one entry for each sentence that has words and whose image is read: `entities`
+        and `others`, each the mean of its words of `entropy`, `mass` and `area` (the last two
+        without a box None), or None where there are no such words; and `image_decided`, if the data
+        says so.
 
     Raises:
         RecipeError: if the model attends to no image.
@@ -53,7 +53,7 @@ def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:
     boxes = rows[BOX][:] if BOX in rows.column_names else [None] * len(rows)
     patch_size = getattr(model.config.vision_config, "patch_size", None)
     areas = _CoveredPatches(trained, rows)
-    found: dict[str, Any] = {"patches": 0, "entities": [], "others": []}
+    found: dict[str, Any] = {"entities": [], "others": []}
     read: list[int] = []
     row = -1
     for inputs, outputs in trained.outputs(rows, attention=True):
@@ -61,7 +61,7 @@ def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:
         for place, words in enumerate(inputs["word_mask"].sum(1).tolist()):
             row += 1
             images = inputs["image_mask"][place].flatten().cpu().numpy()  # one or several
-            if outputs.patch_attentions is None or not images.any():
+            if not words or outputs.patch_attentions is None or not images.any():
                 continue
             attention = outputs.patch_attentions[0][place, :, :words].double().mean(0)
             weights = attention.cpu().numpy().reshape(words, len(images), -1)[:, images]
@@ -70,7 +70,6 @@ def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:
             weights /= weights.sum(1, keepdims=True)
             covered = areas.of(row, boxes[row], grid) if images.sum() == 1 else None
             inside, outside = measure_words(weights, covered, gold[row])
-            found["patches"] = max(found["patches"], weights.shape[1])
             found["entities"].append(inside)
             found["others"].append(outside)
             read.append(row)

@@ -88,8 +88,8 @@ class Training:
 
     @property
     def command(self) -> str:
-        """What trains it by hand."""
-        return f"2mner train {self.recipe_file}"
+        """What trains it by hand; the path begins in the study's folder."""
+        return f"2mner train {self.recipe_file.relative_to(self.root)}"
 
     def recipe(self) -> dict[str, Any]:
         """The values of its recipe. All trainings of a study share their vision features."""
@@ -105,17 +105,38 @@ class Training:
 
     def other_recipe(self) -> str | None:
         """How the recipe in its folder differs from the plan's; None without any, or if they are
-        the same."""
+        the same.
+
+        Raises:
+            PlanError: if it cannot be read.
+        """
         if not self.recipe_file.is_file():
             return None
         try:
             found, _ = read_yaml(self.recipe_file)
         except (OSError, ValueError) as error:
-            return f"another recipe ({error})"
+            raise PlanError(f"{error}; take {self.folder} away") from error
         values = json.loads(json.dumps(self.recipe()))
         for key in PLACES:
             found.pop(key, None), values.pop(key, None)
         return difference(found, values)
+
+    def refusal(self) -> str | None:
+        """Why the plan's recipe cannot be trained in its folder: another one is finished there, or
+        has a checkpoint. None if it can be.
+
+        Raises:
+            PlanError: if the recipe there cannot be read.
+        """
+        other = self.other_recipe()
+        if other is None or not (self.is_finished() or last_checkpoint(self.folder)):
+            return None
+        return f"{self.folder} was made with {other}; take it away, or name another output_dir"
+
+    def failure(self) -> str | None:
+        """The error of its last try; None unless that failed."""
+        path = self.folder / FAILURE
+        return str(json.loads(path.read_text("utf-8"))["error"]) if path.is_file() else None
 
 
 def trainings_of(plan: Plan, parts: Iterable[Part]) -> list[Training]:
@@ -132,17 +153,15 @@ def trainings_of(plan: Plan, parts: Iterable[Part]) -> list[Training]:
 
 
 def refuse_other_recipes(trainings: Iterable[Training]) -> None:
-    """Check that what is finished was made by the plan's recipes.
+    """Check that what is finished, or has a checkpoint, was made by the plan's recipes.
 
     Raises:
         PlanError: which names the folder and the first difference.
     """
     for training in trainings:
-        other = training.other_recipe() if training.is_finished() else None
-        if other is not None:
-            raise PlanError(
-                f"{training.folder} was made with {other}; take it away, or name another output_dir"
-            )
+        refusal = training.refusal()
+        if refusal is not None:
+            raise PlanError(refusal)
 
 
 # Training -----------------------------------------------------------------------------------------
@@ -209,9 +228,12 @@ def _finish(training: Training, began: float, label: str) -> str | None:
     if training.is_finished():
         return None
     if failure.is_file() and failure.stat().st_mtime > began:
-        return str(json.loads(failure.read_text("utf-8"))["error"])
-    if training.other_recipe() is not None:
-        shutil.rmtree(training.folder)  # of another plan, and never finished
+        return training.failure()
+    if (refusal := training.refusal()) is not None:
+        return refusal  # another process has trained another plan there since
+    if (other := training.other_recipe()) is not None:
+        logger.info("%s: starts anew, what was there had %s", training.name, other)
+        shutil.rmtree(training.folder)
     training.folder.mkdir(exist_ok=True)
     failure.unlink(missing_ok=True)
     header = f"# {training.cell.title}, seed {training.seed}: a training of a study."

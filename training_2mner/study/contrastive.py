@@ -16,14 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reporting_2mner.study.contrastive import CUTS
+
 from ..arguments import RecipeError
 from ..data import image_keys
 from .trained import Trained
 
-__all__ = ["CUTS", "measure", "measure_pairs"]
-
-CUTS = (1, 5)
-"""Recall is measured at these ranks."""
+__all__ = ["measure", "measure_pairs"]
 
 
 def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from dataset_mmnerd.quoting import quoted
 from modeling_2mner.collaboration_2mner import GatedFusion
 from modeling_2mner.labels_2mner import Span
 from reporting_2mner.statistics import sentence_counts
+from reporting_2mner.study.corruption import EXCHANGE
 
 from ..arguments import RecipeError
 from ..controls import OtherImages
@@ -31,8 +32,6 @@ from .corruptions import DAMAGES, LEVELS, DamagedImages, amount, exchanged
 from .trained import Trained
 
 __all__ = ["OPTIONS", "measure", "prepare_options", "read_gates"]
-
-EXCHANGE = "exchange"
 
 OPTIONS: Mapping[str, Any] = {"kinds": [*DAMAGES, EXCHANGE], "strengths": LEVELS, "seed": 0}
 """The defaults. `strengths`: so many of the five, evenly spaced, the strongest among them."""

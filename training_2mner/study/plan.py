@@ -12,7 +12,7 @@
       no_alignment: {title: no alignment, model_config: {alignment_level: none}}
       text_only: {recipe: text_only_offline, seeds: [19]}
     grids:                                         # a cell for each combination of the lists
-      contrastive: {model_config.alignment_temperature: [0.05, 0.5], alpha: 0.8}
+      contrastive: {model_config.alignment_temperature: [0.05, 0.5], model_config.alpha: 0.8}
     parts:                                         # the sections of the page
       ablation: {cells: [full, no_alignment], baseline: full}
       temperatures: {kind: contrastive, cells: [contrastive]}
@@ -133,7 +133,8 @@ def read_plan(
 
     Raises:
         PlanError: if there is something wrong with it; the message names the line.
-        CommandLineError: if there is no such plan, or no such part in it.
+        CommandLineError: if there is no such plan, or no such part in it, or no chosen part for
+            `transfer`.
     """
     path = find_recipe(name, STUDIES, "plan of a study")
     try:
@@ -180,6 +181,11 @@ class _Reader:
                 message = unknown_key(name, names).replace("unknown key", "unknown part")
                 raise CommandLineError(f"--only: {message}")
         chosen = [part for part in parts if only is None or part.name in only]
+        if self.transfer and all(part.kind != "transfer" for part in chosen):
+            found = ", ".join(part.name for part in chosen)
+            raise CommandLineError(
+                f"--transfer: expected a part of the kind transfer, found {shorten(found)}"
+            )
         self.check_recipes({name: cells[name] for part in chosen for name in part.cells})
         return Plan(self.path, Path(folder), cells, parts, chosen)
 
@@ -339,9 +345,9 @@ class _Reader:
         groups: Mapping[str, list[str]],
     ) -> Part:
         place = ("parts", name)
-        kind = found.get("kind", name)
+        kind = str(found.get("kind", name))
         if kind not in KINDS:
-            message = unknown_key(str(kind), KINDS).replace("unknown key", "unknown kind of part")
+            message = unknown_key(kind, KINDS).replace("unknown key", "unknown kind of part")
             raise self.error((*place, "kind"), message)
         defaults = KINDS[kind].options
         self.check_keys(place, found, (*PART_KEYS, *defaults))
@@ -349,9 +355,10 @@ class _Reader:
         if not isinstance(wanted, list) or not wanted:
             message = f"cells is {quoted(wanted)}, expected a list of cells or grids"
             raise self.error((*place, "cells"), message)
+        wanted = list(map(str, wanted))
         for one in wanted:
             if one not in groups and one not in cells:
-                message = unknown_key(str(one), [*groups, *cells])
+                message = unknown_key(one, [*groups, *cells])
                 message = message.replace("unknown key", "unknown cell")
                 raise self.error((*place, "cells"), message)
         names = tuple(dict.fromkeys(cell for one in wanted for cell in groups.get(one, [one])))
@@ -361,7 +368,9 @@ class _Reader:
             raise self.error((*place, "baseline"), f"baseline is {quoted(baseline)}, {expected}")
         options = {key: found.get(key, value) for key, value in defaults.items()}
         if kind == "transfer":
-            options["data"] = {**(options["data"] or {}), **self.transfer}
+            options["data"] = options["data"] or {}
+            if isinstance(options["data"], dict):
+                options["data"] = {**options["data"], **self.transfer}
         try:
             prepared = KINDS[kind].prepare(options, self.path.parent)
         except RecipeError as error:

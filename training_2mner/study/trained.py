@@ -127,7 +127,7 @@ class Trained:
                 disable_tqdm=True,
                 **training,
             ),
-            data_collator=WordCollator(self.processor, label_names(self.rows)),
+            data_collator=WordCollator(self.processor, label_names(self.data["train"])),
             processing_class=self.processor,
         )
 

@@ -7,9 +7,10 @@ type counts as no entity, and a prediction of a type that the data set does not 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,28 @@ from .trained import Trained
 
 __all__ = ["measure", "prepare_options"]
 
-KEYS = ("files", "language", "image_dir", "columns", "tag_names", "rename")
-"""What a data set may have in a plan."""
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, [*value, *value.values()]))
+
+
+KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "files": (_are_texts, "a list of paths"),
+    "language": (_is_text, "a code such as en"),
+    "image_dir": (_is_text, "a folder"),
+    "columns": (_are_texts, "a list such as [tokens=words]"),
+    "tag_names": (_are_texts, "a list of labels"),
+    "rename": (_are_names, "a mapping such as {PERSON: PER}"),
+}
+"""What a data set may have in a plan: what it must be, and that in words."""
 
 _SLICE = re.compile(r"\[[\d%]*:[\d%]*\]$")
 
@@ -40,7 +61,11 @@ def prepare_options(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         folder: of the plan.
 
     Raises:
-        RecipeError: if a key is unknown, or a file is not there.
+        RecipeError: if a key is unknown, a value is of another type, or a file is not there.
+
+    Returns:
+        The options, with a digest of each file beside the `files`: other sentences under the same
+        name are measured anew.
     """
     prepared = {}
     if not isinstance(options["data"], dict):
@@ -51,16 +76,48 @@ def prepare_options(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         for key in own:
             if key not in KEYS:
                 raise RecipeError(f"{name}: {unknown_key(str(key), KEYS)}")
-        files = [_found(str(file), folder, str(name)) for file in own["files"]]
-        prepared[str(name)] = {**own, "files": files}
+            is_right, expected = KEYS[key]
+            if own[key] is not None and not is_right(own[key]):
+                raise RecipeError(f"{name}: {key} is {quoted(own[key])}, expected {expected}")
+        files = [_found(file, folder, str(name)) for file in own["files"]]
+        prepared[str(name)] = {**own, "files": files, "digests": list(map(_digest, files))}
+        _arguments(str(name), prepared[str(name)])
     return {**options, "data": prepared}
 
 
 def _found(file: str, folder: Path, name: str) -> str:
     for candidate in (file, str(folder / file)):
-        if Path(_SLICE.sub("", candidate)).is_file():
+        if _whole(candidate).is_file():
             return candidate
     raise RecipeError(f"{name}: {shorten(file)}: found no such file, neither here nor in {folder}")
+
+
+def _whole(file: str) -> Path:
+    """The file of which a part is named."""
+    return Path(_SLICE.sub("", file))
+
+
+def _digest(file: str) -> str:
+    with _whole(file).open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _arguments(name: str, own: Mapping[str, Any]) -> DataArguments:
+    """How a recipe names a data set.
+
+    Raises:
+        RecipeError: if its columns are none.
+    """
+    try:
+        return DataArguments(
+            train_files=list(own["files"]),
+            language=own.get("language"),
+            image_dir=own.get("image_dir"),
+            columns=own.get("columns"),
+            tag_names=own.get("tag_names"),
+        )
+    except ValueError as error:
+        raise RecipeError(f"{name}: {error}") from error
 
 
 def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,13 +142,7 @@ def measure(trained: Trained, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _measure(trained: Trained, name: str, own: Mapping[str, Any]) -> dict[str, Any]:
     rename = own.get("rename") or {}
-    arguments = DataArguments(
-        train_files=list(own["files"]),
-        language=own.get("language"),
-        image_dir=own.get("image_dir"),
-        columns=own.get("columns"),
-        tag_names=own.get("tag_names"),
-    )
+    arguments = _arguments(name, own)
     found = dataset_from_files(
         arguments.train_files or [],
         arguments.image_dir,
