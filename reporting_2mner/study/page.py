@@ -32,7 +32,7 @@ class TrainingRecord:
         cell: the name of its cell.
         title: what the page calls the cell.
         seed: of the training.
-        command: what repeats it.
+        command: what repeats it; its path begins in the study's folder.
         f1: on the test part; None if it has failed, or has no test part.
         seconds: that training and scoring took; None if it has failed.
         error: why it failed.
@@ -57,7 +57,7 @@ class Study:
         made_up: whether the data is the embedded sample.
         sections: the parts and what they show.
         trainings: all of them.
-        failures: the measures that failed: part and training, and the error.
+        failures: the errors of measures, by part and training, and of sections, by part.
     """
 
     name: str
@@ -94,7 +94,7 @@ def study_figures(study: Study) -> dict[str, Any]:
             for part, section in study.sections
         },
         "trainings": [vars(training) for training in study.trainings],
-        "failed_measures": dict(study.failures),
+        "failures": dict(study.failures),
     }
 
 

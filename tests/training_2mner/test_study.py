@@ -109,19 +109,18 @@ def test_a_failed_cell_is_reported_and_the_others_are_not_stopped(study):
     assert full["error"] is None
     assert full["f1"] is not None
     assert "nothing cannot be loaded" in broken["error"] or "an encoder" in broken["error"]
-    assert broken["command"] == f"2mner train {study}/cells/broken-seed3/recipe.yaml"
+    assert broken["command"] == "2mner train cells/broken-seed3/recipe.yaml"
     assert list(figures["parts"]["ablation"]["figures"]["image_text"]) == ["full"]
     page = (study / "whole.html").read_text("utf-8")
     assert "no encoder, seed 3: 2mner train: " in page
     assert full["command"] in page
+    assert str(study.parent) not in page + json.dumps(figures)
 
 
 def test_models_are_measured_and_a_failed_measure_does_not_stop_the_others(study):
     figures = json.loads((study / "study.json").read_text("utf-8"))
-    run = study / "cells" / "full-seed3"
-    assert figures["failed_measures"] == {
-        "selection: full-seed3": f"{run}: expected a run with a validation part, found none"
-    }
+    expected = "cells/full-seed3: expected a run with a validation part, found none"
+    assert figures["failures"] == {"selection: full-seed3": expected}
     parts = figures["parts"]
     assert parts["contrastive"]["figures"]["full"]["pairs"] == 2
     kinds = [one["kind"] for one in parts["corruption"]["figures"]["full"]["conditions"]]
@@ -140,7 +139,50 @@ def test_what_is_done_is_not_repeated(study, plan, capsys):
     assert "languages: Which languages help which" in capsys.readouterr().out
     page = (study / "study.html").read_text("utf-8")
     assert 'id="languages"' in page
-    assert 'id="ablation"' not in page  # it is not done
+    assert 'id="ablation"' in page  # an earlier command has done it, but for a cell that failed
+    assert 'id="selection"' not in page  # nothing of it was measured
+
+
+def test_a_data_set_that_was_named_once_stays(study, plan, tmp_path):
+    measures = study / "cells" / "full-seed3" / "measures" / "transfer.json"
+    only = ["study", str(plan), "--only", "transfer"]
+    other = tmp_path / "other.txt"
+
+    def shown(*more: str) -> dict[str, float]:
+        assert cli_2mner.main([*only, *more]) == 0
+        parts = json.loads((study / "study.json").read_text("utf-8"))["parts"]
+        assert "ablation" in parts
+        return parts["transfer"]["figures"]
+
+    other.write_text(SENTENCES, "utf-8")
+    assert list(shown("--transfer", f"other={other}")) == ["conll2003", "other"]
+    before = measures.read_text("utf-8")
+    assert list(shown()) == ["conll2003", "other"]
+    assert measures.read_text("utf-8") == before
+    other.write_text("Ana\tB-PER\n", "utf-8")
+    shown("--transfer", f"other={other}")
+    measured = json.loads(measures.read_text("utf-8"))["measured"]
+    assert [record["tokens"] for record in measured["other"]["records"]] == [["Ana"]]
+    assert len(measured["conll2003"]["records"]) == 1
+
+
+def test_a_section_that_cannot_be_made_leaves_the_others(study, plan, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(study, out)
+    run = out / "cells" / "broken-seed3"  # as if it had been trained, and tested on less
+    shutil.copytree(
+        out / "cells" / "full-seed3", run, ignore=lambda *_: ["recipe.yaml"], dirs_exist_ok=True
+    )
+    lines = (run / "predictions.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (run / "predictions.jsonl").write_text("".join(lines[1:]), "utf-8")
+    command = ["study", str(plan), "--only", "ablation", "--output_dir", str(out)]
+    assert cli_2mner.main(command) == 1
+    figures = json.loads((out / "study.json").read_text("utf-8"))
+    assert list(figures["failures"]) == ["ablation"]
+    assert figures["failures"]["ablation"].startswith(
+        "cells/full-seed3 and cells/broken-seed3 were"
+    )
+    assert {"languages", "contrastive", "corruption", "transfer"} <= set(figures["parts"])
 
 
 def test_another_data_set_is_scored_on_the_types_of_both(study):

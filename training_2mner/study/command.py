@@ -16,16 +16,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reporting_2mner.runs import read_results, source_of
+from reporting_2mner.runs import RunError, figures_of, published_message, read_results, source_of
 from reporting_2mner.study.page import Study, TrainingRecord, write_study
 from reporting_2mner.study.sections import Part, Section
 
 from .cells import Training, refuse_other_recipes, stopping, train_all, trainings_of
 from .kinds import section_of
-from .measuring import measure_all, missing_measures, results_of
-from .plan import STUDIES, Plan, read_plan
+from .measuring import has_result, measure_all, results_of
+from .plan import STUDIES, Plan, PlanError, read_plan
 
 __all__ = ["main"]
+
+logger = logging.getLogger(__name__)
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -65,7 +67,8 @@ def main(argv: Sequence[str], prog: str = "2mner study") -> int:
         prog: the name of the program in `--help`.
 
     Returns:
-        The exit status: 1 if a training or a measure has failed. The page is written all the same.
+        The exit status: 1 if a training, a measure or a section has failed. The page is written all
+        the same.
 
     Raises:
         PlanError: if the plan cannot be followed.
@@ -96,36 +99,53 @@ def main(argv: Sequence[str], prog: str = "2mner study") -> int:
         findings = "".join(f"  * {finding}\n" for finding in section.findings)
         sys.stdout.write(f"\n{part.name}: {section.title}\n{findings}")
     sys.stdout.write(f"\nThe page is {plan.output_dir / 'study.html'}\n")
-    failed = len(failures) + len(unmeasured)
+    failed = len(failures) + len(study.failures)
     if failed:
-        sys.stderr.write(f"{prog}: failed trainings and measures: {failed}; the page names them\n")
+        what = "failed trainings, measures and sections"
+        sys.stderr.write(f"{prog}: {what}: {failed}; the page names them\n")
     return 1 if failed else 0
 
 
 def summary(plan: Plan, failures: Mapping[str, str], unmeasured: Mapping[str, str]) -> Study:
     """All that the page shows: the chosen parts, and others that an earlier command has done."""
-    parts = [part for part in plan.parts if part in plan.chosen or is_done(plan, part)]
+    parts = [part for part in plan.parts if part in plan.chosen or was_done(plan, part)]
     trainings = trainings_of(plan, parts)
     finished = [training for training in trainings if training.is_finished()]
     data: dict[str, Any] = read_results(finished[0].folder)["recipe"]["data"] if finished else {}
+    sections: list[tuple[Part, Section]] = []
+    errors = dict(unmeasured)
+    for part in parts:
+        try:
+            with figures_of(plan.output_dir / "cells"):
+                sections.append((part, _section(part, trainings)))
+        except RunError as error:
+            errors[part.name] = str(error)
+            logger.warning("%s: no section: %s", part.name, error)
     return Study(
         name=plan.path.stem,
         source=source_of(data) if data else "no data: every training failed",
         made_up=data.get("dataset_name") == "sample" and data["train_files"] is None,
-        sections=[(part, _section(part, trainings)) for part in parts],
+        sections=sections,
         trainings=[_record(training, failures.get(training.name)) for training in trainings],
-        failures=unmeasured,
+        failures={
+            name: published_message(error, plan.output_dir) for name, error in errors.items()
+        },
     )
 
 
-def is_done(plan: Plan, part: Part) -> bool:
-    """Whether all trainings of a part are finished, by the plan's recipes, and measured."""
-    return all(
-        training.is_finished()
-        and training.other_recipe() is None
-        and not missing_measures([part], training)
-        for training in trainings_of(plan, [part])
-    )
+def was_done(plan: Plan, part: Part) -> bool:
+    """Whether an earlier command has done a part: all its trainings, by the plan's recipes, are
+    finished or have failed, and there is a result of one at least."""
+    trainings = trainings_of(plan, [part])
+    try:
+        tried = all(
+            (training.is_finished() or training.failure() is not None)
+            and training.other_recipe() is None
+            for training in trainings
+        )
+    except PlanError:
+        return False
+    return tried and any(has_result(part, training) for training in trainings)
 
 
 def _section(part: Part, trainings: Sequence[Training]) -> Section:
@@ -143,7 +163,8 @@ def _record(training: Training, error: str | None) -> TrainingRecord:
         "command": training.command,
     }
     if not training.is_finished():
-        return TrainingRecord(**common, error=error or "not trained")
+        error = error or training.failure() or "not trained"
+        return TrainingRecord(**common, error=published_message(error, training.root))
     results = read_results(training.folder)
     f1 = results["test"]["overall"]["f1"] if "test" in results else None
     return TrainingRecord(**common, f1=f1, seconds=results["seconds"])

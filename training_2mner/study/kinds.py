@@ -30,11 +30,14 @@ class Kind:
             defaults.
         measures: whether it runs the trained models anew.
         prepare: checks the options of a part and completes them, given the plan's folder.
+        grows: the option that names what is measured one by one. What an earlier command has
+            measured under other names stays.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     measures: bool = False
     prepare: Callable[[Mapping[str, Any], Path], Mapping[str, Any]] = lambda options, _: options
+    grows: str | None = None
 
 
 KINDS = {
@@ -42,7 +45,7 @@ KINDS = {
     "contrastive": Kind(measures=True),
     "languages": Kind(),
     "corruption": Kind(corruption.OPTIONS, measures=True, prepare=corruption.prepare_options),
-    "transfer": Kind({"data": {}}, measures=True, prepare=transfer.prepare_options),
+    "transfer": Kind({"data": {}}, measures=True, prepare=transfer.prepare_options, grows="data"),
     "attention": Kind(measures=True),
     "selection": Kind(measures=True),
 }

@@ -4,7 +4,7 @@
     results = results_of(plan.parts[0], trainings)
 
 A measure of a part is in `measures/PART.json` of the run's folder, beside its options. It is
-repeated if these are other ones.
+repeated if these are other ones; data sets that are added to others leave these in place.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from .cells import POLL_SECONDS, Training, claimed
 from .kinds import KINDS, measure_of
 from .trained import Trained
 
-__all__ = ["measure_all", "missing_measures", "results_of"]
+__all__ = ["has_result", "measure_all", "missing_measures", "results_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,19 +58,32 @@ def _file(part: Part, training: Training) -> Path:
     return training.folder / "measures" / f"{part.name}.json"
 
 
-def _read(part: Part, training: Training) -> Any:
-    """What a part has measured of a training; None if it has not, or with other options."""
+def _stored(part: Part, training: Training) -> dict[str, Any]:
+    """The `settings` and what was `measured` with them; both empty if nothing was."""
     path = _file(part, training)
     if not path.is_file():
-        return None
-    found = json.loads(path.read_text("utf-8"))
-    return found["measured"] if found["settings"] == _settings(part) else None
+        return {"settings": {}, "measured": {}}
+    stored: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return stored
 
 
-def _settings(part: Part) -> dict[str, Any]:
-    """What a measure depends on, beside the model."""
+def _read(part: Part, training: Training) -> Any:
+    """What a part has measured of a training; None if it has not, or with other options."""
+    stored = _stored(part, training)
+    return stored["measured"] if stored["settings"] == _joined(part, stored)["settings"] else None
+
+
+def _joined(
+    part: Part, stored: Mapping[str, Any], measured: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a measure depends on, beside the model, and what is measured. Of a kind that `grows`,
+    what is stored is added where it has other names."""
     settings: dict[str, Any] = json.loads(json.dumps({"kind": part.kind, **part.options}))
-    return settings
+    names = KINDS[part.kind].grows
+    if names is None or stored["settings"].get("kind") != part.kind:
+        return {"settings": settings, "measured": measured}
+    settings[names] = {**stored["settings"][names], **settings[names]}
+    return {"settings": settings, "measured": {**stored["measured"], **(measured or {})}}
 
 
 def missing_measures(parts: Sequence[Part], training: Training) -> list[Part]:
@@ -101,10 +114,15 @@ def _measure(parts: Sequence[Part], training: Training) -> dict[str, str]:
             continue
         path = _file(part, training)
         path.parent.mkdir(exist_ok=True)
-        write_json(path, {"settings": _settings(part), "measured": measured})
+        write_json(path, _joined(part, _stored(part, training), measured))
         seconds = time.perf_counter() - started
         logger.info("%s: %s measured, %.0f s", part.name, training.name, seconds)
     return failures
+
+
+def has_result(part: Part, training: Training) -> bool:
+    """Whether a training of a part is finished and, if the part measures something, measured."""
+    return training.is_finished() and not missing_measures([part], training)
 
 
 def results_of(part: Part, trainings: Sequence[Training]) -> Results:
@@ -117,10 +135,8 @@ def results_of(part: Part, trainings: Sequence[Training]) -> Results:
     results: dict[str, list[Result]] = {}
     for name in part.cells:
         for training in trainings:
-            if training.cell.name != name or not training.is_finished():
-                continue
-            measured = _read(part, training) if KINDS[part.kind].measures else None
-            if measured is not None or not KINDS[part.kind].measures:
+            if training.cell.name == name and has_result(part, training):
+                measured = _read(part, training) if KINDS[part.kind].measures else None
                 run = read_run(training.folder)
                 results.setdefault(name, []).append(Result(training.seed, run, measured))
     return {name: sorted(found, key=lambda result: result.seed) for name, found in results.items()}
