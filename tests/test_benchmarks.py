@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dataset_mmnerd.files import write_json, write_lines
@@ -155,3 +156,36 @@ def test_names_with_real_images_have_each_type_equally_often_and_a_part_of_their
     assert not names["train"] & names["test"]
     assert not names["train"] & names["validation"]
     assert not names["validation"] & names["test"]
+
+
+def test_patches_of_another_size_have_channels_of_their_own_in_a_branch(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    joined = importlib.import_module("image_inputs").joined
+    patches, mean, vector = (
+        torch.full((2, 4, 3), 1.0),
+        torch.full((2, 1, 3), 2.0),
+        torch.ones(2, 1, 5),
+    )
+    assert joined([patches, mean]).tolist() == [[[1.0] * 3] * 4 + [[2.0] * 3]] * 2
+    expected = [[1.0] * 3 + [0.0] * 5] * 4 + [[0.0] * 3 + [1.0] * 5]
+    assert joined([patches, vector]).tolist() == [expected] * 2
+
+
+def test_a_vector_of_class_names_is_the_mean_of_those_that_the_classifier_finds(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    read = importlib.import_module("image_inputs").image_features
+    names = torch.eye(3)
+    features = {
+        "patches": torch.ones(2, 4, 9),  # a length of 3
+        "names": names,
+        "probabilities": torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]]),
+    }
+    found = read(features, seed=0)
+    certain, torn = found["class names"][:, 0]
+    centred = names - names.mean(0)
+    assert torch.cosine_similarity(certain, centred[0], dim=0) > 0.999
+    assert torch.cosine_similarity(torn, centred[1] + centred[2], dim=0) > 0.999
+    assert found["class names"].norm(dim=-1).mean().item() == pytest.approx(3)
+    orders = [read(features, seed)["permuted names"] for seed in range(8)]
+    assert any(not torch.equal(order, orders[0]) for order in orders)
+    assert found["mean"].shape == (2, 1, 9)
