@@ -33,6 +33,7 @@ import numpy as np
 from runner import (
     CONTROLS,
     Setting,
+    between,
     check_sentences,
     figures_of,
     mean,
@@ -48,7 +49,7 @@ from dataset_mmnerd.files import write_lines
 from reporting_2mner.comparison import SEED, Score, bootstrap_seeds
 from reporting_2mner.image_gain import image_gain
 from reporting_2mner.runs import spans_of
-from reporting_2mner.statistics import Interval, sentence_counts
+from reporting_2mner.statistics import sentence_counts
 
 LANGUAGES = ("en", "fr", "de", "es")
 SETTINGS = {
@@ -177,7 +178,7 @@ def table(runs: dict[str, list[Path]], rows: Sequence[dict[str, Any]]) -> str:
                 mean(linked_accuracy(rows, run, way) for run in seeds),
             ]
             images = VIEWS.get(way, way) if len(ways) > 1 else "not read"
-            f1 = between(total.interval(), "{:.1f}")
+            f1 = between(total.interval())
             lines.append([recipe, images, f1, *(f"{100 * cell:.1f}" for cell in cells)])
             if YARDSTICK in runs and recipe != YARDSTICK and way in VIEWS:
                 change = over_both((records[YARDSTICK], "real"), (records[recipe], way))
@@ -213,12 +214,6 @@ def over_both(*systems: tuple[list[list[dict[str, Any]]], str]) -> Score:
         for seed in range(len(systems[0][0]))
     ]
     return bootstrap_seeds(np.array(counts), np.random.default_rng(SEED))
-
-
-def between(found: Interval, form: str) -> str:
-    """A score and its interval, in percent."""
-    value, low, high = (form.format(100 * part) for part in (found.value, found.low, found.high))
-    return f"{value} ({low} to {high})"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -37,6 +37,7 @@ from linked_images import majority_accuracy, write_parts
 from runner import (
     CONTROLS,
     Setting,
+    between,
     check_sentences,
     figures_of,
     mean,
@@ -222,7 +223,7 @@ def interval_of(right: np.ndarray) -> str:
     generator = np.random.default_rng(SEED)
     scores = resample(right.T, generator) / right.shape[1]  # [R, M]
     found = interval(right.mean(), over_seeds(scores[..., None], generator)[:, 0])
-    return f"{100 * found.value:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return between(found)
 
 
 def table(runs: dict[str, list[Path]], rows: Sequence[Row]) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dataset_mmnerd.quoting import shorten
+from reporting_2mner.runs import spans_of
+from reporting_2mner.statistics import Interval
 from training_2mner.arguments import DataArguments, ModelArguments, TwoMNERTrainingArguments
 from training_2mner.recipes import read_recipe
 from training_2mner.run_record import describe_recipe
@@ -101,10 +103,13 @@ def records_of(run: Path) -> list[dict[str, Any]]:
 def said(record: dict[str, Any], control: str) -> list[tuple[int, int, str]]:
     """The entities predicted of a sentence under a control; those of a sentence that has nothing to
     change, or of a model that reads words alone, are always the same."""
-    entities = record["predicted"]
-    if control != "real":
-        entities = record.get("controls", {}).get(control, entities)
-    return [(entity["start"], entity["end"], entity["label"]) for entity in entities]
+    return spans_of(record, "predicted" if control == "real" else control)
+
+
+def between(found: Interval, form: str = "{:.1f}") -> str:
+    """A score and its interval, in percent."""
+    value, low, high = (form.format(100 * part) for part in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})"
 
 
 def typed_right(run: Path, ids: Container[str], control: str = "real") -> list[bool]:

@@ -42,7 +42,7 @@ def answers(tmp_path, client):
 
 def test_the_toolkits_requests_are_answered(answers):
     image = base64.b64encode(image_bytes()).decode()
-    one, several, least, pictured, album, fetched, unknown = answers(
+    one, several, least, illustrated, album, fetched, unknown = answers(
         {"inputs": "Ana lives here"},
         {"inputs": ["Ana lives here", {"words": ["Rom"]}]},
         {"inputs": "Ana lives here", "parameters": {"threshold": 1.0, "return_details": True}},
@@ -54,7 +54,7 @@ def test_the_toolkits_requests_are_answered(answers):
     assert [entity["word"] for entity in one] == ["Ana"]
     assert [[entity["word"] for entity in found] for found in several] == [["Ana"], ["Rom"]]
     assert least["entities"] == []
-    assert pictured["image"] == album["image"] == "read"
+    assert illustrated["image"] == album["image"] == "read"
     assert album["image_error"] is None
     assert "no base64" in fetched
     assert "no option 'temperature'" in unknown
