@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(wildcard modeling_2mner/* dataset_mmnerd/* dataset_mmnerd/sample/* \
-	dataset_mmnerd/sample/frames/* training_2mner/*.py reporting_2mner/*)
+	dataset_mmnerd/sample/languages/*/* training_2mner/*.py reporting_2mner/*)
 
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1

@@ -113,9 +113,9 @@ COMMANDS = {
     ),
     "data": Command(
         "dataset_mmnerd.commands",
-        "build, check and publish a data set",
+        "build, generate, check and publish a data set",
         "2mner data build --source sample --out mmnerd/",
-        ("build", "context", "audit", "push"),
+        ("build", "generate", "context", "audit", "push"),
     ),
     "push": Command(
         "training_2mner.push",

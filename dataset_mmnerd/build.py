@@ -29,7 +29,7 @@ from .images import ImageError, load_image, read_image
 from .quoting import quoted, shorten
 from .schema import Row
 from .shards import ShardWriters
-from .sources import DEFAULT_SHARES, OpenSource, ReadOptions, SourceError
+from .sources import DEFAULT_SHARES, OpenSource, ReadOptions, Source, SourceError
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _checked(image: str | bytes) -> bytes | tuple[str, str]:
 
 
 def build(
-    source: str,
+    source: str | Source,
     data_dir: Path | str | None,
     out: Path | str,
     *,
@@ -97,7 +97,7 @@ def build(
     """Build a data set folder, whose files are listed in this module's docstring.
 
     Args:
-        source: a name in `sources.SOURCES`.
+        source: a name in `sources.SOURCES`, or another source.
         data_dir: the source's folder, one file, or an archive of the folder; the sample needs none.
         out: the folder to make.
         options: what the data does not state.

@@ -102,7 +102,7 @@ class Source:
         entity_types: the allowed types; None for those in the files.
         renamed: new names of entity types, by their names in the files.
         about: a remark for the data card.
-        is_sample: whether it is the embedded sample, which has two columns more.
+        is_sample: whether its rows are generated: it needs no folder, and has two columns more.
         may_be_a_name: whether `data_dir` may be a name on the Hub.
     """
 
@@ -410,7 +410,7 @@ class OpenSource:
     """The rows of a source in a folder, with their labels.
 
     Args:
-        name: one of `SOURCES`.
+        source: one of `SOURCES`, or another one.
         data_dir: the folder; the sample needs none.
         entity_types: the allowed types; by default the source's own, or those found.
         shares: weights of train, validation and test for files without a split.
@@ -424,24 +424,24 @@ class OpenSource:
 
     def __init__(
         self,
-        name: str,
+        source: str | Source,
         data_dir: Path | str | None = None,
         *,
         entity_types: Sequence[str] | None = None,
         shares: Sequence[int] = DEFAULT_SHARES,
         options: ReadOptions | None = None,
     ) -> None:
-        if name not in SOURCES:
-            raise SourceError(f"source: found {name!r}, expected one of {', '.join(SOURCES)}")
+        if isinstance(source, str) and source not in SOURCES:
+            raise SourceError(f"source: found {source!r}, expected one of {', '.join(SOURCES)}")
         if len(shares) != len(SPLITS) or min(shares) < 0 or sum(shares) <= 0:
             expected = "three weights such as 80/10/10"
             raise SourceError(f"shares of the splits: found {shares}, expected {expected}")
-        self.source = SOURCES[name]
+        self.source = SOURCES[source] if isinstance(source, str) else source
         if data_dir is None and not self.source.is_sample:
-            raise SourceError(f"source {name!r}: found no folder to read, expected one (data_dir)")
+            raise SourceError(f"source {source!r}: found no folder to read, expected one (data_dir)")
         must_exist = data_dir is not None and not self.source.may_be_a_name
         if must_exist and not Path(data_dir or ".").exists():
-            raise FileNotFoundError(f"found no {data_dir}, expected the data of {name!r}")
+            raise FileNotFoundError(f"found no {data_dir}, expected the data of {source!r}")
         options = options or ReadOptions()
         if options.image_dir is not None and not options.image_dir.is_dir():
             raise FileNotFoundError(f"found no folder {options.image_dir}, expected images")

@@ -1,5 +1,13 @@
-"""The embedded sample: generated sentences and drawn images, without a download."""
+"""Generated sentences: the embedded sample, and data of any size, without a download."""
 
-from .rows import SAMPLE_LANGUAGES, load_sample, sample_rows, sample_sentences
+from .rows import SAMPLE_LANGUAGES, Plan, load_sample, sample_rows
+from .words import WordsError, embedded_languages
 
-__all__ = ["SAMPLE_LANGUAGES", "load_sample", "sample_rows", "sample_sentences"]
+__all__ = [
+    "SAMPLE_LANGUAGES",
+    "Plan",
+    "WordsError",
+    "embedded_languages",
+    "load_sample",
+    "sample_rows",
+]

@@ -574,5 +574,8 @@ SCENES: dict[str, dict[str, Callable[[Pen, Random], None]]] = {
 }
 """The scenes of each entity type. Those of `O` show no entity."""
 
+SCENES_OF_KIND = {"ORG.club": ("crest", "pennant", "stadium"), "ORG.firm": ("van",)}
+"""The scenes that fit a kind of names."""
 
-__all__ = ["SCENES"]
+
+__all__ = ["SCENES", "SCENES_OF_KIND"]

@@ -1,0 +1,548 @@
+"""The generator's input: frames and names, read from text files.
+
+A file is UTF-8: `[section]` lines, and below each one frame or name a line. A line that begins with `#`
+and a space is a comment. Words are separated by spaces as in the CoNLL sets, so punctuation stands apart.
+
+*Frames* are sentences with slots, in the sections `[image decides]`, `[words decide: REGISTER]`,
+`[no entity: REGISTER]`, `[tails]` and `[boards]`; a register is one of `REGISTERS`, or left out.
+
+    {LOC.city}       a name of a section `[LOC.city...]`; `{LOC}` takes any place
+    {month}          a word of the section `[month]`: sections in small letters are no entities
+    {1950..2020}     a number
+    {was|is}         one of these texts, which may be empty
+    {=PER}  {~PER}   the last name of that kind in the sentence again; its last word alone
+    {?}              a name whose type only the image tells
+
+Text that touches a slot belongs to its words: `#{LOC.city}` and `{PER.last}s` are one word, an entity.
+
+*Names* are in sections such as `[PER.f]`, `[LOC.city]`, `[MISC.film]`; the part before the first dot is
+the entity type, in capitals. A name may have slots: `University of {LOC.city}`, `{5..500} mg`. Names of a
+section `[PER.f, invented]` are divided among the splits; all others may occur in each. `[joins]` has
+the contractions of a language: `a V -> an`, `de Le -> du`, where `V` is a vowel (see `Join`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Protocol
+
+from dataset_mmnerd.quoting import quoted, shorten
+
+REGISTERS = ("encyclopaedia", "news", "posts", "chat")
+IMAGE, NUMBER, CHOICE, AGAIN, LAST, NAME = "image", "number", "choice", "again", "last", "name"
+
+_IMAGE_DECIDES, _WORDS_DECIDE, _NO_ENTITY = "image decides", "words decide", "no entity"
+_SLOT = re.compile(r"\{([^{}]*)\}")
+_CHUNK = re.compile(r"(?:\{[^{}]*\}|[^\s{}])+")
+_KIND = r"[A-Za-z][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*"
+_RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
+_SECTION = re.compile(rf"({_KIND})(, invented)?")
+_JOIN = re.compile(r"(\S+) (\S+) -> (\S+(?: \S+)*)")
+_MOST_BYTES = 16 * 2**20
+
+
+class WordsError(ValueError):
+    """A fault of frames or names: file, line, what was found, what was expected."""
+
+
+class TextFile(Protocol):
+    """A file of the package or of a user."""
+
+    def read_bytes(self) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file, for messages."""
+
+    file: str
+    line: int
+
+    def fault(self, found: str, expected: str) -> WordsError:
+        return WordsError(f"{self.file}, line {self.line}: found {found}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One `{...}`.
+
+    Attributes:
+        does: one of `IMAGE`, `NUMBER`, `CHOICE`, `AGAIN`, `LAST`, `NAME`.
+        kind: the section's name or its beginning (`LOC.city`), of `AGAIN`, `LAST` and `NAME`.
+        choices: the texts of `CHOICE`; the bounds of `NUMBER`, both included.
+    """
+
+    does: str
+    kind: str = ""
+    choices: tuple[str, ...] = ()
+    bounds: tuple[int, int] = (0, 0)
+
+    @property
+    def entity_type(self) -> str | None:
+        """The type of its words; None if they are no entity or the image tells it."""
+        return type_of(self.kind) if self.kind else None
+
+
+Chunk = tuple[str | Slot, ...]
+"""Text and slots that touch each other: one word, or a name of several."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A frame or a name, split into words and slots."""
+
+    chunks: tuple[Chunk, ...]
+    place: Place
+    text: str
+
+    def slots(self) -> Iterator[Slot]:
+        return (part for chunk in self.chunks for part in chunk if isinstance(part, Slot))
+
+
+@dataclass(frozen=True)
+class Frame(Pattern):
+    """A sentence with slots, and its register."""
+
+    register: str = REGISTERS[0]
+
+
+@dataclass
+class Frames:
+    """The frames of a language by what decides the type, and the texts on images by scene."""
+
+    image_decides: list[Frame] = field(default_factory=list)
+    words_decide: list[Frame] = field(default_factory=list)
+    no_entity: list[Frame] = field(default_factory=list)
+    tails: list[str] = field(default_factory=list)
+    boards: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Join:
+    """A contraction of a word and the name behind it: `before` and the name become `words`.
+
+    `after` is `V` (the name begins with a vowel) or the name's first word, which is then part of `words`.
+    If `words` ends with it, it stays the name's first word: `de Haïti -> d' Haïti`.
+    """
+
+    before: str
+    after: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The names of one kind; `invented` ones are divided among the splits."""
+
+    kind: str
+    names: tuple[Pattern, ...]
+    place: Place
+    invented: bool = False
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of a language by section, and its contractions."""
+
+    sections: dict[str, Section]
+    joins: tuple[Join, ...] = ()
+
+    def matching(self, kind: str) -> list[Section]:
+        """The sections whose name is `kind` or begins with it and a dot."""
+        return [section for name, section in self.sections.items() if is_within(name, kind)]
+
+
+def type_of(kind: str) -> str | None:
+    """The entity type of a section: the part before the first dot, if it is in capitals."""
+    first = kind.partition(".")[0]
+    return first if first.isupper() else None
+
+
+def is_within(kind: str, of: str) -> bool:
+    """Whether a section is `of`, or its name begins with `of` and a dot."""
+    return kind == of or kind.startswith(f"{of}.")
+
+
+def begins_with_vowel(word: str) -> bool:
+    """Whether a word begins with a, e, i, o or u, whatever its accents and case."""
+    return unicodedata.normalize("NFD", word[:1])[:1].lower() in set("aeiouœæ")
+
+
+# Reading lines ------------------------------------------------------------------------------------
+
+
+def _lines(file: TextFile, name: str) -> Iterator[tuple[Place, str]]:
+    """The lines that are neither empty nor comments."""
+    content = file.read_bytes()
+    if len(content) > _MOST_BYTES:
+        raise WordsError(f"{name}: found {len(content):,} bytes, expected at most {_MOST_BYTES:,}")
+    for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        place = Place(name, number)
+        try:
+            line = raw.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{raw[error.start]:02x} at place {error.start + 1}"
+            raise place.fault(found, "UTF-8") from None
+        if line and line.split()[0] != "#":
+            yield place, line
+
+
+def _sections(file: TextFile, name: str) -> Iterator[tuple[Place, str, list[tuple[Place, str]]]]:
+    """(place, name, lines) of each section."""
+    title: tuple[Place, str] | None = None
+    lines: list[tuple[Place, str]] = []
+    for place, line in _lines(file, name):
+        if line.startswith("[") and line.endswith("]"):
+            if title is not None:
+                yield *title, lines
+            title, lines = (place, line[1:-1]), []
+        elif title is None:
+            raise place.fault(quoted(line), "a line such as [words decide] first")
+        else:
+            lines.append((place, line))
+    if title is None:
+        raise WordsError(f"{name}: found no section, expected some, such as [words decide]")
+    yield *title, lines
+
+
+def _filled(
+    sections: Iterable[tuple[Place, str, list[tuple[Place, str]]]],
+) -> Iterator[tuple[Place, str, list[tuple[Place, str]]]]:
+    """The sections; an empty one is an error."""
+    for place, title, lines in sections:
+        if not lines:
+            raise place.fault(f"[{shorten(title)}] without a line", "at least one below it")
+        yield place, title, lines
+
+
+def _chunks(line: str, place: Place) -> tuple[Chunk, ...]:
+    """The words and slots of a line."""
+    outside = _SLOT.sub("", line)
+    brace = next((char for char in outside if char in "{}"), None)
+    if brace is not None:
+        other = "}" if brace == "{" else "{"
+        raise place.fault(f"{brace!r} without {other!r} in {quoted(line)}", "slots such as {PER}")
+    return tuple(_parts(chunk, place) for chunk in _CHUNK.findall(line))
+
+
+def _parts(chunk: str, place: Place) -> Chunk:
+    parts: list[str | Slot] = []
+    end = 0
+    for found in _SLOT.finditer(chunk):
+        if found.start() > end:
+            parts.append(chunk[end : found.start()])
+        parts.append(_slot(found[1], place))
+        end = found.end()
+    return (*parts, chunk[end:]) if end < len(chunk) else tuple(parts)
+
+
+def _slot(text: str, place: Place) -> Slot:
+    if text == "?":
+        return Slot(IMAGE)
+    if bounds := _RANGE.fullmatch(text):
+        low, high = int(bounds[1]), int(bounds[2])
+        if low > high:
+            raise place.fault(f"the range {quoted(text)}", "the smaller number first")
+        return Slot(NUMBER, bounds=(low, high))
+    if "|" in text:
+        return Slot(CHOICE, choices=tuple(choice.strip() for choice in text.split("|")))
+    if re.fullmatch(rf"[=~]?{_KIND}", text) and (text[0] not in "=~" or type_of(text[1:])):
+        does = {"=": AGAIN, "~": LAST}.get(text[0], NAME)
+        return Slot(does, text.lstrip("=~"))
+    expected = "{LOC.city}, {month}, {1950..2020}, {was|is}, {=PER}, {~PER} or {?}"
+    raise place.fault(f"the slot {{{shorten(text)}}}", expected)
+
+
+def _refuse_repeated(patterns: Iterable[Pattern], *, what: str) -> None:
+    first: dict[str, Pattern] = {}
+    for pattern in patterns:
+        other = first.setdefault(pattern.text, pattern)
+        if other is not pattern:
+            found = f"the {what} {quoted(pattern.text)} again"
+            where = f"{other.place.file}, line {other.place.line}"
+            raise pattern.place.fault(found, f"it once ({where})")
+
+
+# Frames -------------------------------------------------------------------------------------------
+
+
+def read_frames(files: Sequence[tuple[TextFile, str]]) -> Frames:
+    """The frames of some files, each with its name for messages.
+
+    Raises:
+        WordsError: if a file has a fault.
+    """
+    frames = Frames()
+    for file, name in files:
+        for place, title, lines in _filled(_sections(file, name)):
+            what, _, register = title.partition(": ")
+            into = {
+                _IMAGE_DECIDES: frames.image_decides,
+                _WORDS_DECIDE: frames.words_decide,
+                _NO_ENTITY: frames.no_entity,
+            }.get(what)
+            if title == "tails":
+                frames.tails += [line for _, line in lines]
+            elif title == "boards":
+                frames.boards.update(_boards(lines))
+            elif into is not None and register in (*REGISTERS, ""):
+                into += [_frame(line, at, what, register) for at, line in lines]
+            else:
+                registers = ", ".join(REGISTERS)
+                expected = (
+                    "[image decides], [words decide: R], [no entity: R], [tails] or [boards]; "
+                    f"R is one of {registers}"
+                )
+                raise place.fault(f"the section [{shorten(title)}]", expected)
+    _refuse_repeated(
+        [*frames.image_decides, *frames.words_decide, *frames.no_entity], what="frame"
+    )
+    if not frames.words_decide:
+        names = ", ".join(name for _, name in files)
+        raise WordsError(f"{names}: found no section [words decide], expected at least one frame")
+    return frames
+
+
+def _frame(line: str, place: Place, what: str, register: str) -> Frame:
+    frame = Frame(_chunks(line, place), place, line, register or REGISTERS[0])
+    slots = list(frame.slots())
+    images = sum(slot.does == IMAGE for slot in slots)
+    typed = [slot for slot in slots if slot.entity_type]
+    if what == _IMAGE_DECIDES and (images != 1 or typed):
+        found = f"{images} slots {{?}} and {len(typed)} of a type"
+        raise place.fault(found, "one slot {?} and no entity beside it")
+    if what == _WORDS_DECIDE and (images or not typed):
+        found = "a slot {?}" if images else "no entity"
+        raise place.fault(f"{found} in {quoted(line)}", "at least one slot of a type, such as {PER}")
+    if what == _NO_ENTITY and (images or typed):
+        raise place.fault(f"an entity in {quoted(line)}", "none in a section [no entity]")
+    for number, slot in enumerate(slots):
+        earlier = [other.entity_type for other in slots[:number] if other.does == NAME]
+        if slot.does in (AGAIN, LAST) and type_of(slot.kind) not in earlier:
+            mark = "=" if slot.does == AGAIN else "~"
+            found = f"{{{mark}{slot.kind}}} in {quoted(line)}"
+            raise place.fault(found, f"a slot {{{slot.kind}}} before it")
+    for chunk in frame.chunks:
+        types = {part.entity_type for part in chunk if isinstance(part, Slot) and part.entity_type}
+        if len(types) > 1:
+            raise place.fault(f"slots of {' and '.join(sorted(types))} in one word", "one type")
+    return frame
+
+
+def _boards(lines: Iterable[tuple[Place, str]]) -> Iterator[tuple[str, str]]:
+    for place, line in lines:
+        scenes, colon, text = line.partition(": ")
+        if not colon or not text.isascii():
+            raise place.fault(quoted(line), "scenes and a text in ASCII, such as van: AT YOUR SERVICE")
+        yield from ((scene, text) for scene in scenes.split(", "))
+
+
+# Names --------------------------------------------------------------------------------------------
+
+
+def read_names(files: Sequence[tuple[TextFile, str]]) -> Names:
+    """The names of some files, each with its name for messages. Sections of one name are joined.
+
+    Raises:
+        WordsError: if a file has a fault.
+    """
+    sections: dict[str, Section] = {}
+    joins: list[Join] = []
+    for file, name in files:
+        for place, title, lines in _filled(_sections(file, name)):
+            if title == "joins":
+                joins += [_join(line, at) for at, line in lines]
+                continue
+            found = _SECTION.fullmatch(title)
+            if found is None:
+                expected = "a name such as [PER.f], [LOC.city, invented] or [month], or [joins]"
+                raise place.fault(f"the section [{shorten(title)}]", expected)
+            names = [Pattern(_chunks(line, at), at, line) for at, line in lines]
+            kind, invented = found[1], found[2] is not None
+            other = sections.get(kind)
+            if other is not None and other.invented != invented:
+                where = f"{other.place.file}, line {other.place.line}"
+                raise place.fault(f"[{title}]", f"[{kind}] invented or not, as in {where}")
+            before = other.names if other is not None else ()
+            sections[kind] = Section(kind, (*before, *names), place, invented)
+    for section in sections.values():
+        _refuse_repeated(section.names, what="name")
+    return Names(sections, tuple(joins))
+
+
+def _join(line: str, place: Place) -> Join:
+    found = _JOIN.fullmatch(line)
+    if found is None:
+        raise place.fault(quoted(line), "a contraction such as a V -> an")
+    return Join(found[1].lower(), found[2], tuple(found[3].split()))
+
+
+def _check(patterns: Iterable[Pattern], names: Names) -> None:
+    """Each slot has a section."""
+    for pattern in patterns:
+        for slot in pattern.slots():
+            if slot.does == NAME and not names.matching(slot.kind):
+                found = f"the slot {{{slot.kind}}}"
+                known = ", ".join(names.sections)
+                raise pattern.place.fault(found, f"a section of the names: {shorten(known)}")
+
+
+def _check_names(names: Names) -> None:
+    """Slots of names have sections, and no name leads back to its own section."""
+    patterns = [name for section in names.sections.values() for name in section.names]
+    for pattern in patterns:
+        wrong = next((s for s in pattern.slots() if s.does not in (NAME, NUMBER, CHOICE)), None)
+        if wrong is not None:
+            raise pattern.place.fault(f"the slot of {quoted(pattern.text)}", "one of a section")
+    _check(patterns, names)
+    done: set[str] = set()
+
+    def visit(section: Section, above: tuple[str, ...]) -> None:
+        if section.kind in done:
+            return
+        for name in section.names:
+            for slot in name.slots():
+                for below in names.matching(slot.kind) if slot.does == NAME else ():
+                    if below.kind in (*above, section.kind):
+                        found = f"a name of [{section.kind}] that contains itself: {quoted(name.text)}"
+                        raise name.place.fault(found, "slots of other sections")
+                    visit(below, (*above, section.kind))
+        done.add(section.kind)
+
+    for section in names.sections.values():
+        visit(section, ())
+
+
+@dataclass(frozen=True)
+class Language:
+    """The frames and names of a language."""
+
+    lang: str
+    frames: Frames
+    names: Names
+
+    def entity_types(self) -> list[str]:
+        """The types of the frames' slots, in the order of their first use."""
+        kinds = (slot.entity_type for frame in self.frames.words_decide for slot in frame.slots())
+        return list(dict.fromkeys(kind for kind in kinds if kind))
+
+
+def read_language(
+    lang: str, frames: Sequence[tuple[TextFile, str]], names: Sequence[tuple[TextFile, str]]
+) -> Language:
+    """A language from its files, each with its name for messages.
+
+    Raises:
+        WordsError: if a file has a fault, or a frame a slot without a section of names.
+    """
+    found = Language(lang, read_frames(frames), read_names(names))
+    _check_names(found.names)
+    _check(
+        [*found.frames.image_decides, *found.frames.words_decide, *found.frames.no_entity],
+        found.names,
+    )
+    return found
+
+
+# The embedded languages ---------------------------------------------------------------------------
+
+
+INTERNATIONAL = "international"
+"""The name of the embedded file with names that are the same in many languages."""
+
+_ORDER = ("en", "fr", "de", "es")
+
+
+@lru_cache(maxsize=1)
+def embedded_languages() -> tuple[str, ...]:
+    """The languages that have frames and names in the package."""
+    folder = resources.files(__package__) / "languages"
+    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    return (*_ORDER, *(lang for lang in found if lang not in _ORDER and len(lang) <= 3))
+
+
+@lru_cache(maxsize=16)
+def embedded_language(lang: str) -> Language:
+    """The embedded frames and names of a language."""
+    return read_language(lang, embedded_frames(lang), embedded_names(lang))
+
+
+def embedded_frames(lang: str) -> list[tuple[TextFile, str]]:
+    """The file of a language's embedded frames."""
+    return [(_embedded(lang, "frames.txt"), f"{lang}/frames.txt")]
+
+
+def embedded_names(lang: str) -> list[tuple[TextFile, str]]:
+    """The files of a language's embedded names."""
+    return [(_embedded(lang, "names.txt"), f"{lang}/names.txt"), international_names()]
+
+
+def international_names() -> tuple[TextFile, str]:
+    """The file of names that are the same in many languages."""
+    return _embedded(f"{INTERNATIONAL}.txt"), f"{INTERNATIONAL}.txt"
+
+
+@lru_cache(maxsize=1)
+def invented_names() -> tuple[str, ...]:
+    """The embedded names without a meaning, for sentences whose image decides."""
+    file = resources.files(__package__) / "invented.txt"
+    return tuple(line for _, line in _lines(file, "invented.txt"))
+
+
+def _embedded(*names: str) -> TextFile:
+    return resources.files(__package__).joinpath("languages", *names)
+
+
+def own_files(paths: Sequence[Path]) -> list[tuple[TextFile, str]]:
+    """Files of a user, with their names for messages.
+
+    Raises:
+        WordsError: if one is missing.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise WordsError(f"{path}: found no file, expected frames or names")
+    return [(path, str(path)) for path in paths]
+
+
+__all__ = [
+    "AGAIN",
+    "CHOICE",
+    "IMAGE",
+    "INTERNATIONAL",
+    "LAST",
+    "NAME",
+    "NUMBER",
+    "REGISTERS",
+    "Chunk",
+    "Frame",
+    "Frames",
+    "Join",
+    "Language",
+    "Names",
+    "Pattern",
+    "Place",
+    "Section",
+    "Slot",
+    "TextFile",
+    "WordsError",
+    "begins_with_vowel",
+    "embedded_frames",
+    "embedded_language",
+    "embedded_languages",
+    "embedded_names",
+    "international_names",
+    "invented_names",
+    "is_within",
+    "own_files",
+    "read_frames",
+    "read_language",
+    "read_names",
+    "type_of",
+]
