@@ -251,7 +251,11 @@ def _slot(text: str, place: Place) -> Slot:
             raise place.fault(f"the range {quoted(text)}", "the smaller number first")
         return Slot(NUMBER, bounds=(low, high))
     if "|" in text:
-        return Slot(CHOICE, choices=tuple(choice.strip() for choice in text.split("|")))
+        choices = tuple(text.split("|"))
+        if any(choice != choice.strip() for choice in choices):
+            found = f"a space at the end of a text of {{{shorten(text)}}}"
+            raise place.fault(found, "none: spaces stand between slots, and an empty text takes none")
+        return Slot(CHOICE, choices=choices)
     if re.fullmatch(rf"[=~]?{_KIND}", text) and (text[0] not in "=~" or type_of(text[1:])):
         does = {"=": AGAIN, "~": LAST}.get(text[0], NAME)
         return Slot(does, text.lstrip("=~"))
@@ -364,15 +368,15 @@ def read_names(files: Sequence[tuple[TextFile, str]]) -> Names:
                 expected = "a name such as [PER.f], [LOC.city, invented] or [month], or [joins]"
                 raise place.fault(f"the section [{shorten(title)}]", expected)
             names = [Pattern(_chunks(line, at), at, line) for at, line in lines]
+            _refuse_repeated(names, what="name")
             kind, invented = found[1], found[2] is not None
             other = sections.get(kind)
             if other is not None and other.invented != invented:
                 where = f"{other.place.file}, line {other.place.line}"
                 raise place.fault(f"[{title}]", f"[{kind}] invented or not, as in {where}")
             before = other.names if other is not None else ()
-            sections[kind] = Section(kind, (*before, *names), place, invented)
-    for section in sections.values():
-        _refuse_repeated(section.names, what="name")
+            once = {name.text: name for name in (*names, *before)}  # files may share names
+            sections[kind] = Section(kind, tuple(once.values()), place, invented)
     return Names(sections, tuple(joins))
 
 
