@@ -43,7 +43,9 @@ class Drawings:
     types = (*DEFAULT_ENTITY_TYPES, NO_ENTITY)
 
     def choose(self, kind: str, split: str, random: Random) -> str:
-        fitting = next((SCENES_OF_KIND[one] for one in SCENES_OF_KIND if is_within(kind, one)), None)
+        fitting = next(
+            (SCENES_OF_KIND[one] for one in SCENES_OF_KIND if is_within(kind, one)), None
+        )
         return random.choice(fitting or sorted(SCENES[kind.partition(".")[0]]))
 
     def make(self, chosen: str, name: str, random: Random, lines: Sequence[str]) -> dict[str, Any]:
@@ -68,7 +70,9 @@ class ImageFolder:
 
     def __init__(self, folder: Path, seed: int, shares: Shares) -> None:
         self._files: dict[tuple[str, str], list[str]] = {}
-        found = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        found = (
+            sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        )
         types = []
         for below in found:
             files = sorted(

@@ -159,7 +159,11 @@ class Writer:
                 yield draft
 
     def _unused(
-        self, turn: Iterator[Frame], tails: Sequence[str], name: str, used: set[tuple[str, str, str]]
+        self,
+        turn: Iterator[Frame],
+        tails: Sequence[str],
+        name: str,
+        used: set[tuple[str, str, str]],
     ) -> tuple[Frame, str]:
         """A frame and a tail, which may be empty, that the name has not had."""
         frames = self._frames.image_decides

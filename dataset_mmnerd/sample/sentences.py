@@ -19,7 +19,6 @@ from .words import (
     Chunk,
     Frame,
     Language,
-    Names,
     Pattern,
     Section,
     Slot,

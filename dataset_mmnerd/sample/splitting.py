@@ -65,7 +65,9 @@ def language_of_split(language: Language, split: str, seed: int, shares: Shares)
         language.frames.boards,
     )
     sections = {
-        kind: _section(section, f"{seed} {lang} {kind}", split, taken) if section.invented else section
+        kind: _section(section, f"{seed} {lang} {kind}", split, taken)
+        if section.invented
+        else section
         for kind, section in language.names.sections.items()
     }
     return Language(lang, frames, Names(sections, language.names.joins))

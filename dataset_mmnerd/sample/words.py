@@ -254,7 +254,9 @@ def _slot(text: str, place: Place) -> Slot:
         choices = tuple(text.split("|"))
         if any(choice != choice.strip() for choice in choices):
             found = f"a space at the end of a text of {{{shorten(text)}}}"
-            raise place.fault(found, "none: spaces stand between slots, and an empty text takes none")
+            raise place.fault(
+                found, "none: spaces stand between slots, and an empty text takes none"
+            )
         return Slot(CHOICE, choices=choices)
     if re.fullmatch(rf"[=~]?{_KIND}", text) and (text[0] not in "=~" or type_of(text[1:])):
         does = {"=": AGAIN, "~": LAST}.get(text[0], NAME)
@@ -304,9 +306,7 @@ def read_frames(files: Sequence[tuple[TextFile, str]]) -> Frames:
                     f"R is one of {registers}"
                 )
                 raise place.fault(f"the section [{shorten(title)}]", expected)
-    _refuse_repeated(
-        [*frames.image_decides, *frames.words_decide, *frames.no_entity], what="frame"
-    )
+    _refuse_repeated([*frames.image_decides, *frames.words_decide, *frames.no_entity], what="frame")
     if not frames.words_decide:
         names = ", ".join(name for _, name in files)
         raise WordsError(f"{names}: found no section [words decide], expected at least one frame")
@@ -323,7 +323,9 @@ def _frame(line: str, place: Place, what: str, register: str) -> Frame:
         raise place.fault(found, "one slot {?} and no entity beside it")
     if what == _WORDS_DECIDE and (images or not typed):
         found = "a slot {?}" if images else "no entity"
-        raise place.fault(f"{found} in {quoted(line)}", "at least one slot of a type, such as {PER}")
+        raise place.fault(
+            f"{found} in {quoted(line)}", "at least one slot of a type, such as {PER}"
+        )
     if what == _NO_ENTITY and (images or typed):
         raise place.fault(f"an entity in {quoted(line)}", "none in a section [no entity]")
     for number, slot in enumerate(slots):
@@ -343,7 +345,9 @@ def _boards(lines: Iterable[tuple[Place, str]]) -> Iterator[tuple[str, str]]:
     for place, line in lines:
         scenes, colon, text = line.partition(": ")
         if not colon or not text.isascii():
-            raise place.fault(quoted(line), "scenes and a text in ASCII, such as van: AT YOUR SERVICE")
+            raise place.fault(
+                quoted(line), "scenes and a text in ASCII, such as van: AT YOUR SERVICE"
+            )
         yield from ((scene, text) for scene in scenes.split(", "))
 
 
@@ -414,7 +418,9 @@ def _check_names(names: Names) -> None:
             for slot in name.slots():
                 for below in names.matching(slot.kind) if slot.does == NAME else ():
                     if below.kind in (*above, section.kind):
-                        found = f"a name of [{section.kind}] that contains itself: {quoted(name.text)}"
+                        found = (
+                            f"a name of [{section.kind}] that contains itself: {quoted(name.text)}"
+                        )
                         raise name.place.fault(found, "slots of other sections")
                     visit(below, (*above, section.kind))
         done.add(section.kind)
