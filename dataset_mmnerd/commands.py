@@ -1,4 +1,4 @@
-"""The command line: build or generate a data set, fill its visual context, audit it, push it to the Hub.
+"""The command line: build or generate a data set, fill its visual context, audit it, push it.
 
 2mner data build --source mmnerd --data-dir MMNERD/ --out mmnerd/
 2mner data build --source sample --out mmnerd/
@@ -289,8 +289,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "2mner data") -> int:
     """Run one command.
 
     Args:
-        argv: `build`, `generate`, `context`, `audit` or `push` with its options; by default the command line
-            of this process.
+        argv: `build`, `generate`, `context`, `audit` or `push` with its options; by default the
+            command line of this process.
         prog: the program's name in help and usage messages.
 
     Returns:

@@ -13,21 +13,17 @@ from pathlib import Path
 from .quoting import quoted
 from .readers import LANGUAGE_FORM, is_language
 from .sample import Plan
-from .sample.illustrations import Drawings, Illustrations, ImageFolder
-from .sample.rows import Writer
-from .sample.splitting import SENTENCE_SHARES, Shares
-from .sample.words import (
+from .sample.embedded import (
     INTERNATIONAL,
-    Language,
-    TextFile,
-    WordsError,
     embedded_frames,
     embedded_languages,
     embedded_names,
     international_names,
-    own_files,
-    read_language,
 )
+from .sample.illustrations import Drawings, Illustrations, ImageFolder
+from .sample.rows import Writer
+from .sample.splitting import SENTENCE_SHARES, Shares
+from .sample.words import Language, TextFile, WordsError, own_files, read_language
 from .schema import DEFAULT_ENTITY_TYPES, SPLITS, Row
 from .sources import Part, ReadOptions, Source, SourceError
 
@@ -38,9 +34,9 @@ FRAMES, NAMES = "frames.txt", "names.txt"
 """The files of a language's folder."""
 
 _ABOUT = (
-    "This data set is generated: its sentences are filled frames, no person has written or labelled "
-    "them, and what they say is not true. {images}`decidable_from_text` is false if only the image "
-    "tells the type. Seed {seed}, {sentences:,} sentences a language, from {words}."
+    "This data set is generated: its sentences are filled frames, which nobody has labelled, and "
+    "what they say is not true. {images}`decidable_from_text` is false if only the image tells "
+    "the type. Seed {seed}, {sentences:,} sentences a language, from {words}."
 )
 
 
@@ -62,8 +58,8 @@ def generated_source(
         seed: the same seed gives the same data.
         shares: three weights, of train, validation and test; by default 70/13/17. Frames, invented
             names and a user's images are divided among the splits that have a weight.
-        frames: files of frames in place of the embedded ones, or one folder that has `LANG/frames.txt`.
-        names: files of names in place of the embedded ones, or one folder that has `LANG/names.txt`;
+        frames: files of frames in place of the embedded ones, or a folder with `LANG/frames.txt`.
+        names: files of names in place of the embedded ones, or a folder with `LANG/names.txt`;
             `international` among them is the embedded file of that name.
         images: `drawn`, or a folder with a folder of images for each type; by default none.
 
@@ -101,7 +97,9 @@ def generated_source(
         images="" if images is None else _about_images(images),
         seed=seed,
         sentences=sentences,
-        words="frames and names of this project" if not (frames or names) else "own frames or names",
+        words="frames and names of this project"
+        if not (frames or names)
+        else "own frames or names",
     )
     known = [name for name in DEFAULT_ENTITY_TYPES if name in types]
     ordered = (*known, *(name for name in types if name not in known))
@@ -118,9 +116,7 @@ def _shares(weights: Sequence[int] | None) -> Shares:
     if len(weights) != len(SPLITS) or min(weights) < 0 or sum(weights) <= 0:
         expected = "three weights such as 70/13/17"
         raise SourceError(f"shares of the splits: found {weights}, expected {expected}")
-    return {
-        split: weight / sum(weights) for split, weight in zip(SPLITS, weights, strict=True)
-    }
+    return {split: weight / sum(weights) for split, weight in zip(SPLITS, weights, strict=True)}
 
 
 def _illustrations(images: Path | str | None, seed: int, shares: Shares) -> Illustrations | None:

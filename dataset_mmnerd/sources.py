@@ -438,7 +438,9 @@ class OpenSource:
             raise SourceError(f"shares of the splits: found {shares}, expected {expected}")
         self.source = SOURCES[source] if isinstance(source, str) else source
         if data_dir is None and not self.source.is_sample:
-            raise SourceError(f"source {source!r}: found no folder to read, expected one (data_dir)")
+            raise SourceError(
+                f"source {source!r}: found no folder to read, expected one (data_dir)"
+            )
         must_exist = data_dir is not None and not self.source.may_be_a_name
         if must_exist and not Path(data_dir or ".").exists():
             raise FileNotFoundError(f"found no {data_dir}, expected the data of {source!r}")

@@ -1,7 +1,8 @@
 """Generated sentences: the embedded sample, and data of any size, without a download."""
 
+from .embedded import embedded_languages
 from .rows import SAMPLE_LANGUAGES, Plan, load_sample, sample_rows
-from .words import WordsError, embedded_languages
+from .words import WordsError
 
 __all__ = [
     "SAMPLE_LANGUAGES",

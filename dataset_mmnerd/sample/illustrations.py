@@ -20,27 +20,26 @@ NO_ENTITY = "O"
 
 
 class Illustrations(Protocol):
-    """Where images come from.
+    """Where images come from."""
 
-    Attributes:
-        types: the entity types that it has images of, and perhaps `NO_ENTITY`.
-    """
-
-    types: tuple[str, ...]
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The entity types that it has images of, and perhaps `NO_ENTITY`."""
+        ...
 
     def choose(self, kind: str, split: str, random: Random) -> str:
         """The scene or file for a section (`ORG.firm`), a type, or `NO_ENTITY`."""
         ...
 
     def make(self, chosen: str, name: str, random: Random, lines: Sequence[str]) -> dict[str, Any]:
-        """The columns `image`, `image_id` and `object_box` of a row. `lines` is text for the image."""
+        """The columns `image`, `image_id` and `object_box` of a row; `lines` are text for it."""
         ...
 
 
 class Drawings:
     """Drawn scenes of the four types."""
 
-    types = (*DEFAULT_ENTITY_TYPES, NO_ENTITY)
+    types: tuple[str, ...] = (*DEFAULT_ENTITY_TYPES, NO_ENTITY)
 
     def choose(self, kind: str, split: str, random: Random) -> str:
         fitting = next(

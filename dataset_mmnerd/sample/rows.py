@@ -1,7 +1,7 @@
 """Generated sentences with labels and images: the embedded sample, and data of any size.
 
-Sentences are frames with filled slots (`words.py`, `sentences.py`), images are drawn (`drawings.py`) or
-a user's (`illustrations.py`). There are two kinds of sentence with entities:
+Sentences are frames with filled slots (`words.py`, `sentences.py`). Images are drawn
+(`drawings.py`) or a user's (`illustrations.py`). There are two kinds of sentence with entities:
 
 * *The words decide*: "Police in Skelby are looking for a stolen tractor." The image shows the
   entity's type, another type or no entity, or there is none.
@@ -10,8 +10,8 @@ a user's (`illustrations.py`). There are two kinds of sentence with entities:
   share one pool of names. Within a split each name has every type equally often, and each language
   has the same number of each type. So the words alone give a quarter of the types.
 
-Other sentences have no entity, with or without an image. Some drawings have a board with text in the
-sentence's language. No frame and no invented name of one split occurs in another.
+Other sentences have no entity, with or without an image. Some drawings have a board with text in
+the sentence's language. No frame and no invented name of one split occurs in another.
 
 >>> from dataset_mmnerd.sample import load_sample
 >>> load_sample()["train"][0]["tokens"]
@@ -29,18 +29,11 @@ from datasets import Dataset, DatasetDict
 
 from dataset_mmnerd.schema import SPLITS, Row, bio_labels, features
 
+from .embedded import embedded_language, embedded_languages, invented_names
 from .illustrations import NO_ENTITY, Drawings, Illustrations
 from .sentences import Filler, Sentence
 from .splitting import SENTENCE_SHARES, Shares, divided, language_of_split, word_shares
-from .words import (
-    Chunk,
-    Frame,
-    Language,
-    embedded_language,
-    embedded_languages,
-    invented_names,
-    type_of,
-)
+from .words import Chunk, Frame, Language, type_of
 
 SAMPLE_LANGUAGES = ("en", "fr", "de", "es")
 
@@ -63,7 +56,7 @@ class Plan:
         seed: the same seed gives the same rows.
         sentences: the number of sentences a language, over all splits.
         shares: of the splits.
-        illustrations: where images come from; None for sentences without images, whose words decide.
+        illustrations: where images come from; None for sentences without images.
     """
 
     seed: int = 19
@@ -146,10 +139,14 @@ class Writer:
             invented_names(), Random(f"{self._plan.seed} names"), word_shares(self._plan.shares)
         )[self._split]
         most = len(pool) * (len(frames) * (1 + len(tails)) // len(types))
+        if not most:
+            found = f"{len(frames)} frames [image decides] and {len(tails)} tails for {self._split}"
+            expected = f"a frame, or a frame and a tail, for each of {', '.join(types)}"
+            raise frames[0].place.fault(found, expected)
         of_each_type = min(round(count * _IMAGE_DECIDES / len(types)), most)
         start = self._number * of_each_type
         turn = cycle(self._random.sample(frames, len(frames)))
-        used: set[tuple[str, str, str]] = set()
+        used: set[tuple[str, ...]] = set()
         for name in islice(cycle(pool), start, start + of_each_type):
             for entity_type in types:
                 frame, tail = self._unused(turn, tails, name, used)
@@ -163,12 +160,12 @@ class Writer:
         turn: Iterator[Frame],
         tails: Sequence[str],
         name: str,
-        used: set[tuple[str, str, str]],
+        used: set[tuple[str, ...]],
     ) -> tuple[Frame, str]:
         """A frame and a tail, which may be empty, that the name has not had."""
         frames = self._frames.image_decides
-        tail = self._random.choice(tails) if tails and self._random.random() < _TAIL else ""
-        for tail in (tail, "", *tails):
+        first = self._random.choice(tails) if tails and self._random.random() < _TAIL else ""
+        for tail in (first, "", *tails):
             for frame in islice(turn, len(frames)):
                 if (name, frame.text, tail) not in used:
                     used.add((name, frame.text, tail))
@@ -176,7 +173,7 @@ class Writer:
         raise AssertionError("the number of sentences of a name is bounded")
 
     def _show(self, draft: _Draft, kind: str, name: str = "") -> None:
-        """An image of a section, a type or no entity. If it fits the sentence, it may show `name`."""
+        """Choose an image of a section, a type or no entity. If it fits, it may show `name`."""
         assert self._images is not None
         draft.chosen = self._images.choose(kind, self._split, self._random)
         if name or kind == NO_ENTITY:

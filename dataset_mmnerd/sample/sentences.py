@@ -1,7 +1,7 @@
-"""Sentences from frames and names: slots are filled, contractions made, and some sentences altered.
+"""Sentences from frames and names: slots are filled, words contracted, some sentences altered.
 
-Registers differ in what is altered. The rates are `VARIANTS`: of all sentences of posts, 15 % are in
-small letters, 3 % in capitals, and 10 % have one typing error, which is never in an entity.
+Registers differ in what is altered, and the rates are `VARIANTS`: of the sentences of posts, 15 %
+are in small letters, 3 % in capitals, and 10 % have one typing error, never in an entity.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .words import (
     NUMBER,
     Chunk,
     Frame,
+    Join,
     Language,
     Pattern,
     Section,
@@ -82,9 +83,9 @@ class Filler:
 
     def __init__(self, language: Language, random: Random) -> None:
         self._names, self._random = language.names, random
-        self._joins = {join.before: [] for join in language.names.joins}
+        self._joins: dict[str, list[Join]] = {}
         for join in language.names.joins:
-            self._joins[join.before].append(join)
+            self._joins.setdefault(join.before, []).append(join)
         self._pools: dict[str, list[tuple[str, Pattern]]] = {}
 
     def fill(self, frame: Frame, name: str = "", entity_type: str = "") -> Sentence:
@@ -167,9 +168,8 @@ class Filler:
         if kind not in self._pools:
             self._pools[kind] = _pool(self._names.matching(kind))
         section, pattern = self._random.choice(self._pools[kind])
-        if len(pattern.chunks) == 1 and isinstance(pattern.chunks[0][0], str):
-            if len(pattern.chunks[0]) == 1:
-                return section, pattern.text
+        if not any(True for _ in pattern.slots()):
+            return section, pattern.text
         words = Sentence()
         for chunk in pattern.chunks:
             self._add(chunk, words, "", "")

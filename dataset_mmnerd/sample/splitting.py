@@ -30,7 +30,7 @@ def word_shares(shares: Shares) -> Shares:
 
 
 def divided(items: Sequence[_Item], random: Random, shares: Shares) -> dict[str, list[_Item]]:
-    """The items in random order, divided among the splits. Each split with a share gets one or more.
+    """The items in random order, divided among the splits. Each with a share gets at least one.
 
     Raises:
         ValueError: if there are fewer items than splits.

@@ -1,24 +1,27 @@
 """The generator's input: frames and names, read from text files.
 
-A file is UTF-8: `[section]` lines, and below each one frame or name a line. A line that begins with `#`
-and a space is a comment. Words are separated by spaces as in the CoNLL sets, so punctuation stands apart.
+A file is UTF-8: `[section]` lines, and below each one frame or name a line. A line that begins with
+`#` and a space is a comment. Words are separated by spaces as in the CoNLL sets, so punctuation
+stands apart.
 
 *Frames* are sentences with slots, in the sections `[image decides]`, `[words decide: REGISTER]`,
-`[no entity: REGISTER]`, `[tails]` and `[boards]`; a register is one of `REGISTERS`, or left out.
+`[no entity: REGISTER]`, `[tails]` and `[boards]`; the register is one of `REGISTERS`, or left out.
 
     {LOC.city}       a name of a section `[LOC.city...]`; `{LOC}` takes any place
-    {month}          a word of the section `[month]`: sections in small letters are no entities
+    {month}          a text of the section `[month]`: sections in small letters are no entities
     {1950..2020}     a number
     {was|is}         one of these texts, which may be empty
     {=PER}  {~PER}   the last name of that kind in the sentence again; its last word alone
     {?}              a name whose type only the image tells
 
-Text that touches a slot belongs to its words: `#{LOC.city}` and `{PER.last}s` are one word, an entity.
+Text that touches a slot belongs to its words: `{PER.last}s` and `#{LOC.city}` are one word, an
+entity. A name loses its spaces behind `#`.
 
-*Names* are in sections such as `[PER.f]`, `[LOC.city]`, `[MISC.film]`; the part before the first dot is
-the entity type, in capitals. A name may have slots: `University of {LOC.city}`, `{5..500} mg`. Names of a
-section `[PER.f, invented]` are divided among the splits; all others may occur in each. `[joins]` has
-the contractions of a language: `a V -> an`, `de Le -> du`, where `V` is a vowel (see `Join`).
+*Names* are in sections such as `[PER.f]`, `[LOC.city]`, `[MISC.film]`; the part before the first
+dot is the entity type, in capitals. A name may have slots: `University of {LOC.city}`,
+`{5..500} mg`. Names of a section `[PER.f, invented]` are divided among the splits; all others may
+occur in each. `[joins]` has the contractions of a language: `a V -> an`, `de Le -> du`, where `V`
+is a vowel (see `Join`).
 """
 
 from __future__ import annotations
@@ -27,8 +30,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
@@ -127,8 +128,8 @@ class Frames:
 class Join:
     """A contraction of a word and the name behind it: `before` and the name become `words`.
 
-    `after` is `V` (the name begins with a vowel) or the name's first word, which is then part of `words`.
-    If `words` ends with it, it stays the name's first word: `de Haïti -> d' Haïti`.
+    `after` is `V` (the name begins with a vowel) or the name's first word, which is then part of
+    `words`. If `words` ends with it, it stays the name's first word: `de Haïti -> d' Haïti`.
     """
 
     before: str
@@ -177,7 +178,7 @@ def begins_with_vowel(word: str) -> bool:
 # Reading lines ------------------------------------------------------------------------------------
 
 
-def _lines(file: TextFile, name: str) -> Iterator[tuple[Place, str]]:
+def lines_of(file: TextFile, name: str) -> Iterator[tuple[Place, str]]:
     """The lines that are neither empty nor comments."""
     content = file.read_bytes()
     if len(content) > _MOST_BYTES:
@@ -197,7 +198,7 @@ def _sections(file: TextFile, name: str) -> Iterator[tuple[Place, str, list[tupl
     """(place, name, lines) of each section."""
     title: tuple[Place, str] | None = None
     lines: list[tuple[Place, str]] = []
-    for place, line in _lines(file, name):
+    for place, line in lines_of(file, name):
         if line.startswith("[") and line.endswith("]"):
             if title is not None:
                 yield *title, lines
@@ -460,55 +461,6 @@ def read_language(
     return found
 
 
-# The embedded languages ---------------------------------------------------------------------------
-
-
-INTERNATIONAL = "international"
-"""The name of the embedded file with names that are the same in many languages."""
-
-_ORDER = ("en", "fr", "de", "es")
-
-
-@lru_cache(maxsize=1)
-def embedded_languages() -> tuple[str, ...]:
-    """The languages that have frames and names in the package."""
-    folder = resources.files(__package__) / "languages"
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    return (*_ORDER, *(lang for lang in found if lang not in _ORDER and len(lang) <= 3))
-
-
-@lru_cache(maxsize=16)
-def embedded_language(lang: str) -> Language:
-    """The embedded frames and names of a language."""
-    return read_language(lang, embedded_frames(lang), embedded_names(lang))
-
-
-def embedded_frames(lang: str) -> list[tuple[TextFile, str]]:
-    """The file of a language's embedded frames."""
-    return [(_embedded(lang, "frames.txt"), f"{lang}/frames.txt")]
-
-
-def embedded_names(lang: str) -> list[tuple[TextFile, str]]:
-    """The files of a language's embedded names."""
-    return [(_embedded(lang, "names.txt"), f"{lang}/names.txt"), international_names()]
-
-
-def international_names() -> tuple[TextFile, str]:
-    """The file of names that are the same in many languages."""
-    return _embedded(f"{INTERNATIONAL}.txt"), f"{INTERNATIONAL}.txt"
-
-
-@lru_cache(maxsize=1)
-def invented_names() -> tuple[str, ...]:
-    """The embedded names without a meaning, for sentences whose image decides."""
-    file = resources.files(__package__) / "invented.txt"
-    return tuple(line for _, line in _lines(file, "invented.txt"))
-
-
-def _embedded(*names: str) -> TextFile:
-    return resources.files(__package__).joinpath("languages", *names)
-
-
 def own_files(paths: Sequence[Path]) -> list[tuple[TextFile, str]]:
     """Files of a user, with their names for messages.
 
@@ -525,7 +477,6 @@ __all__ = [
     "AGAIN",
     "CHOICE",
     "IMAGE",
-    "INTERNATIONAL",
     "LAST",
     "NAME",
     "NUMBER",
@@ -543,13 +494,8 @@ __all__ = [
     "TextFile",
     "WordsError",
     "begins_with_vowel",
-    "embedded_frames",
-    "embedded_language",
-    "embedded_languages",
-    "embedded_names",
-    "international_names",
-    "invented_names",
     "is_within",
+    "lines_of",
     "own_files",
     "read_frames",
     "read_language",

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from itertools import combinations
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -16,12 +18,19 @@ from datasets import Image
 from PIL import Image as PilImage
 
 from dataset_mmnerd.labels import repair_labels
-from dataset_mmnerd.sample import SAMPLE_LANGUAGES, drawings, load_sample, sample_rows
-from dataset_mmnerd.sample.drawings import SCENES
-from dataset_mmnerd.sample.rows import _sections
+from dataset_mmnerd.sample import (
+    SAMPLE_LANGUAGES,
+    drawings,
+    embedded_languages,
+    load_sample,
+    sample_rows,
+    words,
+)
+from dataset_mmnerd.sample.embedded import embedded_language, invented_names
+from dataset_mmnerd.sample.scenes import SCENES, SCENES_OF_KIND
+from dataset_mmnerd.sample.splitting import SENTENCE_SHARES, language_of_split
+from dataset_mmnerd.sample.words import REGISTERS, type_of
 from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels
-
-FRAME_SECTIONS = ("image decides", "words decide", "no entity")
 
 
 @pytest.fixture(scope="module")
@@ -80,35 +89,28 @@ def test_the_same_seed_gives_the_same_bytes_in_any_process_and_another_seed_othe
     assert run.stdout.strip() == digest(1) == digest(1) != digest(2)
 
 
-def test_each_language_has_sixty_frames_of_its_own():
-    frames = {}
-    for lang in SAMPLE_LANGUAGES:
-        sections = _sections(f"{lang}.txt")
-        frames[lang] = [frame for section in FRAME_SECTIONS for frame in sections[section]]
-        assert len(set(frames[lang])) == len(frames[lang]) >= 60
-    assert len({frame for all_of_one in frames.values() for frame in all_of_one}) == sum(
-        map(len, frames.values())
-    )
+def test_each_language_has_frames_of_its_own_in_every_register():
+    seen = set()
+    for lang in embedded_languages():
+        frames = embedded_language(lang).frames
+        others = [*frames.words_decide, *frames.no_entity]
+        assert len(frames.image_decides) >= 60
+        assert len(others) >= 200
+        assert {frame.register for frame in frames.words_decide} == set(REGISTERS)
+        assert {frame.register for frame in frames.no_entity} == set(REGISTERS)
+        texts = {frame.text for frame in (*frames.image_decides, *others) if len(frame.chunks) > 3}
+        assert not seen & texts
+        seen |= texts
 
 
-def test_the_frames_where_the_image_decides_hold_one_name_and_others_none_of_that_kind():
-    for lang in SAMPLE_LANGUAGES:
-        sections = _sections(f"{lang}.txt")
-        assert all(frame.count("{?}") == 1 for frame in sections["image decides"])
-        assert all("{" not in frame.replace("{?}", "") for frame in sections["image decides"])
-        assert not any("{?}" in frame for frame in sections["words decide"])
-        assert all("{" in frame for frame in sections["words decide"])
-        assert not any("{" in frame for frame in sections["no entity"])
+def test_the_embedded_files_stay_small():
+    files = Path(words.__file__).parent.glob("languages/**/*.txt")
+    assert sum(file.stat().st_size for file in files) < 400_000
 
 
-def test_names_need_no_elision_in_french_and_no_other_and_in_spanish():
-    for name in _sections("names.txt")[""]:
+def test_names_whose_type_the_image_decides_need_no_elision():
+    for name in invented_names():
         assert name[0] not in "AEIOUYH" and name.isascii()
-    french, spanish = _sections("fr.txt"), _sections("es.txt")
-    names = [name for key in french if key.startswith("names") for name in french[key]]
-    assert not [name for name in names if name[0] in "AEIOUYHÀÂÉÈÊÎÔÛ"]
-    names = [name for key in spanish if key.startswith("names PER") for name in spanish[key]]
-    assert not [name for name in names if name.startswith(("I", "Hi", "Y"))]
 
 
 def test_ids_are_unique_and_labels_are_valid(sample):
@@ -120,17 +122,40 @@ def test_ids_are_unique_and_labels_are_valid(sample):
         assert "{" not in "".join(row["tokens"])
 
 
-def test_names_of_one_split_never_occur_in_another(sample):
-    names = {
-        split: {name for row in sample[split] for _, name in entities(row)} for split in SPLITS
+def test_no_frame_of_one_split_is_in_another():
+    for lang in embedded_languages():
+        language = embedded_language(lang)
+        parts = [language_of_split(language, split, 19, SENTENCE_SHARES).frames for split in SPLITS]
+        for part, whole in (
+            ([part.words_decide for part in parts], language.frames.words_decide),
+            ([part.no_entity for part in parts], language.frames.no_entity),
+            ([part.image_decides for part in parts], language.frames.image_decides),
+        ):
+            texts = [frame.text for frames in part for frame in frames]
+            assert len(texts) == len(set(texts)) == len(whole)
+            assert all(part)
+
+
+def test_no_invented_name_of_one_split_is_in_another(sample):
+    sections = [
+        section
+        for lang in SAMPLE_LANGUAGES
+        for section in embedded_language(lang).names.sections.values()
+    ]
+    invented = {
+        name.text
+        for section in sections
+        for name in section.names
+        if section.invented and type_of(section.kind)
     }
-    texts = {
-        split: [f" {' '.join(row['tokens'])} " for row in rows] for split, rows in sample.items()
-    }
-    for split in SPLITS:
-        for other in set(SPLITS) - {split}:
-            seen = [name for name in names[split] if any(f" {name} " in t for t in texts[other])]
-            assert seen == []
+    invented |= set(invented_names())
+    real = {name.text for section in sections for name in section.names if not section.invented}
+    names = {split: {name for row in sample[split] for name in entities(row)} for split in SPLITS}
+    for split, other in combinations(SPLITS, 2):
+        both = names[split] & names[other]
+        assert not {name for _, name in both if name in invented}
+        made = {name for kind, name in both if kind == "PER" and " " in name}
+        assert made <= real, "only persons of history and public life are in two splits"
 
 
 def test_some_names_have_several_words(sample):
@@ -233,13 +258,16 @@ def test_the_box_is_where_the_pixels_of_the_object_are(monkeypatch, shape):
     assert (np.abs(missed) < 4).all(axis=1).sum() >= 9
 
 
-def test_every_scene_can_be_written_about_in_every_language():
+def test_each_type_has_twelve_scenes_that_can_be_written_about_in_every_language():
+    assert all(len(scenes) >= 12 for scenes in SCENES.values())
     scenes = {scene for kind, names in SCENES.items() if kind != "O" for scene in names}
-    for lang in SAMPLE_LANGUAGES:
-        boards = [line.split(": ") for line in _sections(f"{lang}.txt")["boards"]]
-        named = {scene for scenes_of_one, _ in boards for scene in scenes_of_one.split(", ")}
-        assert named == scenes | {"O"}
-        assert all(text.isascii() for _, text in boards)
+    for lang in embedded_languages():
+        assert set(embedded_language(lang).frames.boards) == scenes | {"O"}
+
+
+def test_a_kind_of_names_has_scenes_of_its_type():
+    for kind, scenes in SCENES_OF_KIND.items():
+        assert set(scenes) <= set(SCENES[type_of(kind)])
 
 
 def test_a_language_that_it_does_not_have_is_refused():

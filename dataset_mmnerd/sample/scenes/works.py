@@ -176,7 +176,7 @@ def _painting(pen: Pen, random: Random) -> None:
     sky, field = random.choice(SOFT), random.choice(VIVID)
     pen.box(17, 11, 83, 65, sky)
     if random.random() < 0.5:
-        for step in range(5):
+        for _ in range(5):
             x, y, r = random.uniform(22, 78), random.uniform(16, 34), random.uniform(3, 6)
             pen.arc(x, y, r, r, 0, 360, WHITE, 1.4)
             pen.arc(x, y, r * 0.5, r * 0.5, 0, 360, (250, 220, 90), 1.6)

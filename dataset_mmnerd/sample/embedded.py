@@ -1,0 +1,64 @@
+"""The languages that have frames and names in the package: `languages/*/{frames,names}.txt`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+
+from .words import Language, TextFile, lines_of, read_language
+
+INTERNATIONAL = "international"
+"""The name of the embedded file with names that are the same in many languages."""
+
+_ORDER = ("en", "fr", "de", "es")
+
+
+@lru_cache(maxsize=1)
+def embedded_languages() -> tuple[str, ...]:
+    """The languages that have frames and names in the package."""
+    folder = resources.files(__package__) / "languages"
+    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    return (*_ORDER, *(lang for lang in found if lang not in _ORDER and len(lang) <= 3))
+
+
+@lru_cache(maxsize=16)
+def embedded_language(lang: str) -> Language:
+    """The embedded frames and names of a language."""
+    return read_language(lang, embedded_frames(lang), embedded_names(lang))
+
+
+def embedded_frames(lang: str) -> list[tuple[TextFile, str]]:
+    """The file of a language's embedded frames."""
+    return [(_embedded(lang, "frames.txt"), f"{lang}/frames.txt")]
+
+
+def embedded_names(lang: str) -> list[tuple[TextFile, str]]:
+    """The files of a language's embedded names."""
+    return [(_embedded(lang, "names.txt"), f"{lang}/names.txt"), international_names()]
+
+
+def international_names() -> tuple[TextFile, str]:
+    """The file of names that are the same in many languages."""
+    return _embedded(f"{INTERNATIONAL}.txt"), f"{INTERNATIONAL}.txt"
+
+
+@lru_cache(maxsize=1)
+def invented_names() -> tuple[str, ...]:
+    """The embedded names without a meaning, for sentences whose image decides."""
+    file = resources.files(__package__) / "invented.txt"
+    return tuple(line for _, line in lines_of(file, "invented.txt"))
+
+
+def _embedded(*names: str) -> TextFile:
+    return resources.files(__package__).joinpath("languages", *names)
+
+
+__all__ = [
+    "INTERNATIONAL",
+    "embedded_frames",
+    "embedded_language",
+    "embedded_languages",
+    "embedded_names",
+    "international_names",
+    "invented_names",
+]
