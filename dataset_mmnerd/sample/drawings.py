@@ -22,7 +22,8 @@ from .pen import BLACK, SKIN, SOFT, VIVID, WHITE, Pen, Point, font_of
 from .scenes import SCENES
 
 _OVERSAMPLING = 2
-_ROTATION_MARGIN = 1.16  # an image this much larger still fills its frame when turned by 6 degrees
+_TURN = 9.0  # degrees, at most
+_ROTATION_MARGIN = 1.24  # an image this much larger still fills its frame when it is turned
 _QUALITY = 82
 
 _SCENES = {name: draw for scenes in SCENES.values() for name, draw in scenes.items()}
@@ -34,6 +35,8 @@ def _background(size: tuple[int, int], random: Random) -> Image.Image:
     image = ImageOps.colorize(shade, first, second).resize(size)
     draw = ImageDraw.Draw(image, "RGBA")
     wide, high = size
+    for _ in range(2):
+        draw.ellipse(_circle(size, random, wide / 5, wide / 2), fill=(*random.choice(SOFT), 130))
     pattern = random.randrange(4)
     tint = (*random.choice(SOFT), 90)
     step = max(24, wide // random.randrange(6, 14))
@@ -138,12 +141,12 @@ def draw_image(scene: str, random: Random, lines: Sequence[str] = ()) -> Drawing
 
     canvas = (round(frame[0] * _ROTATION_MARGIN), round(frame[1] * _ROTATION_MARGIN))
     image = _background(canvas, random)
-    size = min(frame) * random.uniform(0.7, 0.96)
+    size = min(frame) * random.uniform(0.55, 0.98)
     left = canvas[0] / 2 - size / 2 + random.uniform(-0.5, 0.5) * (frame[0] - size)
-    top = canvas[1] / 2 - size / 2 + random.uniform(-0.4, 0.4) * (frame[1] - size)
+    top = canvas[1] / 2 - size / 2 + random.uniform(-0.5, 0.5) * (frame[1] - size)
     pen = Pen(image, left, top, size, mirrored=random.random() < 0.5)
     _SCENES[scene](pen, random)
-    degrees = random.uniform(-6, 6)
+    degrees = random.uniform(-_TURN, _TURN)
     image = image.rotate(degrees)
     x, y = (canvas[0] - frame[0]) // 2, (canvas[1] - frame[1]) // 2
     image = image.crop((x, y, x + frame[0], y + frame[1]))

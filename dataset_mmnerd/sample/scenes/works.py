@@ -34,10 +34,18 @@ def _clapper(pen: Pen, random: Random) -> None:
 def _cinema(pen: Pen, random: Random) -> None:
     pen.box(-200, -200, 300, 300, (30, 20, 34))
     pen.box(8, 6, 92, 56, (252, 250, 236))
-    sky, hill = random.choice(SOFT[:6]), random.choice(VIVID)
+    sky, hill = random.choice(SOFT), random.choice(VIVID)
     pen.box(10, 8, 90, 54, sky)
-    pen.ellipse(random.uniform(25, 75), 24, 8, 8, (255, 220, 110))
-    pen.polygon([(10, 54), (34, 28), (52, 46), (68, 32), (90, 54)], shade(hill, 0.7))
+    if random.random() < 0.5:
+        radius = random.uniform(5, 12)
+        pen.ellipse(random.uniform(25, 75), 24, radius, radius, (255, 220, 110))
+        peaks = [(x, random.uniform(20, 50)) for x in (28, 46, 64)]
+        pen.polygon([(10, 54), *peaks, (90, random.uniform(24, 54)), (90, 54)], shade(hill, 0.7))
+    else:
+        face = random.uniform(26, 74)
+        pen.ellipse(face, 30, 11, 14, random.choice(SKIN))
+        pen.slice(face, 26, 12, 11, 180, 360, random.choice(HAIR))
+        pen.slice(face, 56, 20, 14, 180, 360, hill)
     curtain = random.choice(((170, 26, 38), (130, 20, 50), (40, 50, 120)))
     for left in (-72, 96):
         for fold in range(10):
@@ -241,7 +249,10 @@ def _masks(pen: Pen, random: Random) -> None:
     with pen.backdrop():
         for fold in range(-8, 20):
             pen.box(fold * 9, -60, fold * 9 + 9, 140, shade(curtain, 0.75 + 0.35 * (fold % 2)))
-    for x, y, happy in ((68, 38, False), (34, 56, True)):
+        light = random.uniform(-20, 120)
+        pen.ellipse(light, random.uniform(-20, 120), 55, 55, (255, 240, 200, 80))
+    low = random.uniform(30, 58)
+    for x, y, happy in ((68, 88 - low, False), (34, low, True)):
         face = (250, 240, 214) if happy else random.choice(((214, 190, 120), (170, 200, 220)))
         pen.polygon(
             [
