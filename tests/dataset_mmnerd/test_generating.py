@@ -1,7 +1,9 @@
 """Generated sentences from a user's own frames, names and images, and the faults of such files."""
 
 import json
+import re
 from collections import Counter
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -17,9 +19,10 @@ from dataset_mmnerd.sample.illustrations import Drawings
 from dataset_mmnerd.sample.rows import Plan, Writer
 from dataset_mmnerd.sample.sentences import VARIANTS, Filler
 from dataset_mmnerd.sample.splitting import SENTENCE_SHARES, language_of_split
-from dataset_mmnerd.sample.words import REGISTERS, read_language
+from dataset_mmnerd.sample.words import REGISTERS, read_frames, read_language, read_names
 from dataset_mmnerd.sources import OpenSource, SourceError
 
+PAGE = (Path(__file__).parents[2] / "docs" / "generating.md").read_text("utf-8")
 FRAMES = """\
 # Notes of a ward.
 [image decides]
@@ -177,6 +180,24 @@ def test_each_register_alters_its_stated_share_of_sentences_and_never_an_entity_
             assert counts[kind] / 3000 == pytest.approx(getattr(rates, kind), abs=0.02)
 
 
+def test_the_page_states_the_rates_of_each_register():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) % \| (\d+) % \| (\d+) % \|$", PAGE, re.M)
+    stated = {name: [int(rate) / 100 for rate in rates] for name, *rates in rows}
+    assert stated == {name: [one.lower, one.upper, one.typo] for name, one in VARIANTS.items()}
+
+
+def test_the_files_that_the_page_shows_are_read():
+    blocks = re.findall(r"^```text\n(.*?)^```", PAGE, re.M | re.S)
+    frames = [block for block in blocks if "decide" in block]
+    names = [block for block in blocks if "decide" not in block]
+    assert len(frames) == len(names) == 2
+    for block in frames:
+        assert read_frames([(Text(block), "page")]).words_decide
+    own = read_language("en", [(Text(frames[1]), "page")], [(Text(names[1]), "page")])
+    assert own.entity_types() == ["DOSE", "DRUG"]
+    assert {"PER.made", "last"} < set(read_names([(Text(names[0]), "page")]).sections)
+
+
 # Faults of files ----------------------------------------------------------------------------------
 
 GOOD_NAMES = "[PER]\nAda\n[LOC]\nRome\n"
@@ -321,7 +342,9 @@ def test_too_few_frames_for_the_types_that_an_image_decides_are_named():
     plan = Plan(3, 60, SENTENCE_SHARES, Drawings())
     names = NAMES.replace("DRUG", "PER").replace("DOSE", "ORG")
     few = language(frames.replace("DRUG", "PER").replace("DOSE", "ORG"), names)
-    with pytest.raises(WordsError, match=r"found 1 frames .image decides. and 0 tails for validation"):
+    with pytest.raises(
+        WordsError, match=r"found 1 frames .image decides. and 0 tails for validation"
+    ):
         Writer(few, "validation", plan).rows()
 
 

@@ -103,8 +103,8 @@ def _poster(pen: Pen, random: Random) -> None:
     """A film poster on a wall."""
     ground, hero = random.sample(VIVID, 2)
     with pen.backdrop():
-        for y in range(-20, 120, 8):
-            for x in range(-80, 180, 18):
+        for y in range(-96, 200, 8):
+            for x in range(-162, 260, 18):
                 shift = 9 if (y // 8) % 2 else 0
                 pen.box(x + shift, y, x + shift + 17, y + 7, (176, 104, 84, 120))
     pen.box(19, -3, 83, 101, (0, 0, 0, 70))
@@ -247,8 +247,8 @@ def _masks(pen: Pen, random: Random) -> None:
     """The laughing and the weeping mask of the theatre, before a curtain."""
     curtain = random.choice(((160, 26, 40), (60, 40, 110), (30, 90, 80)))
     with pen.backdrop():
-        for fold in range(-8, 20):
-            pen.box(fold * 9, -60, fold * 9 + 9, 140, shade(curtain, 0.75 + 0.35 * (fold % 2)))
+        for fold in range(-16, 28):
+            pen.box(fold * 9, -120, fold * 9 + 9, 220, shade(curtain, 0.75 + 0.35 * (fold % 2)))
         light = random.uniform(-20, 120)
         pen.ellipse(light, random.uniform(-20, 120), 55, 55, (255, 240, 200, 80))
     low = random.uniform(30, 58)
