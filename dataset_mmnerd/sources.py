@@ -458,7 +458,7 @@ class OpenSource:
         self._options = options
         if options.several_images and not self.source.is_sample:
             expected = "the source sample; the files of others tell it"
-            raise SourceError(f"several images: found the source {name!r}, expected {expected}")
+            raise SourceError(f"several images: found the source {source!r}, expected {expected}")
         entity_types = entity_types or self.source.entity_types
         if entity_types is None:
             files = [part.path for part in self.parts if part.path is not None]

@@ -1,7 +1,7 @@
 """Generated sentences: the embedded sample, and data of any size, without a download."""
 
 from .embedded import embedded_languages
-from .rows import SAMPLE_LANGUAGES, Plan, load_sample, sample_rows
+from .rows import SAMPLE_LANGUAGES, Plan, load_sample, sample_rows, sample_sentences
 from .words import WordsError
 
 __all__ = [
@@ -11,4 +11,5 @@ __all__ = [
     "embedded_languages",
     "load_sample",
     "sample_rows",
+    "sample_sentences",
 ]

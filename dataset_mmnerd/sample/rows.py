@@ -10,6 +10,9 @@ Sentences are frames with filled slots (`words.py`, `sentences.py`). Images are 
   share one pool of names. Within a split each name has every type equally often, and each language
   has the same number of each type. So the words alone give a quarter of the types.
 
+With `several_images` a sentence with an image has two more, which show no entity; the three are in
+a random order. All else is the same.
+
 Other sentences have no entity, with or without an image. Some drawings have a board with text in
 the sentence's language. No frame and no invented name of one split occurs in another.
 
@@ -27,10 +30,18 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
-from dataset_mmnerd.schema import SPLITS, Row, bio_labels, features
+from dataset_mmnerd.schema import (
+    CONTEXT_COLUMNS,
+    SPLITS,
+    Row,
+    bio_labels,
+    features,
+)
 
+from .drawings import draw_image
 from .embedded import embedded_language, embedded_languages, invented_names
 from .illustrations import NO_ENTITY, Drawings, Illustrations
+from .scenes import SCENES
 from .sentences import Filler, Sentence
 from .splitting import SENTENCE_SHARES, Shares, divided, language_of_split, word_shares
 from .words import Chunk, Frame, Language, type_of
@@ -42,6 +53,9 @@ _IMAGE_DECIDES = 0.30
 _FITTING_IMAGE = 0.30
 _OTHER_IMAGE = 0.10
 _NO_ENTITY = 0.12
+
+_MORE_IMAGES = 2
+"""The images that show no entity beside each other image, in the variant with several."""
 
 # The probability that a sentence whose image decides has a tail, and an image a board with text.
 _TAIL = 0.25
@@ -57,12 +71,14 @@ class Plan:
         sentences: the number of sentences a language, over all splits.
         shares: of the splits.
         illustrations: where images come from; None for sentences without images.
+        types: of the entities that the image decides; None for all that have images.
     """
 
     seed: int = 19
     sentences: int = 300
     shares: Shares = field(default_factory=lambda: SENTENCE_SHARES)
     illustrations: Illustrations | None = None
+    types: Sequence[str] | None = None
 
     def count(self, split: str) -> int:
         """The number of sentences of a split in one language."""
@@ -99,9 +115,19 @@ class Writer:
         self._images = plan.illustrations
         shown = self._images.types if self._images is not None else ()
         self._types = [name for name in language.entity_types() if name in shown]
+        self._decided = self._types if plan.types is None else list(plan.types)
 
     def rows(self) -> Iterator[Row]:
         """The rows, in random order. Images are made one by one."""
+        return map(self._illustrated, self.sentences())
+
+    def sentences(self) -> Iterator[Row]:
+        """The rows before their images are made.
+
+        Yields:
+            `id`, `tokens`, `ner_tags` (names), `lang`, `decidable_from_text`, and what the image
+            shows: `scene` (a scene or a file, None without an image) and `board` (lines of text).
+        """
         count = self._plan.count(self._split)
         drafts = [*self._image_decides(count)]
         fitting, other = round(count * _FITTING_IMAGE), round(count * _OTHER_IMAGE)
@@ -117,7 +143,16 @@ class Writer:
                 self._show(draft, self._random.choice((*[NO_ENTITY] * 3, *self._types)))
             drafts.append(draft)
         self._random.shuffle(drafts)
-        return (self._finished(draft, index) for index, draft in enumerate(drafts))
+        for index, draft in enumerate(drafts):
+            yield {
+                "id": f"{self._lang}-{self._split}-{index}",
+                "tokens": draft.sentence.tokens,
+                "ner_tags": draft.sentence.tags,
+                "lang": self._lang,
+                "decidable_from_text": draft.words_decide,
+                "scene": draft.chosen,
+                "board": draft.board,
+            }
 
     @property
     def _shown(self) -> tuple[str, ...]:
@@ -132,7 +167,7 @@ class Writer:
 
     def _image_decides(self, count: int) -> Iterator[_Draft]:
         """A sentence for each name and type; none of a name occurs again."""
-        frames, tails, types = self._frames.image_decides, self._frames.tails, self._types
+        frames, tails, types = self._frames.image_decides, self._frames.tails, self._decided
         if len(types) < 2 or not frames:
             return
         pool = divided(
@@ -204,23 +239,14 @@ class Writer:
         if shown:
             self._show(draft, self._random.choice(shown))
 
-    def _finished(self, draft: _Draft, index: int) -> Row:
-        name = f"{self._lang}-{self._split}-{index}"
+    def _illustrated(self, row: Row) -> Row:
+        """A row with its image, and the columns of the data set."""
+        scene, board = row.pop("scene"), row.pop("board")
         image: dict[str, Any] = {"image": None, "image_id": None, "object_box": None}
-        if draft.chosen is not None and self._images is not None:
-            random = Random(f"{self._plan.seed} {name}")
-            image = self._images.make(draft.chosen, name, random, draft.board)
-        return {
-            "id": name,
-            "tokens": draft.sentence.tokens,
-            "ner_tags": draft.sentence.tags,
-            "lang": self._lang,
-            **image,
-            "objects": None,
-            "captions": None,
-            "ocr": None,
-            "decidable_from_text": draft.words_decide,
-        }
+        if scene is not None and self._images is not None:
+            random = Random(f"{self._plan.seed} {row['id']}")
+            image = self._images.make(scene, row["id"], random, board)
+        return row | image | dict.fromkeys(CONTEXT_COLUMNS)
 
 
 def _with_tail(frame: Frame, tail: str) -> Frame:
@@ -231,26 +257,75 @@ def _with_tail(frame: Frame, tail: str) -> Frame:
 # The embedded sample ------------------------------------------------------------------------------
 
 
+def _writers(
+    split: str, plan: Plan, languages: Sequence[str] = SAMPLE_LANGUAGES
+) -> Iterator[Writer]:
+    unknown = [lang for lang in languages if lang not in embedded_languages()]
+    if unknown:
+        known = ", ".join(embedded_languages())
+        raise ValueError(f"languages: found {unknown[0]!r}, expected some of {known}")
+    for lang in languages:
+        number = embedded_languages().index(lang)
+        yield Writer(embedded_language(lang), split, plan, number)
+
+
+def sample_sentences(
+    split: str,
+    *,
+    seed: int = 19,
+    sentences: int = 300,
+    languages: Sequence[str] = SAMPLE_LANGUAGES,
+    types: Sequence[str] | None = None,
+) -> Iterator[Row]:
+    """The rows of one split before their images are drawn, for images of another source.
+
+    Args:
+        split: `train`, `validation` or `test`.
+        seed, sentences, languages: as in `load_sample`.
+        types: of the entities that the image decides; each name has all of them. By default all.
+
+    Yields:
+        What `Writer.sentences` does; `scene` is a name in `SCENES`.
+    """
+    plan = Plan(seed, sentences, illustrations=Drawings(), types=types)
+    for writer in _writers(split, plan, languages):
+        yield from writer.sentences()
+
+
+def _with_more_images(row: Row, random: Random) -> Row:
+    """A row with images that show no entity beside its own, at random places."""
+    if row["image"] is None:
+        return row | {"object_image": None}
+    scenes = random.sample(sorted(SCENES[NO_ENTITY]), _MORE_IMAGES)
+    images = [{"bytes": draw_image(scene, random).jpeg, "path": None} for scene in scenes]
+    place = random.randrange(len(images) + 1)
+    images.insert(place, row["image"])
+    names = [f"{row['id']}-{number}.jpg" for number in range(len(images))]
+    return row | {"image": images, "image_id": names, "object_image": place}
+
+
 def sample_rows(
     split: str,
     *,
     seed: int = 19,
     sentences: int = 300,
     languages: Sequence[str] = SAMPLE_LANGUAGES,
+    several_images: bool = False,
 ) -> Iterator[Row]:
     """The rows of one split, with label names and the bytes of images; see `load_sample`."""
-    unknown = [lang for lang in languages if lang not in embedded_languages()]
-    if unknown:
-        known = ", ".join(embedded_languages())
-        raise ValueError(f"languages: found {unknown[0]!r}, expected some of {known}")
     plan = Plan(seed, sentences, illustrations=Drawings())
-    for lang in languages:
-        number = embedded_languages().index(lang)
-        yield from Writer(embedded_language(lang), split, plan, number).rows()
+    for writer in _writers(split, plan, languages):
+        for row in writer.rows():
+            if several_images:
+                row = _with_more_images(row, Random(f"{seed} {row['id']} images"))
+            yield row
 
 
 def load_sample(
-    seed: int = 19, sentences: int = 300, languages: Sequence[str] = SAMPLE_LANGUAGES
+    seed: int = 19,
+    sentences: int = 300,
+    languages: Sequence[str] = SAMPLE_LANGUAGES,
+    several_images: bool = False,
 ) -> DatasetDict:
     """Generate the sample. It uses no network and no cache.
 
@@ -259,17 +334,26 @@ def load_sample(
         sentences: the number of sentences a language, over all splits. A larger number repeats
             frames and names more often.
         languages: some of `embedded_languages()`.
+        several_images: sentences with an image have three, of which two show no entity.
 
     Returns:
         The splits `train`, `validation` and `test`, with the columns of `features(sample=True)`.
     """
-    columns = features(bio_labels(), sample=True)
+    columns = features(bio_labels(), sample=True, several=several_images)
+    chosen: Any = {"seed": seed, "sentences": sentences, "languages": languages}
     splits = {}
     for split in SPLITS:
-        rows = list(sample_rows(split, seed=seed, sentences=sentences, languages=languages))
+        rows = list(sample_rows(split, **chosen, several_images=several_images))
         table = {key: [row[key] for row in rows] for key in columns}
         splits[split] = Dataset.from_dict(table, features=columns)
     return DatasetDict(splits)
 
 
-__all__ = ["SAMPLE_LANGUAGES", "Plan", "Writer", "load_sample", "sample_rows"]
+__all__ = [
+    "SAMPLE_LANGUAGES",
+    "Plan",
+    "Writer",
+    "load_sample",
+    "sample_rows",
+    "sample_sentences",
+]

@@ -345,7 +345,7 @@ def test_too_few_frames_for_the_types_that_an_image_decides_are_named():
     with pytest.raises(
         WordsError, match=r"found 1 frames .image decides. and 0 tails for validation"
     ):
-        Writer(few, "validation", plan).rows()
+        next(Writer(few, "validation", plan).rows())
 
 
 def test_drawings_need_types_that_are_drawn(ward):
