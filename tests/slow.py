@@ -14,6 +14,7 @@ SLOW = (
     "dataset_mmnerd/test_card.py",
     "dataset_mmnerd/test_context_folder.py",
     "dataset_mmnerd/test_extractors.py",
+    "dataset_mmnerd/test_generating.py",
     "dataset_mmnerd/test_main.py",
     "dataset_mmnerd/test_push.py",
     "dataset_mmnerd/test_sample.py",

@@ -61,6 +61,8 @@ _MORE_IMAGES = 2
 _TAIL = 0.25
 _BOARD = 0.35
 
+_LONGEST_ON_BOARD = 30  # characters
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -113,8 +115,8 @@ class Writer:
         self._frames = mine.frames
         self._filler = Filler(mine, self._random)
         self._images = plan.illustrations
-        shown = self._images.types if self._images is not None else ()
-        self._types = [name for name in language.entity_types() if name in shown]
+        self._shown = self._images.types if self._images is not None else ()
+        self._types = [name for name in language.entity_types() if name in self._shown]
         self._decided = self._types if plan.types is None else list(plan.types)
 
     def rows(self) -> Iterator[Row]:
@@ -153,10 +155,6 @@ class Writer:
                 "scene": draft.chosen,
                 "board": draft.board,
             }
-
-    @property
-    def _shown(self) -> tuple[str, ...]:
-        return self._images.types if self._images is not None else ()
 
     def _in_turn(self, frames: Sequence[Frame], count: int) -> Iterator[Frame]:
         """`count` frames in random order. Their frequencies differ by at most one."""
@@ -215,12 +213,12 @@ class Writer:
             draft.board = self._board(draft.chosen, kind, name)
 
     def _board(self, chosen: str, kind: str, name: str) -> list[str]:
-        """The text on an image: none, or the scene's line, followed by the name if it is ASCII."""
+        """The text on an image: none, or its scene's line and the name, if short and ASCII."""
         text = self._frames.boards.get(NO_ENTITY if kind == NO_ENTITY else chosen)
         if self._random.random() >= _BOARD or text is None:
             return []
         name = name.replace(" 's", "'s").replace(" n't", "n't")
-        return [text, name] if name and name.isascii() else [text]
+        return [text, name] if 0 < len(name) <= _LONGEST_ON_BOARD and name.isascii() else [text]
 
     def _add_image(self, draft: _Draft, index: int, fitting: int, other: int) -> None:
         """The image of a sentence whose words decide: of its type, of another type, or none."""

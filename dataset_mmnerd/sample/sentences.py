@@ -119,19 +119,21 @@ class Filler:
             sentence.tokens.append(chunk[0])
             sentence.tags.append("O")
             return
-        text, kind, label = "", "", None
+        text = ""
+        label: str | None = None
         for part in chunk:
             if isinstance(part, str):
                 text += part
                 continue
+            own = part.entity_type
             if part.does == IMAGE:
-                kind, label, found = entity_type, entity_type, name
+                kind, found, own = entity_type, name, entity_type
             else:
                 kind, found = self._slot(part, sentence)
-                label = part.entity_type or label
             text += found.replace(" ", "") if text.endswith("#") else found
-            if label is not None and kind:
+            if own is not None:
                 sentence.slots.append((kind, found))
+                label = own
         words = text.split()
         if not words:
             return
@@ -181,17 +183,22 @@ class Filler:
             return words
         before = sentence.tokens[-1]
         for join in self._joins.get(before.lower(), ()):
-            meets = begins_with_vowel(words[0]) if join.after == "V" else words[0] == join.after
+            if join.after == "V":
+                meets = begins_with_vowel(words[0])
+            else:
+                meets = words[0] == join.after and (len(words) > 1 or join.words[-1] == join.after)
             if not meets:
                 continue
             made = list(join.words)
             if before[0].isupper():
                 made[0] = made[0][0].upper() + made[0][1:]
-            sentence.tokens[-1:] = made[:1]
-            if join.after == "V":
-                return words
-            kept = words if made[-1] == join.after else words[1:]
-            return kept or words
+            if made[-1] == join.after:
+                made.pop()
+            elif join.after != "V":
+                words = words[1:]
+            sentence.tokens[-1:] = made
+            sentence.tags[-1:] = ["O"] * len(made)
+            return words
         return words
 
     def _with_typo(self, tokens: Sequence[str], tags: Sequence[str]) -> list[str]:

@@ -151,14 +151,18 @@ def test_names_may_have_slots_and_take_the_type_of_their_section():
         ("le nord de {LOC}", "Haïti", "le nord d' Haïti"),
         ("le port de {LOC}", "Le Havre", "le port du Havre"),
         ("De {LOC} à Rome", "Albanie", "D' Albanie à Rome"),
+        ("le port du {LOC}", "Oman", "le port de l' Oman"),
+        ("le port du {LOC}", "Pérou", "le port du Pérou"),
         ("de l' air , {LOC}", "Albanie", "de l' air , Albanie"),
     ],
 )
 def test_contractions_are_made_only_where_a_word_meets_a_name(frame, name, expected):
-    joins = "[joins]\nde V -> d'\nde Haïti -> d' Haïti\nde Le -> du\n"
+    joins = "[joins]\nde V -> d'\ndu V -> de l'\nde Haïti -> d' Haïti\nde Le -> du\n"
     words, tags = filled(frame, f"{joins}[LOC]\n{name}\n")
     assert words == expected
-    assert tags.count("B-LOC") == 1 and "I-" not in tags
+    assert tags.split().count("B-LOC") == 1
+    assert "I-" not in tags
+    assert len(tags.split()) == len(words.split())
 
 
 def test_each_register_alters_its_stated_share_of_sentences_and_never_an_entity_by_a_typo():
