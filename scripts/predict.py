@@ -5,13 +5,14 @@
     python scripts/predict.py runs/demo --words I finally saw Valdora !
     python scripts/predict.py runs/ita --text "I saw Valdora!" --objects stage --ocr "On tour"
 
-Without a sentence of your own it shows two of the embedded sample's test part whose entity only the
-image can type.
+Without a sentence of your own it shows ten in four languages, with what was not found, and two of
+the embedded sample's test part whose entity only the image can type.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,19 @@ from modeling_2mner import (
 )
 from modeling_2mner.images_2mner import ImageError
 
+SENTENCES = (
+    "[ORG Apple] hired [PER Tim Cook] in [LOC California].",
+    "[PER Taylor Swift] sang at [LOC Wembley Stadium] in [LOC London].",
+    "The [ORG United Nations] will meet in [LOC Geneva] on Monday.",
+    "[PER Angela Merkel] besucht [LOC Paris].",
+    "[ORG Bayern München] verliert gegen [ORG Real Madrid].",
+    "[ORG Siemens] baut ein Werk in der Nähe von [LOC Leipzig].",
+    "[PER Emmanuel Macron] a rencontré [PER Olaf Scholz] à [LOC Berlin].",
+    "[ORG Renault] ferme une usine près de [LOC Lyon].",
+    "[PER Ana] vive en [LOC Lima].",
+    "[PER Gabriel García Márquez] nació en [LOC Colombia] y murió en [LOC México].",
+)
+"""What people type, with its entities."""
 EXAMPLES = 2
 CONTEXT = {
     "objects": "what is seen",
@@ -64,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         given = {"text": arguments.text} if arguments.text else {"words": arguments.words}
         inputs = [{**given, **own}]
     else:
+        show_typed(ner)
         inputs = image_decided_examples()
     for item in inputs:
         sentence = {key: item[key] for key in ("text", "words") if key in item}
@@ -75,6 +90,28 @@ def main(argv: Sequence[str] | None = None) -> None:
                 parser.error(f"--image: {error}")
             print(f"  with its image:  {described(entities)}")
         print(f"  without an image: {described(ner(sentence))}")
+
+
+def show_typed(ner: MultimodalNERPipeline) -> None:
+    """Print the entities of `SENTENCES`, and how many of theirs are found."""
+    found = expected = 0
+    for marked in SENTENCES:
+        text, gold = unmarked(marked)
+        entities = ner(text)
+        missed = gold - {(entity["label"], entity["word"]) for entity in entities}
+        expected += len(gold)
+        found += len(gold) - len(missed)
+        print(f"\n{text}\n  {described(entities)}")
+        if missed:
+            named = ", ".join(f"{word} ({label})" for label, word in sorted(missed))
+            print(f"  not found: {named}")
+    print(f"\n{found} of {expected} entities found")
+
+
+def unmarked(text: str) -> tuple[str, set[tuple[str, str]]]:
+    """The text of one of `SENTENCES`, and the (type, words) of its entities."""
+    marks = r"\[([A-Z]+) ([^\]]+)\]"
+    return re.sub(marks, r"\2", text), set(re.findall(marks, text))
 
 
 def reads_more_than_words(item: dict[str, Any], processor: TwoMNERProcessor) -> bool:

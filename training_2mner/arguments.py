@@ -130,6 +130,10 @@ class DataArguments:
     dataset_config: str | None = field(
         default=None, metadata={"help": "Configuration of that data set, such as a language."}
     )
+    sample_sentences: int = field(
+        default=300,
+        metadata={"help": "Of the sample: so many sentences a language, over all parts."},
+    )
     streaming: bool = field(
         default=False,
         metadata={"help": "Read the training part as it comes; needs max_steps."},

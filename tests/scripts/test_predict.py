@@ -1,5 +1,6 @@
 """`scripts/predict.py` as a user runs it."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -22,14 +23,17 @@ def run_folder(tmp_path_factory, text_encoder, vision_encoder):
     return folder
 
 
-def test_two_examples_with_and_without_their_image(run_folder):
+def test_typed_sentences_and_two_examples_with_and_without_their_image(run_folder):
     shown = subprocess.run(
         [sys.executable, SCRIPT, run_folder],
         capture_output=True,
         text=True,
         timeout=300,
     )
-    lines = shown.stdout.splitlines()
+    typed, examples = re.split(r"\n\d+ of 24 entities found\n", shown.stdout)
+    assert "\nApple hired Tim Cook in California.\n" in typed
+    assert "  not found: " in typed  # the model is not trained
+    lines = examples.splitlines()
     blank, sentence, with_image, without = lines[:4]
     assert (blank, len(lines)) == ("", 8)
     assert sentence
