@@ -14,7 +14,7 @@ from dataset_mmnerd.build import build
 from dataset_mmnerd.commands import main
 from dataset_mmnerd.generating import generated_source
 from dataset_mmnerd.sample import WordsError
-from dataset_mmnerd.sample.embedded import embedded_language
+from dataset_mmnerd.sample.embedded import embedded_language, international_names
 from dataset_mmnerd.sample.illustrations import Drawings
 from dataset_mmnerd.sample.rows import Plan, Writer
 from dataset_mmnerd.sample.sentences import VARIANTS, Filler
@@ -22,7 +22,9 @@ from dataset_mmnerd.sample.splitting import SENTENCE_SHARES, language_of_split
 from dataset_mmnerd.sample.words import REGISTERS, read_frames, read_language, read_names
 from dataset_mmnerd.sources import OpenSource, SourceError
 
-PAGE = (Path(__file__).parents[2] / "docs" / "generating.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "generating.md").read_text("utf-8")
+WORDS = ROOT / "examples" / "words"
 FRAMES = """\
 # Notes of a ward.
 [image decides]
@@ -390,6 +392,24 @@ def test_languages_are_folders(ward):
     assert {row["lang"] for _, row in OpenSource(source).rows()} == {"nl", "pt"}
     with pytest.raises(SourceError, match="expected a folder with a file for each language"):
         generated_source(["nl", "pt"], sentences=9, frames=[ward / "frames.txt"], names=[ward])
+
+
+@pytest.mark.parametrize("lang", ["it", "nl"])
+def test_the_example_languages_make_data_that_the_audit_does_not_warn_of(lang, tmp_path, capsys):
+    folder = tmp_path / lang
+    words = ["--frames", str(WORDS), "--names", str(WORDS), "international"]
+    command = ["generate", "--languages", lang, *words, "--sentences", "1000", "--out", str(folder)]
+    assert main(command) == 0
+    assert len(embedded_like(lang).frames.words_decide) >= 200
+    assert main(["audit", str(folder)]) == 0
+    shown = capsys.readouterr()
+    assert "warning" not in (shown.out + shown.err).lower()
+
+
+def embedded_like(lang):
+    files = [[(WORDS / lang / f"{kind}.txt", kind)] for kind in ("frames", "names")]
+    files[1].append(international_names())
+    return read_language(lang, *files)
 
 
 def test_the_same_seed_gives_the_same_sentences_and_another_one_others():
