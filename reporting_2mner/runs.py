@@ -244,8 +244,9 @@ def percent(fraction: float) -> str:
 
 def source_of(data: dict[str, Any]) -> str:
     """The name of the data."""
-    if data["train_files"] is not None:
-        names = [short_path(name) for name in data["test_files"] or data["train_files"]]
+    files = data["test_files"] or data["train_files"]
+    if files is not None:
+        names = [short_path(name) for name in files]
         more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
         return f"{', '.join(names[:3])}{more}"
     if data["dataset_name"] == "sample":

@@ -121,7 +121,8 @@ def _mapping(key: str, value: dict | str | None) -> dict | None:
 
 @dataclass
 class DataArguments:
-    """The data: the embedded sample, a data set, or files, which take precedence."""
+    """The data: the embedded sample, a data set, or files, which take precedence. Beside a data set
+    validation and test files take the place of its own parts."""
 
     dataset_name: str | None = field(
         default=None,
@@ -224,8 +225,6 @@ class DataArguments:
         if self.unlabelled_files and (self.streaming or self.new_language):
             key = "streaming" if self.streaming else "new_language"
             raise ValueError(f"unlabelled_files: cannot be mixed into the sentences of {key}")
-        if self.train_files is None and (self.validation_files or self.test_files):
-            raise ValueError("validation_files and test_files need train_files beside them")
         if self.train_files is None and self.dataset_name is None:
             raise ValueError("no data to train on: expected train_files or dataset_name")
         for key in ("old_test_files", "replay", "replay_files", "learning_curve"):

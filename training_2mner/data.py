@@ -121,6 +121,8 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
             if split in parts
         }
     )
+    if arguments.train_files is None:
+        data |= own_parts(arguments)
     if not data.get("train"):
         raise RecipeError("no sentence to train on: the train part is missing or empty")
     learned = labels_to_learn(label_names(data["train"]), known, arguments.entity_types)
@@ -141,13 +143,7 @@ def with_unlabelled(rows: Dataset, arguments: DataArguments) -> Dataset:
     """The rows and, after them, those of `unlabelled_files`; the column `LABELLED` tells them
     apart. The labels in these files are not used.
     """
-    found = dataset_from_files(
-        arguments.unlabelled_files or [],
-        arguments.image_dir,
-        lang=arguments.language,
-        columns=arguments.column_names(),
-        tag_names=arguments.tag_names,
-    )
+    found = read_part(arguments.unlabelled_files or [], arguments)
     more = prepare(found, "unlabelled", arguments)
     rows, more = with_same_images(rows, more)
     parts = [
@@ -191,6 +187,27 @@ def load_files(arguments: DataArguments, known: Sequence[str] | None) -> dict[st
         split: dataset_from_files(
             names, arguments.image_dir, labels, lang=arguments.language, **fields
         )
+        for split, names in files.items()
+        if names is not None
+    }
+
+
+def read_part(files: Sequence[str], arguments: DataArguments) -> Dataset:
+    """The sentences of some files, whatever their labels."""
+    return dataset_from_files(
+        files,
+        arguments.image_dir,
+        lang=arguments.language,
+        columns=arguments.column_names(),
+        tag_names=arguments.tag_names,
+    )
+
+
+def own_parts(arguments: DataArguments) -> dict[str, Dataset]:
+    """The parts that files name beside a data set, prepared."""
+    files = {"validation": arguments.validation_files, "test": arguments.test_files}
+    return {
+        split: prepare(read_part(names, arguments), split, arguments)
         for split, names in files.items()
         if names is not None
     }

@@ -114,7 +114,6 @@ def test_bf16_can_be_forced(recipe, wish, expected):
         (["label_smoothing_factor: 0.1"], "label_smoothing_factor is 0.1, expected 0"),
         (["remove_unused_columns: true"], "remove_unused_columns must stay off"),
         (["train_sampling_strategy: sorted"], "expected group_by_length or random"),
-        (["validation_files: [a]"], "need train_files"),
         (["lora: true"], "lora adapts a saved model, .* expected model_name_or_path"),
         (["lora_rank: 0"], "lora_rank is 0, expected at least 1"),
         (["hub_strategy: checkpoint"], "hub_strategy is 'checkpoint', expected nothing"),

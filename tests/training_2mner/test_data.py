@@ -106,6 +106,19 @@ def test_files_of_other_names_are_read(files):
     assert data["train"]["lang"][:] == ["pt"] * 3
 
 
+def test_files_take_the_place_of_a_data_set_s_test_part(usual, tmp_path):
+    path = tmp_path / "own.conll"
+    path.write_text("Lima B-LOC\n\nAna B-PER\n", "utf-8")
+    name = usual(ClassLabel(names=NAMES))
+    data = load_data(DataArguments(dataset_name=name, test_files=[str(path)], language="es"))
+    assert said(data["train"]) == READ
+    assert said(data["test"]) == [["B-LOC"], ["B-PER"]]
+    assert data["test"]["lang"][:] == ["es", "es"]
+    path.write_text("Lima B-DRUG\n", "utf-8")
+    with pytest.raises(RecipeError, match="^test: entities of type 'DRUG', those to be learned"):
+        load_data(DataArguments(dataset_name=name, test_files=[str(path)]))
+
+
 def test_training_languages_are_those_of_unlabelled_sentences_too(tmp_path):
     rows = [{"tokens": ["Rom"], "ner_tags": ["B-LOC"], "lang": lang} for lang in ("de", "en")]
     path = tmp_path / "rows.jsonl"
