@@ -160,8 +160,10 @@ def _recorded(recorded: dict[str, Any], splits: tuple[str, ...]) -> _Source | No
     common: dict[str, Any] = {
         key: recorded.get(key) for key in keys
     }  # older runs have not all of them
-    if recorded["train_files"] is None:
+    own = recorded[f"{splits[0]}_files"] is not None
+    if recorded["train_files"] is None and not own:
         common |= {key: recorded[key] for key in ("dataset_name", "dataset_config")}
+        common["sample_texts"] = recorded.get("sample_texts", 0)
         return _Source(DataArguments(**common), splits, str(recorded["dataset_name"]))
     files = next((found for split in splits if (found := recorded[f"{split}_files"])), None)
     if files is None:
