@@ -115,7 +115,7 @@ def test_files_take_the_place_of_a_data_set_s_test_part(usual, tmp_path):
     assert said(data["test"]) == [["B-LOC"], ["B-PER"]]
     assert data["test"]["lang"][:] == ["es", "es"]
     path.write_text("Lima B-DRUG\n", "utf-8")
-    with pytest.raises(RecipeError, match="^test: entities of type 'DRUG', those to be learned"):
+    with pytest.raises(RecipeError, match=r"^test: entities of type 'DRUG', those to be learned"):
         load_data(DataArguments(dataset_name=name, test_files=[str(path)]))
 
 
