@@ -131,9 +131,9 @@ class DataArguments:
     dataset_config: str | None = field(
         default=None, metadata={"help": "Configuration of that data set, such as a language."}
     )
-    sample_texts: int = field(
-        default=0,
-        metadata={"help": "With the sample: so many more sentences a language, without images."},
+    sample_sentences: int = field(
+        default=300,
+        metadata={"help": "With the sample: so many sentences a language, over all parts."},
     )
     streaming: bool = field(
         default=False,

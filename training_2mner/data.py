@@ -106,7 +106,7 @@ def load_data(arguments: DataArguments, known: Sequence[str] | None = None) -> D
     if arguments.train_files is not None:
         parts = load_files(arguments, known)
     elif arguments.dataset_name == "sample":
-        parts = load_sample(texts=arguments.sample_texts)
+        parts = load_sample(sentences=arguments.sample_sentences)
     else:
         columns = arguments.column_names()
         with loading(f"data set {arguments.dataset_name}", LoadingError):

@@ -163,7 +163,7 @@ def _recorded(recorded: dict[str, Any], splits: tuple[str, ...]) -> _Source | No
     own = recorded[f"{splits[0]}_files"] is not None
     if recorded["train_files"] is None and not own:
         common |= {key: recorded[key] for key in ("dataset_name", "dataset_config")}
-        common["sample_texts"] = recorded.get("sample_texts", 0)
+        common["sample_sentences"] = recorded.get("sample_sentences", 300)
         return _Source(DataArguments(**common), splits, str(recorded["dataset_name"]))
     files = next((found for split in splits if (found := recorded[f"{split}_files"])), None)
     if files is None:

@@ -46,6 +46,9 @@ logger = logging.getLogger(__name__)
 VISION_ENCODERS = ("vision_model", "global_vision_model")
 FILE_IMAGES = 512
 """Images of one file: at most so many are computed again after a kill."""
+CPU_IMAGES = 8
+"""At most so many are read at once on a CPU: the states of more do not stay in its caches, and each
+image takes up to twice as long."""
 
 Place: TypeAlias = tuple[Sequence[Any], int, int]
 """A sequence of rows, the number of one, and the number of an image of it."""
@@ -202,7 +205,7 @@ def read_images_once(
         sources: images, or lists of them, in any number, with repetitions, None among them. They
             are taken from their sequences when they are read, not before.
         folder: where the caches of all encoders lie; this one's is a folder in it.
-        batch_size: images that are read at once.
+        batch_size: images that are read at once, on a CPU at most `CPU_IMAGES`.
         process, processes: whose part of the work is done here.
         wait: returns when all processes have come to it.
         quiet: show no progress.
@@ -240,6 +243,8 @@ def _read(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
+    if device.type == "cpu":
+        batch_size = min(batch_size, CPU_IMAGES)
     for first in range(0, len(images), batch_size):
         batch = images[first : first + batch_size]
         given = [images_of_row(source[row])[number] for _, (source, row, number) in batch]

@@ -141,7 +141,7 @@ def draw_image(scene: str, random: Random, lines: Sequence[str] = ()) -> Drawing
 
     canvas = (round(frame[0] * _ROTATION_MARGIN), round(frame[1] * _ROTATION_MARGIN))
     image = _background(canvas, random)
-    size = min(frame) * random.uniform(0.55, 0.98)
+    size = min(frame) * random.uniform(0.7, 0.98)
     left = canvas[0] / 2 - size / 2 + random.uniform(-0.5, 0.5) * (frame[0] - size)
     top = canvas[1] / 2 - size / 2 + random.uniform(-0.5, 0.5) * (frame[1] - size)
     pen = Pen(image, left, top, size, mirrored=random.random() < 0.5)

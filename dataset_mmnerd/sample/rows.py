@@ -23,7 +23,7 @@ the sentence's language. No frame and no invented name of one split occurs in an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from random import Random
 from typing import Any
@@ -49,7 +49,7 @@ from .words import Chunk, Frame, Language, type_of
 SAMPLE_LANGUAGES = ("en", "fr", "de", "es")
 
 # Shares of a split's sentences; the rest are sentences whose words decide, without an image.
-_IMAGE_DECIDES = 0.30
+_IMAGE_DECIDES = 0.40
 _FITTING_IMAGE = 0.30
 _OTHER_IMAGE = 0.10
 _NO_ENTITY = 0.12
@@ -105,16 +105,13 @@ class Writer:
         split: the split.
         plan: what to generate.
         number: the number of the language among those that share the pool of invented names.
-        name: of the rows in their `id`: other sentences than those of another name.
     """
 
-    def __init__(
-        self, language: Language, split: str, plan: Plan, number: int = 0, name: str = ""
-    ) -> None:
+    def __init__(self, language: Language, split: str, plan: Plan, number: int = 0) -> None:
         self._plan, self._split, self._number = plan, split, number
         self._lang = language.lang
-        self._name = f"{language.lang}-{split}{f'-{name}' if name else ''}"
-        self._random = Random(" ".join(filter(None, (str(plan.seed), self._lang, split, name))))
+        self._name = f"{language.lang}-{split}"
+        self._random = Random(f"{plan.seed} {self._lang} {split}")
         mine = language_of_split(language, split, plan.seed, plan.shares)
         self._frames = mine.frames
         self._filler = Filler(mine, self._random)
@@ -260,7 +257,7 @@ def _with_tail(frame: Frame, tail: str) -> Frame:
 
 
 def _writers(
-    split: str, plan: Plan, languages: Sequence[str] = SAMPLE_LANGUAGES, name: str = ""
+    split: str, plan: Plan, languages: Sequence[str] = SAMPLE_LANGUAGES
 ) -> Iterator[Writer]:
     unknown = [lang for lang in languages if lang not in embedded_languages()]
     if unknown:
@@ -268,7 +265,7 @@ def _writers(
         raise ValueError(f"languages: found {unknown[0]!r}, expected some of {known}")
     for lang in languages:
         number = embedded_languages().index(lang)
-        yield Writer(embedded_language(lang), split, plan, number, name)
+        yield Writer(embedded_language(lang), split, plan, number)
 
 
 def sample_sentences(
@@ -313,16 +310,10 @@ def sample_rows(
     sentences: int = 300,
     languages: Sequence[str] = SAMPLE_LANGUAGES,
     several_images: bool = False,
-    texts: int = 0,
 ) -> Iterator[Row]:
     """The rows of one split, with label names and the bytes of images; see `load_sample`."""
     plan = Plan(seed, sentences, illustrations=Drawings())
-    writers = [*_writers(split, plan, languages)]
-    if texts and split == SPLITS[0]:
-        whole = round(texts / plan.shares[split])
-        without = replace(plan, sentences=whole, illustrations=None)
-        writers += _writers(split, without, languages, "text")
-    for writer in writers:
+    for writer in _writers(split, plan, languages):
         for row in writer.rows():
             if several_images:
                 row = _with_more_images(row, Random(f"{seed} {row['id']} images"))
@@ -334,7 +325,6 @@ def load_sample(
     sentences: int = 300,
     languages: Sequence[str] = SAMPLE_LANGUAGES,
     several_images: bool = False,
-    texts: int = 0,
 ) -> DatasetDict:
     """Generate the sample. It uses no network and no cache.
 
@@ -344,13 +334,12 @@ def load_sample(
             frames and names more often.
         languages: some of `embedded_languages()`.
         several_images: sentences with an image have three, of which two show no entity.
-        texts: so many more sentences a language, without images, in the train split.
 
     Returns:
         The splits `train`, `validation` and `test`, with the columns of `features(sample=True)`.
     """
     columns = features(bio_labels(), sample=True, several=several_images)
-    chosen: Any = {"seed": seed, "sentences": sentences, "languages": languages, "texts": texts}
+    chosen: Any = {"seed": seed, "sentences": sentences, "languages": languages}
     splits = {}
     for split in SPLITS:
         rows = list(sample_rows(split, **chosen, several_images=several_images))

@@ -71,31 +71,6 @@ def test_it_has_the_columns_labels_and_sizes_that_it_promises():
     assert data["train"].features["decidable_from_text"].dtype == "bool"
 
 
-def test_more_texts_are_added_to_the_train_split_alone_from_its_own_frames_and_names():
-    plain, more = (
-        {split: list(sample_rows(split, sentences=40, texts=texts)) for split in SPLITS}
-        for texts in (0, 50)
-    )
-    assert {split: more[split] for split in SPLITS[1:]} == {
-        split: plain[split] for split in SPLITS[1:]
-    }
-    assert more["train"][: len(plain["train"])] == plain["train"]
-    added = more["train"][len(plain["train"]) :]
-    assert Counter(row["lang"] for row in added) == dict.fromkeys(SAMPLE_LANGUAGES, 50)
-    assert all(row["image"] is None and row["decidable_from_text"] for row in added)
-    assert len({row["id"] for row in more["train"]}) == len(more["train"])
-    for lang in SAMPLE_LANGUAGES:
-        sections = language_of_split(embedded_language(lang), "test", 19, SENTENCE_SHARES).names
-        held_out = {
-            name.text
-            for section in sections.sections.values()
-            for name in section.names
-            if section.invented and type_of(section.kind)
-        }
-        mine = {name for row in added if row["lang"] == lang for _, name in entities(row)}
-        assert held_out and not mine & held_out
-
-
 def digest(seed):
     rows = list(sample_rows("test", seed=seed, sentences=40, languages=["en", "de"]))
     return hashlib.sha256(repr(rows).encode()).hexdigest()
@@ -215,9 +190,9 @@ def test_where_the_image_decides_types_are_balanced_in_each_language_and_for_eac
         assert len({types_by_name[name, entity_type] for entity_type in DEFAULT_ENTITY_TYPES}) == 1
 
 
-def test_about_two_in_five_sentences_with_entity_and_image_need_the_image(sample):
+def test_about_half_of_the_sentences_with_entity_and_image_need_the_image(sample):
     rows = [row for rows in sample.values() for row in rows if entities(row) and row["image"]]
-    assert 0.35 < len(image_decided(rows)) / len(rows) < 0.5
+    assert 0.4 < len(image_decided(rows)) / len(rows) < 0.6
 
 
 def test_every_mix_of_entities_and_image_occurs(sample):

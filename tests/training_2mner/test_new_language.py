@@ -259,8 +259,9 @@ def test_what_is_old_may_be_a_part_of_a_data_set(run, load, asked):
     assert (asked[0].dataset_name, asked[0].dataset_config) == ("me/tweets", "de")
     assert (len(rows), source) == (2, "me/tweets")
     assert len(old_rows(base, None, ("train",), load)[0]) == 3
-    old_rows(run(dataset_name="sample", sample_texts=200, test_files=["c"]), None, ("train",), load)
-    assert (asked[-1].dataset_name, asked[-1].sample_texts) == ("sample", 200)
+    sample = run(dataset_name="sample", sample_sentences=40, test_files=["c"])
+    old_rows(sample, None, ("train",), load)
+    assert (asked[-1].dataset_name, asked[-1].sample_sentences) == ("sample", 40)
 
 
 def test_files_that_are_named_win(run, load, asked):

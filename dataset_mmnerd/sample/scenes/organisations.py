@@ -241,9 +241,18 @@ def _aeroplane(pen: Pen, random: Random) -> None:
     _emblem(pen, 20, 30, 7, random, WHITE, tail)
 
 
+def _lawn(pen: Pen, top: float) -> None:
+    """A pitch of mown stripes, below a height."""
+    pen.box(-200, top, 300, 300, (74, 150, 66))
+    for x in range(-184, 300, 26):
+        pen.polygon([(x, top), (x + 13, top), (x + 18, 300), (x - 2, 300)], (88, 166, 76))
+
+
 def _shirt(pen: Pen, random: Random) -> None:
-    """A club's shirt with a number, from behind."""
+    """A club's shirt with a number or a crest, on its pitch."""
     cloth, stripe = random.sample(VIVID, 2)
+    with pen.backdrop():
+        _lawn(pen, -200)
     outline = [
         (34, 10),
         (66, 10),
@@ -310,9 +319,10 @@ def _scarf(pen: Pen, random: Random) -> None:
 
 
 def _logo(pen: Pen, random: Random) -> None:
-    """A company's sign and words on a plain ground."""
+    """A company's sign and words on white."""
     color, second = random.sample(VIVID, 2)
-    pen.box(4, 6, 96, 94, WHITE, 4)
+    with pen.backdrop():
+        pen.box(-200, -200, 300, 300, WHITE)
     _emblem(pen, 50, 38, 24, random, color, WHITE)
     words = random.choice(("GROUP", "& PARTNERS", "ENERGY", "TECH", "HOLDING", "LOGISTICS", "BANK"))
     pen.text(50, 74, words, 13 if len(words) < 8 else 10, color)
@@ -322,9 +332,7 @@ def _logo(pen: Pen, random: Random) -> None:
 def _team(pen: Pen, random: Random) -> None:
     """The players of a club in a row, in one colour, with a ball."""
     with pen.backdrop():
-        pen.box(-200, 74, 300, 200, (74, 150, 66))
-        for x in range(-80, 180, 26):
-            pen.polygon([(x, 74), (x + 13, 74), (x + 18, 130), (x - 2, 130)], (88, 166, 76))
+        _lawn(pen, 74)
     shirt, shorts = random.sample([*VIVID, WHITE], 2)
     for number, x in enumerate((2, 18, 34, 50, 66, 82, 98)):
         skin, hair = random.choice(SKIN), random.choice(HAIR)

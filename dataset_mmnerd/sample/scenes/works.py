@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from ..pen import BLACK, GREY, HAIR, SKIN, SOFT, VIVID, WHITE, Pen, shade, star
+from ..pen import BLACK, GREY, HAIR, SKIN, SOFT, VIVID, WHITE, Color, Pen, shade, star
 
 
 def _clapper(pen: Pen, random: Random) -> None:
@@ -31,6 +31,16 @@ def _clapper(pen: Pen, random: Random) -> None:
     pen.ellipse(14, 40, 3.5, 3.5, GREY)
 
 
+_CURTAINS = ((170, 26, 38), (130, 20, 50), (40, 50, 120))
+
+
+def _curtain(pen: Pen, left: float, folds: int, color: Color, bottom: float) -> None:
+    """A curtain's folds, side by side."""
+    for fold in range(folds):
+        edge = left + fold * 8
+        pen.box(edge, -60, edge + 8, bottom, shade(color, 0.75 + 0.35 * (fold % 2)))
+
+
 def _cinema(pen: Pen, random: Random) -> None:
     pen.box(-200, -200, 300, 300, (30, 20, 34))
     pen.box(8, 6, 92, 56, (252, 250, 236))
@@ -46,11 +56,9 @@ def _cinema(pen: Pen, random: Random) -> None:
         pen.ellipse(face, 30, 11, 14, random.choice(SKIN))
         pen.slice(face, 26, 12, 11, 180, 360, random.choice(HAIR))
         pen.slice(face, 56, 20, 14, 180, 360, hill)
-    curtain = random.choice(((170, 26, 38), (130, 20, 50), (40, 50, 120)))
+    curtain = random.choice(_CURTAINS)
     for left in (-72, 96):
-        for fold in range(10):
-            edge = left + fold * 8
-            pen.box(edge, -60, edge + 8, 66, shade(curtain, 0.75 + 0.35 * (fold % 2)))
+        _curtain(pen, left, 10, curtain, 66)
     pen.polygon([(-72, -60), (172, -60), (172, 0), (-72, 0)], shade(curtain, 0.9))
     for row, (y, size) in enumerate(((74, 6), (92, 8.5))):
         for step in range(18):
@@ -124,7 +132,14 @@ def _poster(pen: Pen, random: Random) -> None:
 
 
 def _gamepad(pen: Pen, random: Random) -> None:
+    """A game pad in front of its game on a screen."""
     body = random.choice((*VIVID, (60, 62, 70), (232, 232, 236)))
+    with pen.backdrop():
+        pen.box(-200, -200, 300, 300, (30, 20, 34))
+        pen.box(-30, -14, 130, 60, random.choice(SOFT))
+        for step in range(16):
+            high = random.randrange(0, 5) * 7
+            pen.box(-30 + step * 10, 60 - high, -20 + step * 10, 60, random.choice(VIVID))
     pen.ellipse(50, 90, 44, 5, (0, 0, 0, 80))
     pen.line([(50, 34), (50, 14), (66, 6), (90, 8)], BLACK, 1.8)
     for x in (20, 80):
@@ -148,6 +163,8 @@ def _gamepad(pen: Pen, random: Random) -> None:
 def _ticket(pen: Pen, random: Random) -> None:
     paper = random.choice(((250, 214, 120), (240, 170, 160), (180, 214, 240), (214, 236, 190)))
     ink = shade(paper, 0.35)
+    with pen.backdrop():
+        _curtain(pen, -80, 34, random.choice(_CURTAINS), 200)
     for shift, tone in ((9, 0.8), (0, 1.0)):
         pen.polygon(
             [
