@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--seeds", nargs="+", type=int, default=[19])
-    parser.add_argument("--sentences", type=int, default=300, help="of each language, all splits")
+    parser.add_argument("--sentences", type=int, default=600, help="of each language, all splits")
     parser.add_argument("options", nargs="*", help="more for train.py, behind --")
     arguments = parser.parse_args(argv)
 

@@ -41,6 +41,12 @@ def test_typed_sentences_and_two_examples_with_and_without_their_image(run_folde
     assert without.startswith("  without an image: ")
 
 
+def test_the_ten_sentences_are_those_of_the_readme():
+    sentences = runpy.run_path(str(SCRIPT))["SENTENCES"]
+    assert len(sentences) == 10
+    assert "\n".join(sentences) in (SCRIPT.parents[1] / "README.md").read_text("utf-8")
+
+
 @pytest.fixture(scope="module")
 def predict():
     return runpy.run_path(str(SCRIPT))["main"]
