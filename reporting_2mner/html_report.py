@@ -40,6 +40,7 @@ from .runs import (
     Record,
     Run,
     figures_of,
+    is_tested_on_sample,
     percent,
     read_run,
     recipe_as_yaml,
@@ -284,7 +285,7 @@ def report_page(run: Run, measured: Measured | None, charts: Sequence[Chart]) ->
         mark_style=STYLE,
         name=run.folder.resolve().name,
         source=source_of(data),
-        made_up=data["dataset_name"] == "sample",
+        made_up=is_tested_on_sample(data),
         sentences=len(run.records),
         # matplotlib has escaped what is in them.
         charts={chart.name: Markup(chart.svg) for chart in charts},

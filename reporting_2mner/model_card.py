@@ -32,6 +32,7 @@ from .image_gain import ImageGain, image_gain
 from .pages import p_in_words, signed
 from .runs import (
     CONTROL_NAMES,
+    is_tested_on_sample,
     percent,
     read_run,
     recipe_as_yaml,
@@ -142,6 +143,7 @@ def model_card(
         reads_images=reads_images,
         reads_context=reads_context,
         made_up=recipe["data"]["dataset_name"] == "sample",
+        tested_on_made_up=is_tested_on_sample(recipe["data"]),
         types=escaped(", ".join(types)),
         labels=len(labels),
         scheme="BIOES" if is_bioes(labels) else "BIO",

@@ -244,7 +244,7 @@ def percent(fraction: float) -> str:
 
 def source_of(data: dict[str, Any]) -> str:
     """The name of the data."""
-    files = data["test_files"] or data["train_files"]
+    files = _test_files(data)
     if files is not None:
         names = [short_path(name) for name in files]
         more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
@@ -252,6 +252,16 @@ def source_of(data: dict[str, Any]) -> str:
     if data["dataset_name"] == "sample":
         return "2M-NER's embedded sample"
     return short_path(data["dataset_name"])
+
+
+def is_tested_on_sample(data: dict[str, Any]) -> bool:
+    """Whether the test part of a run's data is that of the embedded sample."""
+    return data["dataset_name"] == "sample" and _test_files(data) is None
+
+
+def _test_files(data: dict[str, Any]) -> list[str] | None:
+    """The files that the test part is from, or that the others are from; None for a data set."""
+    return data.get("test_files") or data["train_files"]
 
 
 def training_in_words(results: dict[str, Any], emissions: float | None = None) -> str:

@@ -243,7 +243,16 @@ def test_without_a_test_part_it_claims_no_scores():
 
 def test_the_sample_is_called_made_up():
     assert "made up" not in card_of(RESULTS).text
-    assert "**Its data is made up**" in card_of(changed("recipe.data.dataset_name", "sample")).text
+    results = changed("recipe.data.dataset_name", "sample")
+    assert "**What it learned from is made up**" in card_of(results).text
+    assert "say nothing about real text" in card_of(results).text
+
+
+def test_a_model_of_the_sample_may_be_tested_on_real_text():
+    results = changed("recipe.data.dataset_name", "sample")
+    results["recipe"]["data"]["test_files"] = ["posts.conll"]
+    assert "**What it learned from is made up**" in card_of(results).text
+    assert "say nothing about real text" not in card_of(results).text
 
 
 def test_its_recipe_can_be_followed(tmp_path):
