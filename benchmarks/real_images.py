@@ -172,12 +172,6 @@ def type_of(row: Row) -> str:
 def baselines(parts: dict[str, list[Row]], data: Path) -> dict[str, float]:
     """How often one fact about a sentence names the type, with what training says of that fact."""
 
-    def words(row: Row) -> str:
-        return " ".join(
-            "?" if tag != "O" else word
-            for word, tag in zip(row["tokens"], row["ner_tags"], strict=True)
-        )
-
     def shape(row: Row) -> int:
         wide, high = load_image(data / row["image"]).size
         return (wide > high) - (wide < high)
@@ -187,7 +181,6 @@ def baselines(parts: dict[str, list[Row]], data: Path) -> dict[str, float]:
         "the image's shape (upright, square, wide)": shape,
         "the image's first tag": lambda row: (row["objects"] or [None])[0],
         "whether text was read on the image": lambda row: bool(row["ocr"]),
-        "the words around the name": words,
         "the language": lambda row: row["lang"],
     }
     train, test = (decided_by_image(parts[part]) for part in (SPLITS[0], SPLITS[2]))
