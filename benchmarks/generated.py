@@ -23,7 +23,7 @@ from random import Random
 from typing import TypeVar
 
 from linked_images import over_both
-from runner import Setting, between, figures_of, mean, records_of, train_once
+from runner import Setting, between, figures_of, flags, mean, records_of, train_once
 
 from dataset_mmnerd import markdown
 from dataset_mmnerd.files import write_lines
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             path = out / "data" / f"{amount}-{seed}.jsonl"
             write_sentences(path, amount, seed)
             options = ["--train_files", str(path), "--test_files", *tests, "--seed", str(seed)]
-            options += [text for key, value in TRAINING.items() for text in (f"--{key}", value)]
+            options += flags(TRAINING)
             options += arguments.options
             run = out / f"{amount}-{seed}"
             runs.append(train_once(Setting("text_only_offline"), run, options))

@@ -40,6 +40,7 @@ from runner import (
     between,
     check_sentences,
     figures_of,
+    flags,
     mean,
     records_of,
     said,
@@ -294,7 +295,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parts[part] = [row | json.loads(line) for row, line in zip(rows, lines, strict=True)]
     options = [f"--{part}_files={out / 'data' / part}.jsonl" for part in SPLITS]
     options += ["--image_dir", str(data), "--vision_cache_dir", str(out / "vision_features")]
-    options += [text for key, value in STEPS.items() for text in (f"--{key}", value)]
+    options += flags(STEPS)
     runs = {
         recipe: [
             train_once(

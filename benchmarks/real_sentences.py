@@ -10,7 +10,6 @@ lacks are left out, which is named below the table.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +17,14 @@ from pathlib import Path
 from runner import mean
 
 from dataset_mmnerd import markdown
+from dataset_mmnerd.readers import is_language
 from training_2mner.study.trained import Trained
 from training_2mner.study.transfer import measure
 
 
 def language_and_file(text: str) -> tuple[str, str]:
     language, separator, file = text.partition("=")
-    if not separator or not re.fullmatch("[a-z]{2,3}", language):
+    if not separator or not is_language(language):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected LANGUAGE=FILE")
     return language, file
 

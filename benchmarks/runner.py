@@ -44,6 +44,11 @@ class Setting:
         return given
 
 
+def flags(values: Mapping[str, str]) -> list[str]:
+    """Values of a recipe as options for `train.py`."""
+    return [text for key, value in values.items() for text in (f"--{key}", value)]
+
+
 def train_once(setting: Setting, run: Path, options: Sequence[str]) -> Path:
     """Run `train.py` unless its figures are there already; return the run's folder.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import load_dataset
-from runner import CONTROLS, ROOT, Setting, figures_of, mean, train_once, typed_right
+from runner import CONTROLS, ROOT, Setting, figures_of, flags, mean, train_once, typed_right
 
 from dataset_mmnerd import markdown
 
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = out / "sample"
     build(folder, arguments.tagger)
     usual = ["--dataset_name", str(folder)]
-    usual += [text for key, value in STEPS.items() for text in (f"--{key}", value)]
+    usual += flags(STEPS)
     runs = {
         name: [
             train_once(

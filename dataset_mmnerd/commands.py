@@ -27,7 +27,7 @@ from .files import check_replaceable, recover_folder, write_text
 from .generating import generated_source
 from .ppocr import PPOCRReader
 from .push import push
-from .sample import embedded_languages
+from .sample import SAMPLE_LANGUAGES
 from .sources import SOURCES, ReadOptions
 
 
@@ -89,7 +89,7 @@ def parser(prog: str = "2mner data") -> argparse.ArgumentParser:
         help="make a data set folder of generated sentences",
         epilog=f"example: {prog} generate --languages en de --sentences 20000 --out generated/",
     )
-    known = ", ".join(embedded_languages())
+    known = ", ".join(SAMPLE_LANGUAGES)
     command.add_argument(
         "--languages",
         nargs="+",

@@ -15,8 +15,8 @@ from .readers import LANGUAGE_FORM, is_language
 from .sample import Plan
 from .sample.embedded import (
     INTERNATIONAL,
+    SAMPLE_LANGUAGES,
     embedded_frames,
-    embedded_languages,
     embedded_names,
     international_names,
 )
@@ -131,7 +131,7 @@ def _language(
     """A language from the given files, or where there are none from the embedded ones."""
     if not is_language(lang):
         raise SourceError(f"languages: found {quoted(lang)}, expected {LANGUAGE_FORM}")
-    known = embedded_languages()
+    known = SAMPLE_LANGUAGES
     for option, given in (("--frames", frames), ("--names", names)):
         if not given and lang not in known:
             expected = f"some of {', '.join(known)}, or {option}"

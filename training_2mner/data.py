@@ -175,28 +175,25 @@ def load_files(arguments: DataArguments, known: Sequence[str] | None) -> dict[st
         "validation": arguments.validation_files,
         "test": arguments.test_files,
     }
-    fields: dict[str, Any] = {
-        "columns": arguments.column_names(),
-        "tag_names": arguments.tag_names,
-    }
-    found = labels_of(train_files, **fields)
+    found = labels_of(train_files, columns=arguments.column_names(), tag_names=arguments.tag_names)
     if len(found) == 1:
         raise RecipeError(f"no entity to learn in {', '.join(train_files)}")
     labels = labels_to_learn(found, known, arguments.entity_types)
     return {
-        split: dataset_from_files(
-            names, arguments.image_dir, labels, lang=arguments.language, **fields
-        )
+        split: read_part(names, arguments, labels)
         for split, names in files.items()
         if names is not None
     }
 
 
-def read_part(files: Sequence[str], arguments: DataArguments) -> Dataset:
-    """The sentences of some files, whatever their labels."""
+def read_part(
+    files: Sequence[str], arguments: DataArguments, labels: Sequence[str] | None = None
+) -> Dataset:
+    """The sentences of some files. Any label that is not among `labels`, if given, is an error."""
     return dataset_from_files(
         files,
         arguments.image_dir,
+        labels,
         lang=arguments.language,
         columns=arguments.column_names(),
         tag_names=arguments.tag_names,

@@ -10,15 +10,8 @@ from .words import Language, TextFile, lines_of, read_language
 INTERNATIONAL = "international"
 """The name of the embedded file with names that are the same in many languages."""
 
-_ORDER = ("en", "fr", "de", "es")
-
-
-@lru_cache(maxsize=1)
-def embedded_languages() -> tuple[str, ...]:
-    """The languages that have frames and names in the package."""
-    folder = resources.files(__package__) / "languages"
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    return (*_ORDER, *(lang for lang in found if lang not in _ORDER and len(lang) <= 3))
+SAMPLE_LANGUAGES = ("en", "fr", "de", "es")
+"""The languages that have frames and names in the package."""
 
 
 @lru_cache(maxsize=16)
@@ -55,9 +48,9 @@ def _embedded(*names: str) -> TextFile:
 
 __all__ = [
     "INTERNATIONAL",
+    "SAMPLE_LANGUAGES",
     "embedded_frames",
     "embedded_language",
-    "embedded_languages",
     "embedded_names",
     "international_names",
     "invented_names",

@@ -8,7 +8,8 @@ from typing import Any
 
 from dataset_mmnerd.schema import Row
 
-from .rows import SAMPLE_LANGUAGES, sample_rows
+from .embedded import SAMPLE_LANGUAGES
+from .rows import sample_rows
 
 __all__ = ["sample_examples", "written"]
 

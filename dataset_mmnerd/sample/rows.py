@@ -39,14 +39,12 @@ from dataset_mmnerd.schema import (
 )
 
 from .drawings import draw_image
-from .embedded import embedded_language, embedded_languages, invented_names
+from .embedded import SAMPLE_LANGUAGES, embedded_language, invented_names
 from .illustrations import NO_ENTITY, Drawings, Illustrations
 from .scenes import SCENES
 from .sentences import Filler, Sentence
 from .splitting import SENTENCE_SHARES, Shares, divided, language_of_split, word_shares
 from .words import Chunk, Frame, Language, type_of
-
-SAMPLE_LANGUAGES = ("en", "fr", "de", "es")
 
 # Shares of a split's sentences; the rest are sentences whose words decide, without an image.
 _IMAGE_DECIDES = 0.40
@@ -259,12 +257,12 @@ def _with_tail(frame: Frame, tail: str) -> Frame:
 def _writers(
     split: str, plan: Plan, languages: Sequence[str] = SAMPLE_LANGUAGES
 ) -> Iterator[Writer]:
-    unknown = [lang for lang in languages if lang not in embedded_languages()]
+    unknown = [lang for lang in languages if lang not in SAMPLE_LANGUAGES]
     if unknown:
-        known = ", ".join(embedded_languages())
+        known = ", ".join(SAMPLE_LANGUAGES)
         raise ValueError(f"languages: found {unknown[0]!r}, expected some of {known}")
     for lang in languages:
-        number = embedded_languages().index(lang)
+        number = SAMPLE_LANGUAGES.index(lang)
         yield Writer(embedded_language(lang), split, plan, number)
 
 
@@ -332,7 +330,7 @@ def load_sample(
         seed: the same seed gives the same words, labels and images with one version of Pillow.
         sentences: the number of sentences a language, over all splits. A larger number repeats
             frames and names more often.
-        languages: some of `embedded_languages()`.
+        languages: some of `SAMPLE_LANGUAGES`.
         several_images: sentences with an image have three, of which two show no entity.
 
     Returns:
@@ -349,7 +347,6 @@ def load_sample(
 
 
 __all__ = [
-    "SAMPLE_LANGUAGES",
     "Plan",
     "Writer",
     "load_sample",

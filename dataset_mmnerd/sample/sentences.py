@@ -170,7 +170,7 @@ class Filler:
         if kind not in self._pools:
             self._pools[kind] = _pool(self._names.matching(kind))
         section, pattern = self._random.choice(self._pools[kind])
-        if not any(True for _ in pattern.slots()):
+        if not pattern.has_slots():
             return section, pattern.text
         words = Sentence()
         for chunk in pattern.chunks:
@@ -230,7 +230,7 @@ def _pool(sections: Sequence[Section]) -> list[tuple[str, Pattern]]:
         (section.kind, name)
         for section in sections
         for name in section.names
-        for _ in range(_TEMPLATE_WEIGHT if any(True for _ in name.slots()) else 1)
+        for _ in range(_TEMPLATE_WEIGHT if name.has_slots() else 1)
     ]
 
 

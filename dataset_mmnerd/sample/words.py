@@ -105,6 +105,9 @@ class Pattern:
     def slots(self) -> Iterator[Slot]:
         return (part for chunk in self.chunks for part in chunk if isinstance(part, Slot))
 
+    def has_slots(self) -> bool:
+        return next(self.slots(), None) is not None
+
 
 @dataclass(frozen=True)
 class Frame(Pattern):

@@ -16,7 +16,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reporting_2mner.runs import RunError, figures_of, published_message, read_results, source_of
+from reporting_2mner.runs import (
+    RunError,
+    figures_of,
+    is_tested_on_sample,
+    published_message,
+    read_results,
+    source_of,
+)
 from reporting_2mner.study.page import Study, TrainingRecord, write_study
 from reporting_2mner.study.sections import Part, Section
 
@@ -124,7 +131,7 @@ def summary(plan: Plan, failures: Mapping[str, str], unmeasured: Mapping[str, st
     return Study(
         name=plan.path.stem,
         source=source_of(data) if data else "no data: every training failed",
-        made_up=data.get("dataset_name") == "sample" and data["train_files"] is None,
+        made_up=bool(data) and is_tested_on_sample(data),
         sections=sections,
         trainings=[_record(training, failures.get(training.name)) for training in trainings],
         failures={
