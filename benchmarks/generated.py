@@ -30,6 +30,7 @@ from dataset_mmnerd.files import write_lines
 from dataset_mmnerd.sample import SAMPLE_LANGUAGES, Plan
 from dataset_mmnerd.sample.embedded import embedded_language
 from dataset_mmnerd.sample.rows import Writer
+from dataset_mmnerd.sample.splitting import divide
 from dataset_mmnerd.sample.words import (
     NAME,
     REGISTERS,
@@ -141,9 +142,9 @@ def write_sentences(path: Path, amount: Amount, seed: int) -> None:
 
     def rows() -> Iterator[Row]:
         plan = Plan(seed, amount.sentences, {"train": 1.0, "validation": 0.0, "test": 0.0})
-        for lang in SAMPLE_LANGUAGES:
-            language = some(embedded_language(lang), amount, seed)
-            for row in Writer(language, "train", plan).sentences():
+        languages = [some(embedded_language(lang), amount, seed) for lang in SAMPLE_LANGUAGES]
+        for division in divide(languages, seed, plan.shares):
+            for row in Writer(division, "train", plan).sentences():
                 yield {key: row[key] for key in COLUMNS}
 
     if not path.exists():

@@ -34,6 +34,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -94,7 +95,7 @@ def training_step(
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
 
     def step() -> None:
-        batch = {name: value.to(device) for name, value in next(batches).items()}
+        batch = send_to_device(next(batches), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = model(**batch).loss
         loss.backward()
@@ -176,7 +177,7 @@ def made_up(
         size = getattr(config.vision_config, "image_size", 224)
         batch["pixel_values"] = torch.randn(sentences, 3, size, size, generator=generator)
         batch["image_mask"] = torch.ones(sentences, dtype=torch.bool)
-    return {name: value.to(device) for name, value in batch.items()}
+    return send_to_device(batch, device)
 
 
 def whole_and_encoders(

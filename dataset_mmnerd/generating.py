@@ -22,7 +22,7 @@ from .sample.embedded import (
 )
 from .sample.illustrations import Drawings, Illustrations, ImageFolder
 from .sample.rows import Writer
-from .sample.splitting import SENTENCE_SHARES, Shares
+from .sample.splitting import SENTENCE_SHARES, Division, Shares, divide
 from .sample.words import Language, TextFile, WordsError, own_files, read_language
 from .schema import DEFAULT_ENTITY_TYPES, SPLITS, Row
 from .sources import Part, ReadOptions, Source, SourceError
@@ -65,6 +65,7 @@ def generated_source(
 
     Raises:
         WordsError: if a file or folder has a fault.
+        ImageError: if an image cannot be decoded.
         SourceError: if a language, a weight or a number cannot be.
     """
     if sentences < 1:
@@ -74,21 +75,27 @@ def generated_source(
         raise SourceError(f"languages: found {quoted(repeated)} twice, expected it once")
     read = [_language(lang, frames, names, several=len(languages) > 1) for lang in languages]
     parts_of = _shares(shares)
-    illustrations = _illustrations(images, seed, parts_of)
     types = list(dict.fromkeys(name for language in read for name in language.entity_types()))
+    illustrations = _illustrations(images, types, seed, parts_of)
     if illustrations is not None and len({*types} & {*illustrations.types}) < 2:
         found = f"images of {', '.join(illustrations.types)}"
         expected = f"at least two of the frames' types, {', '.join(types)}"
         raise WordsError(f"{images}: found {found}, expected {expected}")
     plan = Plan(seed, sentences, parts_of, illustrations)
 
-    def rows(language: Language, split: str, number: int, labels: Sequence[str]) -> Iterator[Row]:
-        return Writer(language, split, plan, number).rows()
+    for split in SPLITS:
+        if parts_of[split] and not plan.count(split):
+            found = f"sentences: found {sentences}, of which {split} gets none"
+            raise SourceError(f"{found}, expected more, or the weight 0 for {split}")
+    divisions = divide(read, seed, parts_of)
+
+    def rows(division: Division, split: str, number: int, labels: Sequence[str]) -> Iterator[Row]:
+        return Writer(division, split, plan, number).rows()
 
     def find(data_dir: Path, options: ReadOptions) -> list[Part]:
         return [
-            Part(split, language.lang, partial(rows, language, split, number))
-            for number, language in enumerate(read)
+            Part(split, division.language.lang, partial(rows, division, split, number))
+            for number, division in enumerate(divisions)
             for split in SPLITS
             if plan.count(split)
         ]
@@ -119,10 +126,12 @@ def _shares(weights: Sequence[int] | None) -> Shares:
     return {split: weight / sum(weights) for split, weight in zip(SPLITS, weights, strict=True)}
 
 
-def _illustrations(images: Path | str | None, seed: int, shares: Shares) -> Illustrations | None:
+def _illustrations(
+    images: Path | str | None, types: Sequence[str], seed: int, shares: Shares
+) -> Illustrations | None:
     if images is None:
         return None
-    return Drawings() if str(images) == DRAWN else ImageFolder(Path(images), seed, shares)
+    return Drawings() if str(images) == DRAWN else ImageFolder(Path(images), types, seed, shares)
 
 
 def _language(

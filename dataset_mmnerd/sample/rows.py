@@ -43,8 +43,8 @@ from .embedded import SAMPLE_LANGUAGES, embedded_language, invented_names
 from .illustrations import NO_ENTITY, Drawings, Illustrations
 from .scenes import SCENES
 from .sentences import Filler, Sentence
-from .splitting import SENTENCE_SHARES, Shares, divided, language_of_split, word_shares
-from .words import Chunk, Frame, Language, type_of
+from .splitting import SENTENCE_SHARES, Division, Shares, divide, divided, word_shares
+from .words import Chunk, Frame, type_of
 
 # Shares of a split's sentences; the rest are sentences whose words decide, without an image.
 _IMAGE_DECIDES = 0.40
@@ -99,23 +99,23 @@ class Writer:
     """The rows of one language and split.
 
     Args:
-        language: frames and names, of all splits.
+        division: frames and names of the language, divided among the splits by the plan's seed.
         split: the split.
         plan: what to generate.
         number: the number of the language among those that share the pool of invented names.
     """
 
-    def __init__(self, language: Language, split: str, plan: Plan, number: int = 0) -> None:
+    def __init__(self, division: Division, split: str, plan: Plan, number: int = 0) -> None:
         self._plan, self._split, self._number = plan, split, number
-        self._lang = language.lang
-        self._name = f"{language.lang}-{split}"
+        self._lang = division.language.lang
+        self._name = f"{self._lang}-{split}"
         self._random = Random(f"{plan.seed} {self._lang} {split}")
-        mine = language_of_split(language, split, plan.seed, plan.shares)
+        mine = division.of_split[split]
         self._frames = mine.frames
         self._filler = Filler(mine, self._random)
         self._images = plan.illustrations
         self._shown = self._images.types if self._images is not None else ()
-        self._types = [name for name in language.entity_types() if name in self._shown]
+        self._types = [name for name in division.language.entity_types() if name in self._shown]
         self._decided = self._types if plan.types is None else list(plan.types)
 
     def rows(self) -> Iterator[Row]:
@@ -261,9 +261,10 @@ def _writers(
     if unknown:
         known = ", ".join(SAMPLE_LANGUAGES)
         raise ValueError(f"languages: found {unknown[0]!r}, expected some of {known}")
-    for lang in languages:
+    divisions = divide([*map(embedded_language, SAMPLE_LANGUAGES)], plan.seed, plan.shares)
+    for lang in languages:  # what one language has does not depend on the others that are taken
         number = SAMPLE_LANGUAGES.index(lang)
-        yield Writer(embedded_language(lang), split, plan, number)
+        yield Writer(divisions[number], split, plan, number)
 
 
 def sample_sentences(

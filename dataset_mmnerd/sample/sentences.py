@@ -15,6 +15,7 @@ from .words import (
     CHOICE,
     IMAGE,
     LAST,
+    NAME,
     NUMBER,
     Chunk,
     Frame,
@@ -23,7 +24,6 @@ from .words import (
     Pattern,
     Section,
     Slot,
-    begins_with_vowel,
     is_within,
     type_of,
 )
@@ -66,11 +66,13 @@ class Sentence:
         tokens: the words.
         tags: an IOB2 label for each.
         slots: (section, name) of each entity; the section of a `{?}` is its type.
+        texts: what the slots of sections that are no entities were filled with.
     """
 
     tokens: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     slots: list[tuple[str, str]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
 
 class Filler:
@@ -130,6 +132,8 @@ class Filler:
                 kind, found, own = entity_type, name, entity_type
             else:
                 kind, found = self._slot(part, sentence)
+                if part.does == NAME and own is None:
+                    sentence.texts.append(found)
             text += found.replace(" ", "") if text.endswith("#") else found
             if own is not None:
                 sentence.slots.append((kind, found))
@@ -153,8 +157,8 @@ class Filler:
         if slot.does in (AGAIN, LAST):
             kind, text = self._used(slot, sentence)
             return kind, text if slot.does == AGAIN else text.split()[-1]
-        used = [text for _, text in sentence.slots]
-        for _ in range(_TRIES):  # another name than before, if there are enough
+        used = [*sentence.texts, *(text for _, text in sentence.slots)]
+        for _ in range(_TRIES):  # another name or text than before, if there are enough
             kind, text = self._name(slot.kind)
             if text not in used:
                 break
@@ -182,24 +186,17 @@ class Filler:
         if not sentence.tokens or sentence.tags[-1] != "O":
             return words
         before = sentence.tokens[-1]
-        for join in self._joins.get(before.lower(), ()):
-            if join.after == "V":
-                meets = begins_with_vowel(words[0])
-            else:
-                meets = words[0] == join.after and (len(words) > 1 or join.words[-1] == join.after)
-            if not meets:
-                continue
-            made = list(join.words)
-            if before[0].isupper():
-                made[0] = made[0][0].upper() + made[0][1:]
-            if made[-1] == join.after:
-                made.pop()
-            elif join.after != "V":
-                words = words[1:]
-            sentence.tokens[-1:] = made
-            sentence.tags[-1:] = ["O"] * len(made)
+        join = next((one for one in self._joins.get(before.lower(), ()) if one.meets(words)), None)
+        if join is None:
             return words
-        return words
+        made = list(join.words)
+        if before[0].isupper():
+            made[0] = made[0][0].upper() + made[0][1:]
+        if made[-1] == join.after:
+            made.pop()
+        sentence.tokens[-1:] = made
+        sentence.tags[-1:] = ["O"] * len(made)
+        return words[1:] if join.takes_up() else words
 
     def _with_typo(self, tokens: Sequence[str], tags: Sequence[str]) -> list[str]:
         """The words with an error in one that is no entity, if one is long enough."""

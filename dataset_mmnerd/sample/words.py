@@ -21,7 +21,7 @@ entity. A name loses its spaces behind `#`.
 dot is the entity type, in capitals. A name may have slots: `University of {LOC.city}`,
 `{5..500} mg`. Names of a section `[PER.f, invented]` are divided among the splits; all others may
 occur in each. `[joins]` has the contractions of a language: `a V -> an`, `de Le -> du`, where `V`
-is a vowel (see `Join`).
+is a vowel (see `Join`); the first that fits is made.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from typing import Protocol
 
 from dataset_mmnerd.quoting import quoted, shorten
 
+from .scenes import SCENES
+
 REGISTERS = ("encyclopaedia", "news", "posts", "chat")
 IMAGE, NUMBER, CHOICE, AGAIN, LAST, NAME = "image", "number", "choice", "again", "last", "name"
 
@@ -46,6 +48,7 @@ _RANGE = re.compile(r"(\d{1,9})\.\.(\d{1,9})")
 _SECTION = re.compile(rf"({_KIND})(, invented)?")
 _JOIN = re.compile(r"(\S+) (\S+) -> (\S+(?: \S+)*)")
 _MOST_BYTES = 16 * 2**20
+_DEEPEST = 20
 
 
 class WordsError(ValueError):
@@ -131,13 +134,29 @@ class Frames:
 class Join:
     """A contraction of a word and the name behind it: `before` and the name become `words`.
 
-    `after` is `V` (the name begins with a vowel) or the name's first word, which is then part of
-    `words`. If `words` ends with it, it stays the name's first word: `de Haïti -> d' Haïti`.
+    `after` is one of three:
+
+    * `V`: the name begins with a vowel.
+    * `I*`: the name begins with `I`.
+    * The name's first word, which is then part of `words`. If `words` ends with it, it stays the
+      name's first word: `de Haïti -> d' Haïti`.
     """
 
     before: str
     after: str
     words: tuple[str, ...]
+
+    def meets(self, name: Sequence[str]) -> bool:
+        """Whether a name, by its words, is contracted with `before`."""
+        if self.after == "V":
+            return begins_with_vowel(name[0])
+        if self.after.endswith("*"):
+            return name[0].startswith(self.after[:-1])
+        return name[0] == self.after and (len(name) > 1 or self.words[-1] == self.after)
+
+    def takes_up(self) -> bool:
+        """Whether the name's first word becomes part of `words`."""
+        return self.after != "V" and not self.after.endswith("*") and self.words[-1] != self.after
 
 
 @dataclass(frozen=True)
@@ -205,7 +224,7 @@ def _sections(file: TextFile, name: str) -> Iterator[tuple[Place, str, list[tupl
         if line.startswith("[") and line.endswith("]"):
             if title is not None:
                 yield *title, lines
-            title, lines = (place, line[1:-1]), []
+            title, lines = (place, " ".join(line[1:-1].split())), []
         elif title is None:
             raise place.fault(quoted(line), "a line such as [words decide] first")
         else:
@@ -266,17 +285,20 @@ def _slot(text: str, place: Place) -> Slot:
         does = {"=": AGAIN, "~": LAST}.get(text[0], NAME)
         return Slot(does, text.lstrip("=~"))
     expected = "{LOC.city}, {month}, {1950..2020}, {was|is}, {=PER}, {~PER} or {?}"
-    raise place.fault(f"the slot {{{shorten(text)}}}", expected)
+    raise place.fault(f"the slot {quoted('{' + text + '}')}", expected)
 
 
-def _refuse_repeated(patterns: Iterable[Pattern], *, what: str) -> None:
-    first: dict[str, Pattern] = {}
-    for pattern in patterns:
-        other = first.setdefault(pattern.text, pattern)
-        if other is not pattern:
-            found = f"the {what} {quoted(pattern.text)} again"
-            where = f"{other.place.file}, line {other.place.line}"
-            raise pattern.place.fault(found, f"it once ({where})")
+def _refuse_repeated(lines: Iterable[tuple[Place, str]], *, what: str) -> None:
+    first: dict[str, Place] = {}
+    for place, text in lines:
+        if text in first:
+            where = f"{first[text].file}, line {first[text].line}"
+            raise place.fault(f"the {what} {quoted(text)} again", f"it once ({where})")
+        first[text] = place
+
+
+def _texts(patterns: Iterable[Pattern]) -> Iterator[tuple[Place, str]]:
+    return ((pattern.place, pattern.text) for pattern in patterns)
 
 
 # Frames -------------------------------------------------------------------------------------------
@@ -289,6 +311,8 @@ def read_frames(files: Sequence[tuple[TextFile, str]]) -> Frames:
         WordsError: if a file has a fault.
     """
     frames = Frames()
+    tails: list[tuple[Place, str]] = []
+    boards: list[tuple[Place, str]] = []
     for file, name in files:
         for place, title, lines in _filled(_sections(file, name)):
             what, _, register = title.partition(": ")
@@ -298,9 +322,11 @@ def read_frames(files: Sequence[tuple[TextFile, str]]) -> Frames:
                 _NO_ENTITY: frames.no_entity,
             }.get(what)
             if title == "tails":
-                frames.tails += [line for _, line in lines]
+                tails += [(at, _plain(line, at)) for at, line in lines]
             elif title == "boards":
-                frames.boards.update(_boards(lines))
+                for at, scene, text in _boards(lines):
+                    boards.append((at, scene))
+                    frames.boards[scene] = text
             elif into is not None and register in (*REGISTERS, ""):
                 into += [_frame(line, at, what, register) for at, line in lines]
             else:
@@ -310,7 +336,11 @@ def read_frames(files: Sequence[tuple[TextFile, str]]) -> Frames:
                     f"R is one of {registers}"
                 )
                 raise place.fault(f"the section [{shorten(title)}]", expected)
-    _refuse_repeated([*frames.image_decides, *frames.words_decide, *frames.no_entity], what="frame")
+    every = [*frames.image_decides, *frames.words_decide, *frames.no_entity]
+    _refuse_repeated(_texts(every), what="frame")
+    _refuse_repeated(tails, what="tail")
+    _refuse_repeated(boards, what="scene")
+    frames.tails = [line for _, line in tails]
     if not frames.words_decide:
         names = ", ".join(name for _, name in files)
         raise WordsError(f"{names}: found no section [words decide], expected at least one frame")
@@ -339,20 +369,32 @@ def _frame(line: str, place: Place, what: str, register: str) -> Frame:
             found = f"{{{mark}{slot.kind}}} in {quoted(line)}"
             raise place.fault(found, f"a slot {{{slot.kind}}} before it")
     for chunk in frame.chunks:
-        types = {part.entity_type for part in chunk if isinstance(part, Slot) and part.entity_type}
+        types = [part.entity_type for part in chunk if isinstance(part, Slot) and part.entity_type]
         if len(types) > 1:
-            raise place.fault(f"slots of {' and '.join(sorted(types))} in one word", "one type")
+            raise place.fault(f"slots of {' and '.join(types)} in one word", "one entity")
     return frame
 
 
-def _boards(lines: Iterable[tuple[Place, str]]) -> Iterator[tuple[str, str]]:
+def _plain(line: str, place: Place) -> str:
+    if "{" in line or "}" in line:
+        raise place.fault(f"a slot in the tail {quoted(line)}", "words alone")
+    return line
+
+
+def _boards(lines: Iterable[tuple[Place, str]]) -> Iterator[tuple[Place, str, str]]:
+    """(place, scene, text) of each scene."""
+    known = {"O"}.union(*SCENES.values())
     for place, line in lines:
         scenes, colon, text = line.partition(": ")
         if not colon or not text.isascii():
             raise place.fault(
                 quoted(line), "scenes and a text in ASCII, such as van: AT YOUR SERVICE"
             )
-        yield from ((scene, text) for scene in scenes.split(", "))
+        for scene in scenes.split(", "):
+            if scene not in known:
+                expected = f"one of {shorten(', '.join(sorted(known)))}"
+                raise place.fault(f"the scene {quoted(scene)}", expected)
+            yield place, scene, text
 
 
 # Names --------------------------------------------------------------------------------------------
@@ -369,14 +411,18 @@ def read_names(files: Sequence[tuple[TextFile, str]]) -> Names:
     for file, name in files:
         for place, title, lines in _filled(_sections(file, name)):
             if title == "joins":
+                _refuse_repeated(
+                    ((at, line.partition(" -> ")[0]) for at, line in lines), what="join"
+                )
                 joins += [_join(line, at) for at, line in lines]
                 continue
             found = _SECTION.fullmatch(title)
             if found is None:
                 expected = "a name such as [PER.f], [LOC.city, invented] or [month], or [joins]"
                 raise place.fault(f"the section [{shorten(title)}]", expected)
+            _check_type(found[1], place)
             names = [Pattern(_chunks(line, at), at, line) for at, line in lines]
-            _refuse_repeated(names, what="name")
+            _refuse_repeated(_texts(names), what="name")
             kind, invented = found[1], found[2] is not None
             other = sections.get(kind)
             if other is not None and other.invented != invented:
@@ -386,6 +432,13 @@ def read_names(files: Sequence[tuple[TextFile, str]]) -> Names:
             once = {name.text: name for name in (*names, *before)}  # files may share names
             sections[kind] = Section(kind, tuple(once.values()), place, invented)
     return Names(sections, tuple(joins))
+
+
+def _check_type(kind: str, place: Place) -> None:
+    """Entity types are told from labels: `O` is none, and `B-PER` is a label."""
+    name = type_of(kind)
+    if name is not None and (name == "O" or "-" in name):
+        raise place.fault(f"the type {quoted(name)}", "one such as PER, DRUG or BOOK_TITLE")
 
 
 def _join(line: str, place: Place) -> Join:
@@ -406,18 +459,19 @@ def _check(patterns: Iterable[Pattern], names: Names) -> None:
 
 
 def _check_names(names: Names) -> None:
-    """Slots of names have sections, and no name leads back to its own section."""
+    """Slots of names have sections, no name leads back to its own section or is empty."""
     patterns = [name for section in names.sections.values() for name in section.names]
     for pattern in patterns:
         wrong = next((s for s in pattern.slots() if s.does not in (NAME, NUMBER, CHOICE)), None)
         if wrong is not None:
             raise pattern.place.fault(f"the slot of {quoted(pattern.text)}", "one of a section")
     _check(patterns, names)
-    done: set[str] = set()
+    may_be_empty: dict[str, bool] = {}
 
     def visit(section: Section, above: tuple[str, ...]) -> None:
-        if section.kind in done:
+        if section.kind in may_be_empty:
             return
+        may_be_empty[section.kind] = False
         for name in section.names:
             for slot in name.slots():
                 for below in names.matching(slot.kind) if slot.does == NAME else ():
@@ -426,11 +480,50 @@ def _check_names(names: Names) -> None:
                             f"a name of [{section.kind}] that contains itself: {quoted(name.text)}"
                         )
                         raise name.place.fault(found, "slots of other sections")
+                    if len(above) >= _DEEPEST:
+                        found = f"slots within slots {len(above) + 1} deep, {quoted(name.text)}"
+                        raise name.place.fault(found, f"at most {_DEEPEST}")
                     visit(below, (*above, section.kind))
-        done.add(section.kind)
+            if all(can_be_empty(part) for chunk in name.chunks for part in chunk):
+                may_be_empty[section.kind] = True
+                if type_of(section.kind):
+                    found = f"the name {quoted(name.text)}, which may be empty"
+                    raise name.place.fault(found, "a word in each of its forms")
+
+    def can_be_empty(part: str | Slot) -> bool:
+        if not isinstance(part, Slot):
+            return False
+        if part.does == NAME:
+            return any(may_be_empty[below.kind] for below in names.matching(part.kind))
+        return part.does == CHOICE and "" in part.choices
 
     for section in names.sections.values():
         visit(section, ())
+
+
+def _check_plain_texts(frames: Iterable[Frame], names: Names) -> None:
+    """The texts that are no entity have none within: it would have no label."""
+    left = [
+        section
+        for frame in frames
+        for slot in frame.slots()
+        if slot.does == NAME and slot.entity_type is None
+        for section in names.matching(slot.kind)
+    ]
+    seen: set[str] = set()
+    while left:
+        section = left.pop()
+        if section.kind in seen:
+            continue
+        seen.add(section.kind)
+        for name in section.names:
+            for slot in name.slots():
+                if slot.entity_type:
+                    found = f"the entity {{{slot.kind}}} in a text of [{section.kind}]"
+                    expected = "none in a section in small letters that frames have a slot of"
+                    raise name.place.fault(found, expected)
+                if slot.does == NAME:
+                    left += names.matching(slot.kind)
 
 
 @dataclass(frozen=True)
@@ -457,10 +550,9 @@ def read_language(
     """
     found = Language(lang, read_frames(frames), read_names(names))
     _check_names(found.names)
-    _check(
-        [*found.frames.image_decides, *found.frames.words_decide, *found.frames.no_entity],
-        found.names,
-    )
+    every = [*found.frames.image_decides, *found.frames.words_decide, *found.frames.no_entity]
+    _check(every, found.names)
+    _check_plain_texts(every, found.names)
     return found
 
 

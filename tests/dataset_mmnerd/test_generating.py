@@ -13,18 +13,19 @@ from PIL import Image
 from dataset_mmnerd.build import build
 from dataset_mmnerd.commands import main
 from dataset_mmnerd.generating import generated_source
-from dataset_mmnerd.sample import WordsError
+from dataset_mmnerd.sample import SAMPLE_LANGUAGES, WordsError
 from dataset_mmnerd.sample.embedded import embedded_language, international_names
-from dataset_mmnerd.sample.illustrations import Drawings
+from dataset_mmnerd.sample.illustrations import Drawings, ImageFolder
 from dataset_mmnerd.sample.rows import Plan, Writer
 from dataset_mmnerd.sample.sentences import VARIANTS, Filler
-from dataset_mmnerd.sample.splitting import SENTENCE_SHARES, language_of_split
+from dataset_mmnerd.sample.splitting import SENTENCE_SHARES, divide
 from dataset_mmnerd.sample.words import REGISTERS, read_frames, read_language, read_names
 from dataset_mmnerd.sources import OpenSource, SourceError
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "generating.md").read_text("utf-8")
 WORDS = ROOT / "examples" / "words"
+TRAIN_ALONE = {"train": 1.0, "validation": 0.0, "test": 0.0}
 FRAMES = """\
 # Notes of a ward.
 [image decides]
@@ -78,6 +79,13 @@ class Text:
 
 def language(frames=FRAMES, names=NAMES, lang="en"):
     return read_language(lang, [(Text(frames), "frames.txt")], [(Text(names), "names.txt")])
+
+
+def test_a_text_is_not_taken_twice_while_there_are_others():
+    names = "[PER]\nAda\n[day]\nMonday\nFriday\n"
+    for seed in range(9):
+        words, _ = filled("{PER} , {day} and {day}", names, seed)
+        assert sorted(words.split()[2:]) == ["Friday", "Monday", "and"]
 
 
 def filled(frame, names=NAMES, seed=1):
@@ -155,15 +163,27 @@ def test_names_may_have_slots_and_take_the_type_of_their_section():
         ("De {LOC} à Rome", "Albanie", "D' Albanie à Rome"),
         ("le port du {LOC}", "Oman", "le port de l' Oman"),
         ("le port du {LOC}", "Pérou", "le port du Pérou"),
+        ("la vie de {LOC}", "Hector Town", "la vie d' Hector Town"),
+        ("Y {LOC}", "Hierro", "Y Hierro"),
+        ("Y {LOC}", "Hispalis", "E Hispalis"),
+        ("in the {LOC}", "The Hague", "in The Hague"),
         ("de l' air , {LOC}", "Albanie", "de l' air , Albanie"),
     ],
 )
 def test_contractions_are_made_only_where_a_word_meets_a_name(frame, name, expected):
-    joins = "[joins]\nde V -> d'\ndu V -> de l'\nde Haïti -> d' Haïti\nde Le -> du\n"
+    joins = """[joins]
+de V -> d'
+du V -> de l'
+de Haïti -> d' Haïti
+de Le -> du
+de Hector* -> d'
+y Hie* -> y
+y Hi* -> e
+the The -> The
+"""
     words, tags = filled(frame, f"{joins}[LOC]\n{name}\n")
     assert words == expected
     assert tags.split().count("B-LOC") == 1
-    assert "I-" not in tags
     assert len(tags.split()) == len(words.split())
 
 
@@ -216,7 +236,7 @@ BAD_FRAMES = [
     ),
     (
         "[words decide]\nHi {PER!} .\n",
-        "line 2: found the slot {PER!}, expected {LOC.city}, {month}",
+        "line 2: found the slot '{PER!}', expected {LOC.city}, {month}",
     ),
     ("[words decide]\nHi {9..2} {PER}\n", "line 2: found the range '9..2', expected the smaller"),
     ("[words decide]\n{a |b} {PER}\n", "line 2: found a space at the end of a text of {a |b}"),
@@ -231,7 +251,22 @@ BAD_FRAMES = [
     ),
     (
         "[words decide]\n{PER}-{LOC}\n",
-        "line 2: found slots of LOC and PER in one word, expected one",
+        "line 2: found slots of PER and LOC in one word, expected one",
+    ),
+    (
+        "[words decide]\n{PER}/{PER}\n",
+        "line 2: found slots of PER and PER in one word, expected one",
+    ),
+    ("[words decide]\nHi { PER }\n", "line 2: found the slot '{ PER }', expected {LOC.city}"),
+    (
+        "[words decide]\nHi {PER}\n[tails]\nby {PER}\n",
+        "line 4: found a slot in the tail 'by {PER}'",
+    ),
+    ("[words decide]\nHi {PER}\n[tails]\nlol\nlol\n", "line 5: found the tail 'lol' again"),
+    ("[words decide]\nHi {PER}\n[boards]\nvan, van: GO\n", "line 4: found the scene 'van' again"),
+    (
+        "[words decide]\nHi {PER}\n[boards]\nspaceship: GO\n",
+        "line 4: found the scene 'spaceship', expected one of O, abstract",
     ),
     ("[words decide]\n\n[tails]\nlol\n", "line 1: found .words decide. without a line, expected"),
     (
@@ -267,6 +302,21 @@ BAD_NAMES = [
     ("[PER]\n{=PER} x\n", "line 2: found the slot of '{=PER} x', expected one of a section"),
     ("[PER]\nDr {ORG}\n", "line 2: found the slot {ORG}, expected a section of the names: PER"),
     ("[PER]\nDr {LOC}\n[LOC]\n{PER} Street\n", "found a name of .LOC. that contains itself"),
+    (
+        "[PER]\n{|Dr} {|Ada}\n",
+        "line 2: found the name '{|Dr} {|Ada}', which may be empty, expected",
+    ),
+    ("[PER]\n{title}\n[title]\n{|Dr}\n", "line 2: found the name '{title}', which may be empty"),
+    ("[O]\nAda\n", "line 1: found the type 'O', expected one such as PER, DRUG"),
+    ("[B-PER]\nAda\n", "line 1: found the type 'B-PER', expected one such as PER, DRUG"),
+    (
+        "[joins]\na V -> an\na V -> am\n[PER]\nAda\n",
+        "line 3: found the join 'a V' again, expected it once",
+    ),
+    (
+        "[PER]\n{a0}\n" + "".join(f"[a{n}]\n{{a{n + 1}}}\n" for n in range(30)) + "[a30]\nx\n",
+        "line 42: found slots within slots 21 deep, '{a20}', expected at most 20",
+    ),
     ("[PER, inventd]\nAda\n", r"line 1: found the section .PER, inventd., expected a name such as"),
     (
         "[joins]\nde V = d'\n[PER]\nAda\n",
@@ -283,12 +333,60 @@ def test_a_fault_of_names_names_file_and_line(names, message):
 
 def test_too_few_names_or_frames_to_divide_are_named():
     few = language(names=NAMES.replace("Belmox forte\nCorvadon\n", ""))
-    with pytest.raises(WordsError, match=r"names.txt, line 1: found 2 names, expected at least 3"):
-        language_of_split(few, "test", 1, SENTENCE_SHARES)
-    alone = {"train": 1.0, "validation": 0.0, "test": 0.0}
-    kept = language_of_split(few, "train", 1, alone)
+    with pytest.raises(
+        WordsError, match=r"names.txt, line 2: found 2 names .DRUG., expected at least 3"
+    ):
+        divide([few], 1, SENTENCE_SHARES)
+    kept = divide([few], 1, TRAIN_ALONE)[0].of_split["train"]
     assert len(kept.frames.words_decide) == 3
     assert len(kept.names.sections["DRUG"].names) == 2
+
+
+def test_a_text_without_a_label_has_no_entity_within():
+    names = "[motto]\nI love {LOC}\n[LOC]\nRome\n[PER]\nAda of {old}\n[old]\nOld {LOC}\n"
+    language("[words decide]\nHi {PER} .\n", names)  # within a name it belongs to the entity
+    with pytest.raises(WordsError, match=r"names.txt, line 2: found the entity {LOC} in a text of"):
+        language("[words decide]\nHi {PER} .\n[no entity]\nOh : {motto}\n", names)
+
+
+# Splits -------------------------------------------------------------------------------------------
+
+
+def texts_of(division, split):
+    """The frames and invented names of one split."""
+    of = division.of_split[split]
+    frames = [*of.frames.image_decides, *of.frames.words_decide, *of.frames.no_entity]
+    names = [name for one in of.names.sections.values() if one.invented for name in one.names]
+    return {pattern.text for pattern in (*frames, *names)}
+
+
+@pytest.mark.parametrize("seed", [7, 19, 20])
+def test_no_frame_and_no_invented_name_is_in_two_splits_of_any_languages(seed):
+    languages = [
+        *map(embedded_language, SAMPLE_LANGUAGES),
+        embedded_like("it"),
+        embedded_like("nl"),
+    ]
+    found = {"train": set(), "validation": set(), "test": set()}
+    for division in divide(languages, seed, SENTENCE_SHARES):
+        for split, texts in found.items():
+            texts |= texts_of(division, split)
+    assert min(map(len, found.values())) > 100
+    assert not found["train"] & (found["validation"] | found["test"])
+    assert not found["validation"] & found["test"]
+
+
+def test_a_name_of_two_languages_and_sections_is_in_the_same_split_of_all():
+    one = language()
+    other = language(names=NAMES.replace("[DOSE]", "Ardux\n[DOSE, invented]\nZolamid\n"), lang="fr")
+    for seed in range(20):
+        splits = {}
+        for division in divide([one, other], seed, SENTENCE_SHARES):
+            for split in SENTENCE_SHARES:
+                for text in texts_of(division, split):
+                    splits.setdefault(text, set()).add(split)
+        assert {len(found) for found in splits.values()} == {1}
+        assert splits["Zolamid"] <= {*SENTENCE_SHARES}
 
 
 # Data sets ----------------------------------------------------------------------------------------
@@ -351,7 +449,7 @@ def test_too_few_frames_for_the_types_that_an_image_decides_are_named():
     with pytest.raises(
         WordsError, match=r"found 1 frames .image decides. and 0 tails for validation"
     ):
-        next(Writer(few, "validation", plan).rows())
+        next(Writer(divide([few], 3, SENTENCE_SHARES)[0], "validation", plan).rows())
 
 
 def test_drawings_need_types_that_are_drawn(ward):
@@ -370,6 +468,7 @@ def test_drawings_need_types_that_are_drawn(ward):
         ({"languages": ["../en"]}, "expected a language code"),
         ({"sentences": 0}, "sentences: found 0, expected at least 1"),
         ({"shares": (0, 0, 0)}, "shares of the splits: found"),
+        ({"sentences": 2}, "sentences: found 2, of which validation gets none, expected more, or"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
@@ -381,6 +480,60 @@ def test_a_missing_file_or_folder_is_named(tmp_path):
     for given in ({"frames": [tmp_path / "no.txt"]}, {"images": tmp_path}):
         with pytest.raises(WordsError, match=f"{tmp_path}.*: found no f"):
             generated_source(["en"], sentences=9, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("DRUG/9.png", b"not an image", r"9.png: found .*, expected "),
+        (
+            "DRUGS/9.png",
+            None,
+            "DRUGS: found a folder of no type, expected .* DOSE, DRUG, and perhaps O/",
+        ),
+        ("O/notes.txt", b"none", "O: found 0, expected at least 3 different images"),
+    ],
+)
+def test_a_fault_of_own_images_is_named_before_anything_is_written(ward, name, content, message):
+    for number, kind in enumerate(["DRUG", "DOSE"] * 3):
+        folder = ward / "images" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (20 * number, 90, 90)).save(folder / f"{number}.png")
+    path = ward / "images" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((folder / "1.png").read_bytes() if content is None else content)
+    words = ["--frames", str(ward / "frames.txt"), "--names", str(ward / "names.txt")]
+    options = [
+        "--languages",
+        "en",
+        "--images",
+        str(ward / "images"),
+        "--out",
+        str(ward / "a" / "set"),
+    ]
+    with pytest.raises(ValueError, match=message):
+        main(["generate", *options, *words])
+    assert not (ward / "a").exists()
+
+
+def test_an_image_under_two_names_is_in_one_split(ward):
+    images = ward / "images"
+    for number in range(12):
+        for kind, name in (
+            ("DRUG", f"{number}.png"),
+            ("DRUG", f"x{number}.png"),
+            ("DOSE", "y.png"),
+        ):
+            (images / kind).mkdir(parents=True, exist_ok=True)
+            image = Image.new("RGB", (40, 40), (20 * number, 90, 90))
+            image.save(images / kind / name.replace("y", f"{11 - number}y"))
+    folder = ImageFolder(images, ["DRUG", "DOSE"], 3, SENTENCE_SHARES)
+    contents = {"train": set(), "validation": set(), "test": set()}
+    for split, found in contents.items():
+        for kind in folder.types:
+            chosen = {folder.choose(kind, split, Random(n)) for n in range(60)}
+            found |= {Path(path).read_bytes() for path in chosen}
+    assert sum(map(len, contents.values())) == len(set.union(*contents.values())) == 12
 
 
 def test_languages_are_folders(ward):
@@ -415,7 +568,8 @@ def embedded_like(lang):
 def test_the_same_seed_gives_the_same_sentences_and_another_one_others():
     def rows(seed):
         plan = Plan(seed, 60, SENTENCE_SHARES)
-        return [row["tokens"] for row in Writer(embedded_language("de"), "test", plan).rows()]
+        division = divide([embedded_language("de")], seed, SENTENCE_SHARES)[0]
+        return [row["tokens"] for row in Writer(division, "test", plan).rows()]
 
     assert rows(1) == rows(1) != rows(2)
 
@@ -423,9 +577,8 @@ def test_the_same_seed_gives_the_same_sentences_and_another_one_others():
 def test_a_data_set_without_a_test_part_learns_from_every_frame_and_name():
     source = generated_source(["en"], sentences=900, shares=(100, 0, 0))
     assert {part.split for part in source.find(None, None)} == {"train"}
-    taken = {"train": 1.0, "validation": 0.0, "test": 0.0}
     language = embedded_language("en")
-    kept = language_of_split(language, "train", 19, taken)
+    kept = divide([language], 19, TRAIN_ALONE)[0].of_split["train"]
     assert len(kept.frames.words_decide) == len(language.frames.words_decide)
 
 
@@ -434,9 +587,10 @@ def test_sentences_that_the_image_decides_are_never_the_same_with_another_label(
     frames += "".join(f"{word} met {{PER}} in {{LOC}} .\n" for word in ("He", "She", "They"))
     source_frames = language(frames, GOOD_NAMES)
     plan = Plan(3, 300, SENTENCE_SHARES, Drawings())
+    division = divide([source_frames], 3, SENTENCE_SHARES)[0]
     drafts = [
         draft.sentence.tokens
-        for draft in Writer(source_frames, "train", plan)._image_decides(plan.count("train"))
+        for draft in Writer(division, "train", plan)._image_decides(plan.count("train"))
     ]
     texts = [" ".join(tokens) for tokens in drafts]
     assert len(texts) == len(set(texts)) > 0
