@@ -29,9 +29,7 @@ from dataset_mmnerd import markdown
 from dataset_mmnerd.files import write_lines
 from dataset_mmnerd.sample import SAMPLE_LANGUAGES, Plan
 from dataset_mmnerd.sample.embedded import embedded_language
-from dataset_mmnerd.sample.rows import Writer
-from dataset_mmnerd.sample.splitting import divide
-from dataset_mmnerd.sample.words import (
+from dataset_mmnerd.sample.language import (
     NAME,
     REGISTERS,
     Frame,
@@ -40,6 +38,8 @@ from dataset_mmnerd.sample.words import (
     Section,
     type_of,
 )
+from dataset_mmnerd.sample.rows import Writer
+from dataset_mmnerd.sample.splitting import divide
 from dataset_mmnerd.schema import Row
 
 _Item = TypeVar("_Item")

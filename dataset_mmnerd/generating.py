@@ -21,9 +21,10 @@ from .sample.embedded import (
     international_names,
 )
 from .sample.illustrations import Drawings, Illustrations, ImageFolder
+from .sample.language import Language, WordsError
 from .sample.rows import Writer
 from .sample.splitting import SENTENCE_SHARES, Division, Shares, divide
-from .sample.words import Language, TextFile, WordsError, own_files, read_language
+from .sample.words import TextFile, own_files, read_language
 from .schema import DEFAULT_ENTITY_TYPES, SPLITS, Row
 from .sources import Part, ReadOptions, Source, SourceError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import resources
 
-from .words import Language, TextFile, lines_of, read_language
+from .language import Language
+from .words import TextFile, lines_of, read_language
 
 INTERNATIONAL = "international"
 """The name of the embedded file with names that are the same in many languages."""

@@ -13,9 +13,9 @@ from dataset_mmnerd.images import load_image, read_image
 from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS
 
 from .drawings import draw_image
+from .language import WordsError, is_within
 from .scenes import SCENES, SCENES_OF_KIND
 from .splitting import Shares, divided, word_shares
-from .words import WordsError, is_within
 
 NO_ENTITY = "O"
 """The folder, and the group of scenes, of images that show no entity."""

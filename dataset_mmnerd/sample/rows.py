@@ -1,6 +1,6 @@
 """Generated sentences with labels and images: the embedded sample, and data of any size.
 
-Sentences are frames with filled slots (`words.py`, `sentences.py`). Images are drawn
+Sentences are frames with filled slots (`language.py`, `sentences.py`). Images are drawn
 (`drawings.py`) or a user's (`illustrations.py`). There are two kinds of sentence with entities:
 
 * *The words decide*: "Police in Skelby are looking for a stolen tractor." The image shows the
@@ -41,10 +41,10 @@ from dataset_mmnerd.schema import (
 from .drawings import draw_image
 from .embedded import SAMPLE_LANGUAGES, embedded_language, invented_names
 from .illustrations import NO_ENTITY, Drawings, Illustrations
+from .language import Chunk, Frame, type_of
 from .scenes import SCENES
 from .sentences import Filler, Sentence
 from .splitting import SENTENCE_SHARES, Division, Shares, divide, divided, word_shares
-from .words import Chunk, Frame, type_of
 
 # Shares of a split's sentences; the rest are sentences whose words decide, without an image.
 _IMAGE_DECIDES = 0.40

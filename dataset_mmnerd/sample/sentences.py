@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from .words import (
+from .language import (
     AGAIN,
     CHOICE,
     IMAGE,

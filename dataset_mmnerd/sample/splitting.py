@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from dataset_mmnerd.schema import SPLITS
 
-from .words import REGISTERS, Frame, Language, Names, Pattern, Section
+from .language import REGISTERS, Frame, Language, Names, Pattern, Section
 
 Shares = Mapping[str, float]
 """The share of each split, by its name; 0 if it has none."""

@@ -16,10 +16,11 @@ from dataset_mmnerd.generating import generated_source
 from dataset_mmnerd.sample import SAMPLE_LANGUAGES, WordsError
 from dataset_mmnerd.sample.embedded import embedded_language, international_names
 from dataset_mmnerd.sample.illustrations import Drawings, ImageFolder
+from dataset_mmnerd.sample.language import REGISTERS
 from dataset_mmnerd.sample.rows import Plan, Writer
 from dataset_mmnerd.sample.sentences import VARIANTS, Filler
 from dataset_mmnerd.sample.splitting import SENTENCE_SHARES, divide
-from dataset_mmnerd.sample.words import REGISTERS, read_frames, read_language, read_names
+from dataset_mmnerd.sample.words import read_frames, read_language, read_names
 from dataset_mmnerd.sources import OpenSource, SourceError
 
 ROOT = Path(__file__).parents[2]

@@ -26,9 +26,9 @@ from dataset_mmnerd.sample import (
     words,
 )
 from dataset_mmnerd.sample.embedded import embedded_language, invented_names
+from dataset_mmnerd.sample.language import REGISTERS, type_of
 from dataset_mmnerd.sample.scenes import SCENES, SCENES_OF_KIND
 from dataset_mmnerd.sample.splitting import SENTENCE_SHARES, divide
-from dataset_mmnerd.sample.words import REGISTERS, type_of
 from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS, bio_labels
 
 
