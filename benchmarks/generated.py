@@ -29,15 +29,7 @@ from dataset_mmnerd import markdown
 from dataset_mmnerd.files import write_lines
 from dataset_mmnerd.sample import SAMPLE_LANGUAGES, Plan
 from dataset_mmnerd.sample.embedded import embedded_language
-from dataset_mmnerd.sample.language import (
-    NAME,
-    REGISTERS,
-    Frame,
-    Language,
-    Names,
-    Section,
-    type_of,
-)
+from dataset_mmnerd.sample.language import REGISTERS, Frame, Language, Names, type_of
 from dataset_mmnerd.sample.rows import Writer
 from dataset_mmnerd.sample.splitting import divide
 from dataset_mmnerd.schema import Row
@@ -91,7 +83,8 @@ def some(language: Language, amount: Amount, seed: int) -> Language:
         words_decide=some_frames(language.frames.words_decide, amount, f"{seed} words"),
         no_entity=some_frames(language.frames.no_entity, amount, f"{seed} none"),
     )
-    entities = sections_of_entities(language.names)
+    typed = (section for kind, section in language.names.sections.items() if type_of(kind))
+    entities = {section.kind for section in language.names.reached(typed)}
     sections = {
         kind: replace(section, names=tuple(part(section.names, amount.names, f"{seed} {kind}")))
         if kind in entities
@@ -116,25 +109,6 @@ def some_frames(frames: Sequence[Frame], amount: Amount, key: str) -> list[Frame
 def part(items: Sequence[_Item], share: float, key: str) -> list[_Item]:
     """A share of the items, at least one of some."""
     return Random(key).sample(items, len(items))[: max(1, round(share * len(items)))]
-
-
-def sections_of_entities(names: Names) -> set[str]:
-    """The sections that names of entities are from, and those that such names are made of."""
-
-    def parts_of(section: Section) -> Iterator[str]:
-        for name in section.names:
-            for slot in name.slots():
-                if slot.does == NAME:
-                    yield from (below.kind for below in names.matching(slot.kind))
-
-    left = [kind for kind in names.sections if type_of(kind)]
-    found: set[str] = set()
-    while left:
-        kind = left.pop()
-        if kind not in found:
-            found.add(kind)
-            left += parts_of(names.sections[kind])
-    return found
 
 
 def write_sentences(path: Path, amount: Amount, seed: int) -> None:

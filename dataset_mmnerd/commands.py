@@ -103,22 +103,11 @@ def parser(prog: str = "2mner data") -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=19, metavar="N")
     command.add_argument("--out", type=Path, required=True, help="the new folder")
     command.add_argument("--split", type=_shares, metavar="70/13/17", help="weights of the splits")
-    command.add_argument(
-        "--frames",
-        nargs="+",
-        type=Path,
-        default=(),
-        metavar="FILE",
-        help="own frames: files, or a folder with LANG/frames.txt",
-    )
-    command.add_argument(
-        "--names",
-        nargs="+",
-        type=Path,
-        default=(),
-        metavar="FILE",
-        help="own names: files, or a folder with LANG/names.txt",
-    )
+    for words in ("frames", "names"):
+        own = f"own {words}: files, or a folder with LANG/{words}.txt"
+        command.add_argument(
+            f"--{words}", nargs="+", type=Path, default=(), metavar="FILE", help=own
+        )
     command.add_argument(
         "--images", type=Path, metavar="DIR", help="a folder of images for each type, or `drawn`"
     )

@@ -25,8 +25,8 @@ from .sample.language import Language, WordsError
 from .sample.rows import Writer
 from .sample.splitting import SENTENCE_SHARES, Division, Shares, divide
 from .sample.words import TextFile, own_files, read_language
-from .schema import DEFAULT_ENTITY_TYPES, SPLITS, Row
-from .sources import Part, ReadOptions, Source, SourceError
+from .schema import SPLITS, Row, in_usual_order
+from .sources import Part, ReadOptions, Source, SourceError, check_shares
 
 DRAWN = "drawn"
 """The name of the drawn images, in place of a folder."""
@@ -83,7 +83,6 @@ def generated_source(
         expected = f"at least two of the frames' types, {', '.join(types)}"
         raise WordsError(f"{images}: found {found}, expected {expected}")
     plan = Plan(seed, sentences, parts_of, illustrations)
-
     for split in SPLITS:
         if parts_of[split] and not plan.count(split):
             found = f"sentences: found {sentences}, of which {split} gets none"
@@ -109,9 +108,7 @@ def generated_source(
         if not (frames or names)
         else "own frames or names",
     )
-    known = [name for name in DEFAULT_ENTITY_TYPES if name in types]
-    ordered = (*known, *(name for name in types if name not in known))
-    return Source(find, ordered, about=about, is_sample=True)
+    return Source(find, tuple(in_usual_order(types)), about=about, is_sample=True)
 
 
 def _about_images(images: Path | str) -> str:
@@ -121,9 +118,7 @@ def _about_images(images: Path | str) -> str:
 def _shares(weights: Sequence[int] | None) -> Shares:
     if weights is None:
         return SENTENCE_SHARES
-    if len(weights) != len(SPLITS) or min(weights) < 0 or sum(weights) <= 0:
-        expected = "three weights such as 70/13/17"
-        raise SourceError(f"shares of the splits: found {weights}, expected {expected}")
+    check_shares(weights, "70/13/17")
     return {split: weight / sum(weights) for split, weight in zip(SPLITS, weights, strict=True)}
 
 

@@ -98,7 +98,12 @@ def bio_labels(entity_types: Iterable[str] = DEFAULT_ENTITY_TYPES) -> list[str]:
 
 def entity_types(labels: Iterable[str]) -> list[str]:
     """The entity types of labels: `DEFAULT_ENTITY_TYPES` first, then others in their order."""
-    found = dict.fromkeys(label[2:] for label in labels if label != "O")
+    return in_usual_order(label[2:] for label in labels if label != "O")
+
+
+def in_usual_order(types: Iterable[str]) -> list[str]:
+    """Entity types, each once: `DEFAULT_ENTITY_TYPES` first, then others in their order."""
+    found = dict.fromkeys(types)
     known = [name for name in DEFAULT_ENTITY_TYPES if name in found]
     return known + [name for name in found if name not in DEFAULT_ENTITY_TYPES]
 
@@ -141,4 +146,5 @@ __all__ = [
     "bio_labels",
     "entity_types",
     "features",
+    "in_usual_order",
 ]

@@ -406,6 +406,13 @@ def split_by_group(row: Row, shares: Sequence[int]) -> str:
     return SPLITS[1] if point < shares[0] + shares[1] else SPLITS[2]
 
 
+def check_shares(shares: Sequence[int], example: str) -> None:
+    """Raise SourceError unless there is a weight for each split, and one that is not 0."""
+    if len(shares) != len(SPLITS) or min(shares) < 0 or sum(shares) <= 0:
+        expected = f"three weights such as {example}"
+        raise SourceError(f"shares of the splits: found {shares}, expected {expected}")
+
+
 class OpenSource:
     """The rows of a source in a folder, with their labels.
 
@@ -433,9 +440,7 @@ class OpenSource:
     ) -> None:
         if isinstance(source, str) and source not in SOURCES:
             raise SourceError(f"source: found {source!r}, expected one of {', '.join(SOURCES)}")
-        if len(shares) != len(SPLITS) or min(shares) < 0 or sum(shares) <= 0:
-            expected = "three weights such as 80/10/10"
-            raise SourceError(f"shares of the splits: found {shares}, expected {expected}")
+        check_shares(shares, "80/10/10")
         self.source = SOURCES[source] if isinstance(source, str) else source
         if data_dir is None and not self.source.is_sample:
             raise SourceError(
@@ -527,6 +532,7 @@ __all__ = [
     "ReadOptions",
     "Source",
     "SourceError",
+    "check_shares",
     "split_by_group",
     "split_of",
 ]

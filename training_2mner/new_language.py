@@ -162,8 +162,8 @@ def _recorded(recorded: dict[str, Any], splits: tuple[str, ...]) -> _Source | No
     }  # older runs have not all of them
     own = recorded[f"{splits[0]}_files"] is not None
     if recorded["train_files"] is None and not own:
-        common |= {key: recorded[key] for key in ("dataset_name", "dataset_config")}
-        common["sample_sentences"] = recorded.get("sample_sentences", 300)
+        of_set = ("dataset_name", "dataset_config", "sample_sentences")  # older runs lack the last
+        common |= {key: recorded[key] for key in of_set if key in recorded}
         return _Source(DataArguments(**common), splits, str(recorded["dataset_name"]))
     files = next((found for split in splits if (found := recorded[f"{split}_files"])), None)
     if files is None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 REGISTERS = ("encyclopaedia", "news", "posts", "chat")
@@ -85,6 +85,10 @@ class Frames:
     tails: list[str] = field(default_factory=list)
     boards: dict[str, str] = field(default_factory=dict)
 
+    def every(self) -> list[Frame]:
+        """The frames of all kinds."""
+        return [*self.image_decides, *self.words_decide, *self.no_entity]
+
 
 @dataclass(frozen=True)
 class Join:
@@ -135,6 +139,22 @@ class Names:
     def matching(self, kind: str) -> list[Section]:
         """The sections whose name is `kind` or begins with it and a dot."""
         return [section for name, section in self.sections.items() if is_within(name, kind)]
+
+    def below(self, pattern: Pattern) -> Iterator[Section]:
+        """The sections that fill the slots of a frame or a name."""
+        for slot in pattern.slots():
+            if slot.does == NAME:
+                yield from self.matching(slot.kind)
+
+    def reached(self, sections: Iterable[Section]) -> Iterator[Section]:
+        """Some sections and those that their names are made of, each once."""
+        left, seen = list(sections), set()
+        while left:
+            section = left.pop()
+            if section.kind not in seen:
+                seen.add(section.kind)
+                yield section
+                left += (below for name in section.names for below in self.below(name))
 
 
 def type_of(kind: str) -> str | None:

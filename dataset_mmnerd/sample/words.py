@@ -188,7 +188,7 @@ def read_frames(files: Sequence[tuple[TextFile, str]]) -> Frames:
     """
     frames = Frames()
     tails: list[tuple[Place, str]] = []
-    boards: list[tuple[Place, str]] = []
+    boards: list[tuple[Place, str, str]] = []
     for file, name in files:
         for place, title, lines in _filled(_sections(file, name)):
             what, _, register = title.partition(": ")
@@ -200,9 +200,7 @@ def read_frames(files: Sequence[tuple[TextFile, str]]) -> Frames:
             if title == "tails":
                 tails += [(at, _plain(line, at)) for at, line in lines]
             elif title == "boards":
-                for at, scene, text in _boards(lines):
-                    boards.append((at, scene))
-                    frames.boards[scene] = text
+                boards += _boards(lines)
             elif into is not None and register in (*REGISTERS, ""):
                 into += [_frame(line, at, what, register) for at, line in lines]
             else:
@@ -212,11 +210,11 @@ def read_frames(files: Sequence[tuple[TextFile, str]]) -> Frames:
                     f"R is one of {registers}"
                 )
                 raise place.fault(f"the section [{shorten(title)}]", expected)
-    every = [*frames.image_decides, *frames.words_decide, *frames.no_entity]
-    _refuse_repeated(_texts(every), what="frame")
+    _refuse_repeated(_texts(frames.every()), what="frame")
     _refuse_repeated(tails, what="tail")
-    _refuse_repeated(boards, what="scene")
+    _refuse_repeated(((at, scene) for at, scene, _ in boards), what="scene")
     frames.tails = [line for _, line in tails]
+    frames.boards = {scene: text for _, scene, text in boards}
     if not frames.words_decide:
         names = ", ".join(name for _, name in files)
         raise WordsError(f"{names}: found no section [words decide], expected at least one frame")
@@ -349,17 +347,14 @@ def _check_names(names: Names) -> None:
             return
         may_be_empty[section.kind] = False
         for name in section.names:
-            for slot in name.slots():
-                for below in names.matching(slot.kind) if slot.does == NAME else ():
-                    if below.kind in (*above, section.kind):
-                        found = (
-                            f"a name of [{section.kind}] that contains itself: {quoted(name.text)}"
-                        )
-                        raise name.place.fault(found, "slots of other sections")
-                    if len(above) >= _DEEPEST:
-                        found = f"slots within slots {len(above) + 1} deep, {quoted(name.text)}"
-                        raise name.place.fault(found, f"at most {_DEEPEST}")
-                    visit(below, (*above, section.kind))
+            for below in names.below(name):
+                if below.kind in (*above, section.kind):
+                    found = f"a name of [{section.kind}] that contains itself: {quoted(name.text)}"
+                    raise name.place.fault(found, "slots of other sections")
+                if len(above) >= _DEEPEST:
+                    found = f"slots within slots {len(above) + 1} deep, {quoted(name.text)}"
+                    raise name.place.fault(found, f"at most {_DEEPEST}")
+                visit(below, (*above, section.kind))
             if all(can_be_empty(part) for chunk in name.chunks for part in chunk):
                 may_be_empty[section.kind] = True
                 if type_of(section.kind):
@@ -379,27 +374,19 @@ def _check_names(names: Names) -> None:
 
 def _check_plain_texts(frames: Iterable[Frame], names: Names) -> None:
     """The texts that are no entity have none within: it would have no label."""
-    left = [
+    plain = (
         section
         for frame in frames
-        for slot in frame.slots()
-        if slot.does == NAME and slot.entity_type is None
-        for section in names.matching(slot.kind)
-    ]
-    seen: set[str] = set()
-    while left:
-        section = left.pop()
-        if section.kind in seen:
-            continue
-        seen.add(section.kind)
+        for section in names.below(frame)
+        if type_of(section.kind) is None
+    )
+    for section in names.reached(plain):
         for name in section.names:
             for slot in name.slots():
                 if slot.entity_type:
                     found = f"the entity {{{slot.kind}}} in a text of [{section.kind}]"
                     expected = "none in a section in small letters that frames have a slot of"
                     raise name.place.fault(found, expected)
-                if slot.does == NAME:
-                    left += names.matching(slot.kind)
 
 
 def read_language(
@@ -412,9 +399,8 @@ def read_language(
     """
     found = Language(lang, read_frames(frames), read_names(names))
     _check_names(found.names)
-    every = [*found.frames.image_decides, *found.frames.words_decide, *found.frames.no_entity]
-    _check(every, found.names)
-    _check_plain_texts(every, found.names)
+    _check(found.frames.every(), found.names)
+    _check_plain_texts(found.frames.every(), found.names)
     return found
 
 

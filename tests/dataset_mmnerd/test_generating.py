@@ -356,9 +356,8 @@ def test_a_text_without_a_label_has_no_entity_within():
 def texts_of(division, split):
     """The frames and invented names of one split."""
     of = division.of_split[split]
-    frames = [*of.frames.image_decides, *of.frames.words_decide, *of.frames.no_entity]
     names = [name for one in of.names.sections.values() if one.invented for name in one.names]
-    return {pattern.text for pattern in (*frames, *names)}
+    return {pattern.text for pattern in (*of.frames.every(), *names)}
 
 
 @pytest.mark.parametrize("seed", [7, 19, 20])
