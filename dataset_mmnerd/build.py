@@ -25,7 +25,7 @@ from .build_report import BuildReport
 from .card import CardFacts, write_card
 from .files import recover_folder, replace_folder, written_for
 from .image_lists import images_of_row
-from .images import ImageError, decodable
+from .images import ImageError, load_image, read_image
 from .quoting import quoted, shorten
 from .schema import Row
 from .shards import ShardWriters
@@ -70,9 +70,11 @@ def _checked(image: str | bytes) -> bytes | tuple[str, str]:
     fault.
     """
     try:
-        return decodable(image)
+        content = image if isinstance(image, bytes) else read_image(image)
+        load_image(content, smallest_side=1)
     except ImageError as error:
         return error.kind, error.reason
+    return content
 
 
 # Building -----------------------------------------------------------------------------------------

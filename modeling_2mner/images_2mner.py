@@ -141,17 +141,6 @@ def read_image(path: str | os.PathLike) -> bytes:
     return content
 
 
-def decodable(image: str | bytes) -> bytes:
-    """The bytes of an image, a path or bytes, that can be decoded.
-
-    Raises:
-        ImageError: if it cannot be read or decoded.
-    """
-    content, name = (image, None) if isinstance(image, bytes) else (read_image(image), image)
-    load_image(content, name=name, smallest_side=1)
-    return content
-
-
 def bytes_of_base64(text: str, *, name: str = "an image") -> bytes:
     """The content of an image file that is given as base64, or as a `data:` address of such. It is
     never taken for a path or for an address to fetch.

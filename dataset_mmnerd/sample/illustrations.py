@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Protocol
 
 from dataset_mmnerd.files import IMAGE_SUFFIXES
-from dataset_mmnerd.images import decodable
+from dataset_mmnerd.images import load_image, read_image
 from dataset_mmnerd.schema import DEFAULT_ENTITY_TYPES, SPLITS
 
 from .drawings import draw_image
@@ -113,8 +113,9 @@ def _images_by_content(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            digest = hashlib.sha256(decodable(str(path))).hexdigest()
-            found.setdefault(digest, str(path))
+            content = read_image(path)
+            load_image(content, name=str(path), smallest_side=1)
+            found.setdefault(hashlib.sha256(content).hexdigest(), str(path))
     return found
 
 
