@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 from PIL import Image
 
@@ -429,8 +430,10 @@ def test_frozen_encoders_run_once(recipe, tmp_path):
 
 
 @pytest.fixture
-def streamed(recipe, tmp_path, files) -> list[str]:
+def streamed(recipe, tmp_path, files, monkeypatch) -> list[str]:
     """The recipe on a data set of three Parquet files, streamed."""
+    # `datasets` sleeps after each pass over several files, lest the process end before its threads.
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)
     for split in ("train", "validation", "test"):
         rows = dataset_from_files([files / "train_en.txt", files / "train_de.txt"])
         for shard in range(3 if split == "train" else 1):

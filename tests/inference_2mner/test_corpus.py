@@ -470,7 +470,7 @@ def test_a_corpus_that_is_killed_at_random_moments_is_the_same(model, tmp_path, 
     work(expected)
     moments = random.Random(0)
     while kills:
-        if killed(partial(work, out), moments.uniform(0, 0.6)):
+        if killed(partial(work, out), moments.uniform(0, 0.3)):
             kills -= 1
         else:  # it was complete before
             assert content(out) == content(expected)
