@@ -161,8 +161,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         lines.append(
             [
                 f"{len(SAMPLE_LANGUAGES) * amount.sentences:,}",
-                f"{amount.frames:.0%}",
-                f"{amount.names:.0%}",
+                f"{100 * amount.frames:.0f} %",
+                f"{100 * amount.names:.0f} %",
                 *(f"{100 * score:.1f}" for score in f1),
                 f"{100 * mean(f1):.1f}",
                 between(together),
