@@ -61,6 +61,7 @@ def written(words: Sequence[str], lang: str) -> str:
     """Words as a line of text, with the spaces that the language has around punctuation."""
     closing = r"[.,…]+" if lang == "fr" else r"[.,!?:;…]+"
     text = re.sub(rf" ({closing})(?= |$)", r"\1", " ".join(words))
-    text = re.sub(r"([¿¡]) ", r"\1", text)
+    text = re.sub(r"([¿¡(]) ", r"\1", text).replace(" )", ")")
+    text = re.sub(r'" ([^"]+) "', r'"\1"', text)
     text = re.sub(r" (n't|'s)(?!\w)", r"\1", text)
     return re.sub(r"(\w['’]) (?=\w)", r"\1", text) if lang == "fr" else text

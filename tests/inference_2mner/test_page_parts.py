@@ -138,3 +138,5 @@ def test_words_are_written_as_people_write_them():
         written(["Words", "ca", "n't", "do", "it", ".", "¿", "Y", "tú", "?"], "en")
         == "Words can't do it. ¿Y tú?"
     )
+    words = ["A", "hit", ",", '"', "Aber", '"', "(", "2003", ")", "."]
+    assert written(words, "es") == 'A hit, "Aber" (2003).'
