@@ -99,7 +99,7 @@ def build(
     Args:
         source: a name in `sources.SOURCES`, or another source.
         data_dir: the source's folder, one file, or an archive of the folder; the sample needs none.
-        out: the folder to make.
+        out: the folder to make, or an empty one.
         options: what the data does not state.
         languages: the languages to take; by default all.
         entity_types: the allowed types; by default the source's own, or those found.
@@ -115,7 +115,7 @@ def build(
     """
     out = Path(out)
     recover_folder(out)
-    if out.exists() and not (overwrite and _is_data_set(out)):
+    if out.exists() and not _is_empty(out) and not (overwrite and _is_data_set(out)):
         expected = "a data set to replace" if overwrite else "nothing (or --overwrite)"
         raise BuildError(f"{out}: found something there, expected {expected}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +147,12 @@ def build(
     for kind, count in report.warnings.items():
         logger.warning("%s: %d %s, the first: %s", out, count, kind, report.first[kind])
     return report
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether it is an empty folder that another can take the place of: no link, and not `.`."""
+    replaceable = folder.name and folder.is_dir() and not folder.is_symlink()
+    return bool(replaceable) and not any(folder.iterdir())
 
 
 def _is_data_set(folder: Path) -> bool:

@@ -316,6 +316,27 @@ def test_of_two_builds_at_once_the_first_to_finish_stays(mmnerd_folder, tmp_path
     assert [path.name for path in (out / "data").iterdir()] == ["de"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_empty_folder_is_filled(mmnerd_folder, tmp_path, overwrite):
+    out = tmp_path / "mine" / "mmnerd"
+    out.mkdir(parents=True)
+    build("mmnerd", mmnerd_folder, out, languages=["fr"], with_audit=False, overwrite=overwrite)
+    assert everything(out) == ["mmnerd"]
+    assert (out / "README.md").is_file()
+
+
+def test_a_link_and_the_folder_one_is_in_are_not_filled(mmnerd_folder, tmp_path, monkeypatch):
+    mine = tmp_path / "mine"
+    for name in ("elsewhere", "here"):
+        (mine / name).mkdir(parents=True)
+    (mine / "link").symlink_to("elsewhere")
+    monkeypatch.chdir(mine / "here")
+    for out in (mine / "link", "."):
+        with pytest.raises(BuildError, match="found something there"):
+            build("mmnerd", mmnerd_folder, out, with_audit=False)
+    assert sorted(path.name for path in mine.rglob("*")) == ["elsewhere", "here", "link"]
+
+
 def test_only_a_data_set_is_replaced_and_only_when_asked(mmnerd_folder, tmp_path):
     out = tmp_path / "mine" / "mmnerd"
     out.mkdir(parents=True)
