@@ -23,7 +23,7 @@ from .archives import unpacked
 from .audit import audit
 from .build_report import BuildReport
 from .card import CardFacts, write_card
-from .files import recover_folder, replace_folder, written_for
+from .files import is_free, recover_folder, replace_folder, written_for
 from .image_lists import images_of_row
 from .images import ImageError, load_image, read_image
 from .quoting import quoted, shorten
@@ -115,7 +115,8 @@ def build(
     """
     out = Path(out)
     recover_folder(out)
-    if out.exists() and not _is_empty(out) and not (overwrite and _is_data_set(out)):
+    taken = not is_free(out) or out.is_symlink() or not out.name  # `.` has no name
+    if taken and not (overwrite and _is_data_set(out)):
         expected = "a data set to replace" if overwrite else "nothing (or --overwrite)"
         raise BuildError(f"{out}: found something there, expected {expected}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -147,12 +148,6 @@ def build(
     for kind, count in report.warnings.items():
         logger.warning("%s: %d %s, the first: %s", out, count, kind, report.first[kind])
     return report
-
-
-def _is_empty(folder: Path) -> bool:
-    """Whether it is an empty folder that another can take the place of: no link, and not `.`."""
-    replaceable = folder.name and folder.is_dir() and not folder.is_symlink()
-    return bool(replaceable) and not any(folder.iterdir())
 
 
 def _is_data_set(folder: Path) -> bool:

@@ -174,6 +174,11 @@ def _is_file(path: Path) -> bool:
 # Folders ------------------------------------------------------------------------------------------
 
 
+def is_free(path: Path) -> bool:
+    """Whether a finished folder may be renamed to `path`: nothing or an empty folder is there."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 def replace_folder(finished: Path, path: Path) -> None:
     """Rename a finished folder to `path`, then delete the folder that was there.
 
@@ -236,6 +241,7 @@ __all__ = [
     "check_replaceable",
     "check_size",
     "find_image",
+    "is_free",
     "is_safe_name",
     "recover_folder",
     "replace_folder",

@@ -38,7 +38,13 @@ from torch.export import Dim
 from transformers.utils.logging import disable_progress_bar
 
 import modeling_2mner
-from dataset_mmnerd.files import recover_folder, replace_folder, write_json, written_for
+from dataset_mmnerd.files import (
+    is_free,
+    recover_folder,
+    replace_folder,
+    write_json,
+    written_for,
+)
 from dataset_mmnerd.markdown import text_table
 from dataset_mmnerd.quoting import quoted, shorten
 from modeling_2mner import MultimodalNERPipeline, TwoMNERForTokenClassification, TwoMNERProcessor
@@ -395,7 +401,7 @@ def export_model(
         )
     out = Path(out)
     recover_folder(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_free(out):
         raise ExportError(f"--out: {out} is there already, expected nothing or an empty folder")
     if (Path(model) / "adapter_config.json").is_file():
         raise ExportError(

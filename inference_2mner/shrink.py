@@ -38,7 +38,13 @@ from transformers.utils.hub import cached_file
 from transformers.utils.logging import disable_progress_bar
 
 from dataset_mmnerd.columns import parse_columns
-from dataset_mmnerd.files import recover_folder, replace_folder, write_json, written_for
+from dataset_mmnerd.files import (
+    is_free,
+    recover_folder,
+    replace_folder,
+    write_json,
+    written_for,
+)
 from dataset_mmnerd.markdown import text_table
 from dataset_mmnerd.quoting import quoted
 from modeling_2mner import TwoMNERForTokenClassification, TwoMNERProcessor
@@ -302,7 +308,7 @@ def shrink_model(
     if not keep_vocabulary_of and layers is None and dtype is None:
         raise ShrinkError("found nothing to do, expected keep_vocabulary_of, layers or dtype")
     recover_folder(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_free(out):
         raise ShrinkError(f"--out: {out} is there already, expected nothing or an empty folder")
     refuse_adapter(model)
     sources = [open_source(name, columns=columns) for name in keep_vocabulary_of]
