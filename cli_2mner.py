@@ -16,7 +16,6 @@ An error is one line on the error stream. `--debug`, anywhere on the line, shows
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import traceback
@@ -224,16 +223,12 @@ def _is_own(module: str) -> bool:
     return module.partition(".")[0].endswith(("_2mner", "_mmnerd"))
 
 
-def script() -> NoReturn:
-    """Run the command line of this process and end the process."""
-    status = main()
-    words, _ = _without_debug(sys.argv[1:])
-    # The loggers of a training have work to do when the interpreter shuts down.
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1 and words[0] != "train":
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)  # gloo may hang while the interpreter shuts down
-    sys.exit(status)
+def script(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one subcommand, by default the command line of this process, and end the process."""
+    status = main(argv)
+    from dataset_mmnerd.processes import end_together  # `--help` loads no library
+
+    end_together(status)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import sys
 
-from cli_2mner import main
+from cli_2mner import script
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    script(["train", *sys.argv[1:]])

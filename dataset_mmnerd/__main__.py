@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from .commands import main as run
 from .extractors import ContextError
 from .hub import PublishError
-from .processes import ProcessesError
+from .processes import ProcessesError, end_together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,8 +25,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-        sys.stdout.flush()
-        os._exit(status)  # gloo may hang while the interpreter shuts down
-    sys.exit(status)
+    end_together(main())

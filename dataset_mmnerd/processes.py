@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NoReturn
 
 _WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 _LONGEST_WAIT = timedelta(days=7)  # for the slowest process
@@ -59,4 +61,26 @@ class Processes:
         return number % self.count == self.index
 
 
-__all__ = ["Processes", "ProcessesError"]
+def end_together(status: int) -> NoReturn:
+    """End this process; after a success, when all processes of the launch have called this.
+
+    A launcher stops all processes when one of them fails, which can be after its work: a library's
+    threads can abort or hang while the interpreter shuts down. So none ends before the first one
+    has written everything, and all leave their process group.
+
+    Args:
+        status: the exit status.
+
+    Raises:
+        SystemExit: with that status.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if status == 0 and distributed and distributed.is_available() and distributed.is_initialized():
+        # The group of a training waits half an hour only. NCCL would keep the GPUs busy.
+        waiting = distributed.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+        distributed.barrier(waiting)
+        distributed.destroy_process_group()
+    sys.exit(status)
+
+
+__all__ = ["Processes", "ProcessesError", "end_together"]

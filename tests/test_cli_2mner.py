@@ -1,14 +1,20 @@
 """The console script: which command runs, what it says, and how it ends."""
 
+import os
 import re
 import subprocess
 import sys
+import time
+from datetime import timedelta
 
 import pytest
+import torch.distributed as dist
+from accelerate import PartialState
 
 import cli_2mner
-from cli_2mner import COMMANDS, UNEXPECTED, main
+from cli_2mner import COMMANDS, UNEXPECTED, main, script
 from dataset_mmnerd import commands as data_commands
+from tests.training_2mner.test_processes import together
 from training_2mner.recipes import RECIPES, find_recipe
 
 NESTED = [
@@ -152,6 +158,33 @@ def test_debug_of_a_library_is_no_word_of_the_console_script(capsys, monkeypatch
     monkeypatch.setattr(cli_2mner, "import_module", lambda name: Module)
     assert main(["train", "demo", "--debug=underflow_overflow", "--debug", "--", "--debug"]) == 0
     assert seen == [(["demo", "--debug=underflow_overflow", "--", "--debug"], "2mner train")]
+
+
+def test_the_processes_of_a_launch_end_together(tmp_path, monkeypatch):
+    """A launcher stops all of them when one fails, also after its work."""
+    written = tmp_path / "written"
+
+    class Module:
+        @staticmethod
+        def main(argv: list[str], prog: str) -> int:
+            state = PartialState(cpu=True, timeout=timedelta(seconds=1))
+            if state.is_main_process:
+                time.sleep(2)  # longer than a process of the group waits
+                written.touch()
+            return 0
+
+    monkeypatch.setattr(cli_2mner, "import_module", lambda name: Module)
+
+    def work():
+        with pytest.raises(SystemExit) as ended:
+            script(["train", "demo"])
+        assert ended.value.code == 0
+        assert written.exists()
+        assert not dist.is_initialized()
+        (tmp_path / f"ended-{os.getpid()}").touch()
+
+    together(2, work)
+    assert len(list(tmp_path.glob("ended-*"))) == 2
 
 
 def test_the_recipes_are_found_by_name_and_listed(capsys, tmp_path, monkeypatch):
