@@ -3,6 +3,7 @@
     python benchmarks/crf.py                       # two threads
     python benchmarks/crf.py --threads 1 --seconds 20
     python benchmarks/crf.py --shortest 0.25       # sentences of a quarter of the words to all
+    python benchmarks/crf.py --device cuda
 
 * `loss and gradient`: the likelihood of a batch and its gradient for emissions and transitions.
   Claim: at least 5 times as fast at 32 x 128 x 9 (sentences, words, labels), 8 times at
@@ -11,6 +12,9 @@
   pytorch-crf. Claim: at least as fast at each of these shapes.
 * `operators`: how many PyTorch operators a decode runs; those of a scan, as on CUDA, besides. On
   the CPU a decode is NumPy's, which is not counted: eight calls a word, and those of a batch.
+
+On a GPU a turn ends when the GPU has computed it. A decode's results stay there, but for
+pytorch-crf's, which are lists.
 
 The same random emissions, labels and parameters, without constraints, which pytorch-crf has not;
 likelihoods, gradients and labels are compared before anything is timed. Emissions are float32 and
@@ -48,17 +52,19 @@ LEAST = 5
 class Case:
     """Two CRFs of the same parameters, and a batch for both."""
 
-    def __init__(self, sentences: int, words: int, labels: int, shortest: float):
+    def __init__(
+        self, sentences: int, words: int, labels: int, shortest: float, device: torch.device
+    ):
         torch.manual_seed(0)
         names = scheme_labels([f"T{number}" for number in range((labels - 1) // 2)])
-        self.ours = LinearChainCRF(names, constrain=False)
-        self.theirs = torchcrf.CRF(labels, batch_first=True)
+        self.ours = LinearChainCRF(names, constrain=False).to(device)
+        self.theirs = torchcrf.CRF(labels, batch_first=True).to(device)
         self.theirs.load_state_dict(self.ours.state_dict())
-        self.emissions = torch.randn(sentences, words, labels, requires_grad=True)
+        self.emissions = torch.randn(sentences, words, labels).to(device).requires_grad_()
         lengths = torch.randint(max(1, int(shortest * words)), words + 1, (sentences,))
         lengths[0] = words
-        self.mask = torch.arange(words) < lengths[:, None]
-        self.labels = torch.randint(labels, (sentences, words))
+        self.mask = (torch.arange(words) < lengths[:, None]).to(device)
+        self.labels = torch.randint(labels, (sentences, words)).to(device)
 
     def loss(self, crf: CRF, emissions: Tensor | None = None) -> list[Tensor]:
         """The loss and its gradients."""
@@ -98,6 +104,8 @@ def turns(run: Callable[[CRF], object], crfs: Sequence[CRF], seconds: float) -> 
         for crf, taken in zip(crfs, times, strict=True):
             start = time.perf_counter()
             run(crf)
+            if crf.transitions.is_cuda:
+                torch.cuda.synchronize()
             taken.append(time.perf_counter() - start)
     ours, theirs = times
     return (
@@ -136,21 +144,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=10.0, help="a figure")
     parser.add_argument("--shortest", type=float, default=1.0, help="sentence, part of the words")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = []
     for shape in SHAPES:
-        case = Case(*shape, shortest=options.shortest)
+        case = Case(*shape, options.shortest, options.device)
         case.check()
         crfs = case.ours, case.theirs
         counts = [operators(case, crf) for crf in crfs]
         counts.append(operators(case, case.ours, scans=True))
         figures = [turns(run, crfs, options.seconds) for run in (case.loss, case.decode)]
         rows.append([" x ".join(map(str, shape)), *figures, *map(str, counts)])
-    print(
-        f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads, "
-        f"{torch.backends.cpu.get_cpu_capability()}, float32 emissions\n"
-    )
+    place = torch.backends.cpu.get_cpu_capability()
+    if options.device.type == "cuda":
+        place = torch.cuda.get_device_name(options.device)
+    threads = torch.get_num_threads()
+    print(f"PyTorch {torch.__version__}, {threads} threads, {place}, float32 emissions\n")
     head = ["sentences x words x labels", "loss and gradient", "decode", "operators"]
     print(markdown.table([*head, "of pytorch-crf's", "of scans"], rows))
 

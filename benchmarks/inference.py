@@ -3,6 +3,7 @@
     python benchmarks/inference.py runs/wikineural --file DATA/de/test.conllu[50%:] --sentences 400
     python benchmarks/inference.py runs/wikineural --student runs/student --file DATA/de/test.conllu
     python benchmarks/inference.py runs/wikineural --spacy runs/spacy_de --file DATA/de/test.conllu
+    python benchmarks/inference.py runs/wikineural --file DATA/de/test.conllu --device cuda
 
 `plain` is `pipeline("token-classification")` at its default, one sentence at a time, over the same
 encoder and the same linear layer; it has no CRF, and cuts off what is beyond 512 sub-words. All
@@ -11,7 +12,7 @@ others are `pipeline("multimodal-ner")`:
 * `single`: one call a sentence.
 * `unsorted`: batches of 16 in the order of the file, each padded to its longest sentence.
 * `sorted`: the default.
-* `bfloat16`, `int8`: the default in these precisions.
+* `bfloat16`, `int8`: the default in these precisions. There is no `int8` on a GPU.
 * `student`, `student bfloat16`, `student int8`: the same three of a smaller model.
 * `spacy`: `nlp.pipe` at its default over the texts, with NER and what it needs, and nothing else.
 
@@ -38,8 +39,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import spacy
 import torch
+from accelerate.utils import send_to_device
 from transformers import AutoModelForTokenClassification, TokenClassificationPipeline
 
 from dataset_mmnerd import read_file
@@ -57,6 +58,7 @@ SHARE = 20
 BATCH = 16
 """Sentences of a batch that is not sorted."""
 
+PROCESSOR = torch.device("cpu")
 PRECISIONS = ("bfloat16", "int8")
 STUDENT = "student"
 WAYS = ("plain", "single", "unsorted", "sorted", *PRECISIONS)
@@ -83,7 +85,7 @@ def plain_pipeline(
     plain.classifier.load_state_dict(model.classifier.state_dict())
     tokenizer = copy.deepcopy(processor.tokenizer)
     tokenizer.model_max_length = processor.max_length
-    return TokenClassificationPipeline(model=plain, tokenizer=tokenizer, device="cpu")
+    return TokenClassificationPipeline(model=plain, tokenizer=tokenizer, device=model.device)
 
 
 def as_characters(words: list[str], spans: Sequence[Span]) -> set[Span]:
@@ -98,18 +100,22 @@ def spans_of(entities: list[dict]) -> set[Span]:
     return {(entity["start"], entity["end"], entity["label"]) for entity in entities}
 
 
-def load(folder: Path, precision: str | None = None) -> MultimodalNERPipeline:
-    """The pipeline of a saved model, on the processor."""
+def load(
+    folder: Path, precision: str | None = None, device: torch.device = PROCESSOR
+) -> MultimodalNERPipeline:
+    """The pipeline of a saved model."""
     return MultimodalNERPipeline(
         model=TwoMNERForTokenClassification.from_pretrained(folder),
         processor=TwoMNERProcessor.from_pretrained(folder),
-        device="cpu",
+        device=device,
         precision=precision,
     )
 
 
 def spacy_ner(folder: Path) -> Way:
     """A spaCy pipeline: its NER, and the component that this gets its vectors from, if it does."""
+    import spacy  # not needed for the other ways
+
     nlp = spacy.load(folder)
     needed = ["ner"]
     if "tok2vec" in nlp.pipe_names:
@@ -126,15 +132,21 @@ def spacy_ner(folder: Path) -> Way:
     return annotate
 
 
-def build(folder: Path, others: Mapping[str, Path], names: Sequence[str]) -> dict[str, Way]:
+def build(
+    folder: Path,
+    others: Mapping[str, Path],
+    names: Sequence[str],
+    device: torch.device = PROCESSOR,
+) -> dict[str, Way]:
     """The ways to annotate.
 
     Args:
         folder: of the model.
         others: of the student and of spaCy's pipeline.
         names: which ways.
+        device: of the models.
     """
-    ner = load(folder)
+    ner = load(folder, device=device)
     model, processor = ner.model, ner.processor
 
     def single(sentences: list[list[str]]) -> list[set[Span]]:
@@ -145,7 +157,7 @@ def build(folder: Path, others: Mapping[str, Path], names: Sequence[str]) -> dic
         for first in range(0, len(sentences), BATCH):
             words = sentences[first : first + BATCH]
             with torch.inference_mode():
-                outputs = model(**processor(words))
+                outputs = model(**send_to_device(processor(words), device))
             for sentence, entities in zip(
                 words, processor.post_process_entities(outputs, words), strict=True
             ):
@@ -173,7 +185,8 @@ def build(folder: Path, others: Mapping[str, Path], names: Sequence[str]) -> dic
         if name == "spacy":
             return spacy_ner(others[name])
         small = others[STUDENT] if name.startswith(STUDENT) else folder
-        return in_batches(load(small, name.removeprefix(STUDENT).strip() or None))
+        precision = name.removeprefix(STUDENT).strip() or None
+        return in_batches(load(small, precision, device))
 
     return {name: make(name) for name in names}
 
@@ -241,12 +254,14 @@ def marked(spans: list[set[Span]]) -> set[tuple[int, int, int, str]]:
 
 
 def peak_memory(options: argparse.Namespace) -> None:
-    sys.stdout.write("\nPeak memory over the mix, MiB (the process; `loaded` is before it)\n\n")
+    sys.stdout.write(
+        "\nPeak memory over the mix, MiB (the process, or on the GPU; `loaded` is before it)\n\n"
+    )
     sys.stdout.write("| | loaded | peak |\n| --- | --- | --- |\n")
     for name in ways_of(options):
         command = [sys.executable, __file__, str(options.model), "--file", options.file]
         command += ["--sentences", str(options.sentences), "--cell", name]
-        command += ["--threads", str(options.threads)]
+        command += ["--threads", str(options.threads), "--device", str(options.device)]
         for option, other in others_of(options).items():
             command += [f"--{option}", str(other)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -264,17 +279,24 @@ def others_of(options: argparse.Namespace) -> dict[str, Path]:
 def ways_of(options: argparse.Namespace) -> list[str]:
     others = others_of(options)
     ways = [*WAYS, *(WAYS_OF_STUDENT if STUDENT in others else ())]
+    if options.device.type != "cpu":
+        ways = [name for name in ways if not name.endswith("int8")]
     return ways + ["spacy"] * ("spacy" in others)
 
 
-def new_peak() -> int:
+def new_peak(device: torch.device = PROCESSOR) -> int:
     """Forget the peak of this process so far: what it needs now, in MiB."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return most_so_far()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return most_so_far(device)
 
 
-def most_so_far() -> int:
+def most_so_far(device: torch.device = PROCESSOR) -> int:
     """The peak of this process, in MiB; not `ru_maxrss`, which begins with its parent's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
@@ -327,22 +349,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sentences", type=int, default=400, help="of the file, at most")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", type=torch.device, default=PROCESSOR)
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     sentences, gold = read(options.file, options.sentences)
     if options.cell is not None:
-        ways = build(options.model, others_of(options), [options.cell])
-        loaded = new_peak()
+        ways = build(options.model, others_of(options), [options.cell], options.device)
+        loaded = new_peak(options.device)
         ways[options.cell](mix(sentences, gold)[0])
-        sys.stdout.write(f"{json.dumps([loaded, most_so_far()])}\n")
+        sys.stdout.write(f"{json.dumps([loaded, most_so_far(options.device)])}\n")
         return
-    native = "multiplies" if multiplies_bf16() else "does not multiply"
+    native = "multiplies" if multiplies_bf16(options.device) else "does not multiply"
+    on_gpu = options.device.type == "cuda"
+    place = torch.cuda.get_device_name(options.device) if on_gpu else "the processor"
     sys.stdout.write(
         f"{options.threads} threads, float32 unless said otherwise, PyTorch {torch.__version__}; "
-        f"the processor {native} bfloat16 itself\n"
+        f"{place} {native} bfloat16 itself\n"
     )
-    ways = build(options.model, others_of(options), ways_of(options))
+    ways = build(options.model, others_of(options), ways_of(options), options.device)
     for way in ways.values():
         way(sentences[:BATCH])  # warms up
     table("Sentences of the file", ways, sentences, gold, options.rounds)

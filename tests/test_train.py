@@ -421,6 +421,13 @@ def test_a_run_goes_on_for_longer_and_from_a_checkpoint_that_is_named(
     assert "checkpoint-3 is of a run with languages the default, now it is ['en']" in caplog.text
 
 
+def test_without_evaluations_no_patience_is_lost(recipe, tmp_path):
+    """The recipes have one; who switches evaluation off need not know."""
+    off = ["--eval_strategy", "no", "--load_best_model_at_end", "no", "--controls", "no"]
+    train([*recipe, "--max_steps", "1", "--early_stopping_patience", "3", *off])
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+
+
 def test_frozen_encoders_run_once(recipe, tmp_path):
     train([*recipe, "--freeze", "vision_model", "--cache_vision_features"])
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text("utf-8"))

@@ -315,7 +315,7 @@ def build_trainer(
         )
     streamed = isinstance(data["train"], Stream)
     callbacks = []
-    if arguments.early_stopping_patience is not None:
+    if arguments.early_stopping_patience is not None and arguments.eval_strategy != "no":
         callbacks.append(EarlyStoppingCallback(arguments.early_stopping_patience))
     return TwoMNERTrainer(
         model=model,
