@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 __all__ = ["COMMANDS", "Command", "main", "script"]
@@ -187,11 +187,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=argparse.SUPPRESS)
-    parser.add_argument("--version", action="version", version=f"2mner {version('2mner')}")
+    parser.add_argument("--version", action="version", version=f"2mner {_version()}")
     parser.add_argument(
         "--debug", action="store_true", help="anywhere on the line: show the traceback of an error"
     )
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("2mner")
+    except PackageNotFoundError:  # `python train.py` in a folder of the sources
+        return "is not installed"
 
 
 def _unknown(prog: str, word: str, known: Sequence[str]) -> NoReturn:

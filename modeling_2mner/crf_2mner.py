@@ -39,6 +39,10 @@ from .viterbi_2mner import best_labels
 
 __all__ = ["UNKNOWN", "CRFDecoding", "LinearChainCRF", "fingerprint_of", "shared_places"]
 
+FEW_WORDS = 4096
+"""Words of a batch, padding included, that NumPy decodes sooner than a GPU, which takes the time of
+its launches."""
+
 
 @dataclass
 class CRFDecoding:
@@ -172,10 +176,10 @@ class LinearChainCRF(nn.Module):
             mask: `[B, W]` bool.
         """
         dtype = result_dtype(emissions)
-        if in_loops(emissions):
-            values = emissions.detach().to(dtype).numpy()
-            found = self.decoder().decode(values, mask.sum(1).numpy())
-            return CRFDecoding(*map(torch.from_numpy, vars(found).values()))
+        if in_loops(emissions, FEW_WORDS):
+            values = emissions.detach().to(dtype).cpu().numpy()
+            found = vars(self.decoder().decode(values, mask.sum(1).cpu().numpy())).values()
+            return CRFDecoding(*(torch.from_numpy(each).to(emissions.device) for each in found))
         if mask.shape[1] == 0:
             nothing = emissions.new_zeros(mask.shape, dtype=dtype)
             return CRFDecoding(mask.long(), emissions.to(dtype), nothing)

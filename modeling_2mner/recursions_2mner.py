@@ -63,9 +63,13 @@ class Chain(NamedTuple):
         return cls(emissions.masked_fill(~mask[..., None], 0.0), scores, mask)
 
 
-def in_loops(tensor: Tensor) -> bool:
-    """Whether loops over NumPy arrays are the cheapest: on the CPU where nothing is traced."""
-    return not torch.compiler.is_compiling() and not _launches_are_dear(tensor)
+def in_loops(emissions: Tensor, few: int = 0) -> bool:
+    """Whether loops over NumPy arrays are the cheapest, where nothing is traced: on the CPU, and on
+    another device for at most so many words."""
+    if torch.compiler.is_compiling():
+        return False
+    is_copied = emissions.device.type != "cpu" and emissions.shape[:-1].numel() <= few
+    return is_copied or not _launches_are_dear(emissions)
 
 
 def _launches_are_dear(tensor: Tensor) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch.distributed as dist
@@ -17,6 +18,7 @@ from dataset_mmnerd import commands as data_commands
 from tests.training_2mner.test_processes import together
 from training_2mner.recipes import RECIPES, find_recipe
 
+ROOT = Path(__file__).parents[1]
 NESTED = [
     f"{name} {nested}" for name, command in COMMANDS.items() for nested in command.subcommands
 ]
@@ -46,6 +48,19 @@ def test_what_needs_no_command_loads_no_library(argv):
         [sys.executable, "-c", program, *argv], capture_output=True, text=True
     )
     assert finished.stdout.splitlines()[-1] == "[]", finished.stderr
+
+
+def test_the_sources_run_where_they_are_not_installed(tmp_path):
+    """`python train.py` in a checkout, with the packages that it needs."""
+    (tmp_path / "cli_2mner.py").write_bytes((ROOT / "cli_2mner.py").read_bytes())
+    said = subprocess.run(
+        [sys.executable, "-S", "-m", "cli_2mner", "--version"],
+        cwd=tmp_path,
+        env={},
+        capture_output=True,
+        text=True,
+    )
+    assert (said.returncode, said.stdout) == (0, "2mner is not installed\n"), said.stderr
 
 
 def test_help_names_every_command_with_an_example(capsys):
