@@ -14,7 +14,8 @@
   the CPU a decode is NumPy's, which is not counted: eight calls a word, and those of a batch.
 
 On a GPU a turn ends when the GPU has computed it. A decode's results stay there, but for
-pytorch-crf's, which are lists.
+pytorch-crf's, which are lists. A second table compares the two forms of a decode, scans on the GPU
+and NumPy on the processor after a copy (`FEW_WORDS`).
 
 The same random emissions, labels and parameters, without constraints, which pytorch-crf has not;
 likelihoods, gradients and labels are compared before anything is timed. Emissions are float32 and
@@ -28,9 +29,11 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
 from typing import TypeAlias
+from unittest.mock import patch
 
 import torch
 import torchcrf
@@ -38,11 +41,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dataset_mmnerd import markdown
-from modeling_2mner import recursions_2mner
+from modeling_2mner import crf_2mner, recursions_2mner
 from modeling_2mner.crf_2mner import CRFDecoding, LinearChainCRF
 from modeling_2mner.labels_2mner import scheme_labels
 
 SHAPES = ((32, 128, 9), (64, 512, 9), (1, 32, 9))
+FORMS = (
+    *((1, 32), (8, 32), (32, 32), (64, 32), (32, 128), (64, 64)),
+    *((128, 64), (256, 32), (256, 64), (64, 512), (256, 128)),
+)
 CRF: TypeAlias = LinearChainCRF | torchcrf.CRF
 
 LEAST = 5
@@ -96,8 +103,10 @@ class Case:
             assert row[: len(labels)].tolist() == labels
 
 
-def turns(run: Callable[[CRF], object], crfs: Sequence[CRF], seconds: float) -> str:
-    """How many times as fast the first is."""
+def seconds_of_turns(
+    run: Callable[[CRF], object], crfs: Sequence[CRF], seconds: float
+) -> list[list[float]]:
+    """How long each takes, turn by turn."""
     times: list[list[float]] = [[] for _ in crfs]
     until = time.perf_counter() + seconds
     while len(times[0]) < LEAST or time.perf_counter() < until:
@@ -107,7 +116,12 @@ def turns(run: Callable[[CRF], object], crfs: Sequence[CRF], seconds: float) -> 
             if crf.transitions.is_cuda:
                 torch.cuda.synchronize()
             taken.append(time.perf_counter() - start)
-    ours, theirs = times
+    return times
+
+
+def turns(run: Callable[[CRF], object], crfs: Sequence[CRF], seconds: float) -> str:
+    """How many times as fast the first is."""
+    ours, theirs = seconds_of_turns(run, crfs, seconds)
     return (
         f"{min(theirs) / min(ours):.1f} ({median(theirs) / median(ours):.1f}): "
         f"{1e3 * min(ours):.2f} ms"
@@ -126,17 +140,36 @@ class Counter(TorchDispatchMode):
         return operator(*arguments, **(options or {}))
 
 
-def operators(case: Case, crf: CRF, scans: bool = False) -> int:
-    """How many a decode runs; as on CUDA, if it runs `scans`."""
-    before = recursions_2mner._launches_are_dear
-    if scans:
-        recursions_2mner._launches_are_dear = lambda tensor: True
-    try:
-        with Counter() as counter:
-            case.decode(crf)
-    finally:
-        recursions_2mner._launches_are_dear = before
+@contextmanager
+def decoded(by_scans: bool) -> Iterator[None]:
+    """Decode as scans or in NumPy, wherever the emissions are."""
+    with (
+        patch.object(crf_2mner, "in_loops", lambda *_: not by_scans),
+        patch.object(recursions_2mner, "in_loops", lambda *_: not by_scans),
+    ):
+        yield
+
+
+def operators(case: Case, crf: CRF) -> int:
+    """How many a decode runs."""
+    with Counter() as counter:
+        case.decode(crf)
     return counter.number
+
+
+def compare_forms(options: argparse.Namespace) -> None:
+    """Print how long a decode takes as scans and in NumPy, by the number of words."""
+    rows = []
+    for sentences, words in FORMS:
+        case = Case(sentences, words, 9, options.shortest, options.device)
+        cells = []
+        for by_scans in (True, False):
+            with decoded(by_scans):
+                taken = seconds_of_turns(case.decode, [case.ours], options.seconds / len(FORMS))
+            cells.append(f"{1e3 * median(taken[0]):.2f}")
+        rows.append([f"{sentences} x {words}", f"{sentences * words:,}", *cells])
+    head = ["sentences x words", "words", "decode as scans, ms", "in NumPy, ms"]
+    print(f"\n{markdown.table(head, rows)}")
 
 
 def main() -> None:
@@ -153,7 +186,8 @@ def main() -> None:
         case.check()
         crfs = case.ours, case.theirs
         counts = [operators(case, crf) for crf in crfs]
-        counts.append(operators(case, case.ours, scans=True))
+        with decoded(by_scans=True):
+            counts.append(operators(case, case.ours))
         figures = [turns(run, crfs, options.seconds) for run in (case.loss, case.decode)]
         rows.append([" x ".join(map(str, shape)), *figures, *map(str, counts)])
     place = torch.backends.cpu.get_cpu_capability()
@@ -163,6 +197,8 @@ def main() -> None:
     print(f"PyTorch {torch.__version__}, {threads} threads, {place}, float32 emissions\n")
     head = ["sentences x words x labels", "loss and gradient", "decode", "operators"]
     print(markdown.table([*head, "of pytorch-crf's", "of scans"], rows))
+    if options.device.type != "cpu":
+        compare_forms(options)
 
 
 if __name__ == "__main__":
