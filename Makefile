@@ -41,8 +41,9 @@ check: $(VENV)/installed-test
 quick: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
+# For two cores: a third process works while the tests of another wait for what they have started.
 test: check chromium tesseract
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 campaigns: $(VENV)/installed-test
 	$(BIN)/python -m tests.campaigns

@@ -6,6 +6,7 @@ text by that version. To change a rule, add a version: the rules of a version ne
 
 import re
 import unicodedata
+from functools import lru_cache
 
 __all__ = ["WORD_RULES", "check_word_rules", "split_into_words"]
 
@@ -91,6 +92,7 @@ def split_into_words(text: str, rules: int = WORD_RULES) -> list[tuple[int, int]
     return words
 
 
+@lru_cache(4096)
 def _kind(character: str) -> str:
     """The kind of a character: s(pace), m(ark), j(oiner), u(nspaced), d(igit), r(egional
     indicator), w(ord), one of -'.,@# or p(unctuation and all else)."""
