@@ -1,7 +1,7 @@
 """What a training step costs, as ratios within one run.
 
-    python benchmarks/step_cost.py                        # the encoders of backbones/, this
-    processor python benchmarks/step_cost.py --steps 5 --only cache parts
+    python benchmarks/step_cost.py                        # the encoders of backbones/
+    python benchmarks/step_cost.py --steps 5 --only cache parts
     python benchmarks/step_cost.py --device cuda          # XLM-R-base and CLIP ViT-B/32, random
 
 Claims, each on the same sentences, threads and precision:
